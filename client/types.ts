@@ -1,0 +1,99 @@
+import type { Caller, DirectoryEntry, InodeAttr } from '../fsnode/protocol/metadata.ts'
+
+/**
+ * The inode-level interface of a mounted volume: what the FUSE driver calls, and what the path-level
+ * file API is built on. Every method rejects with an AtollError whose code is the POSIX name.
+ */
+
+export interface Invalidation {
+  ino: number
+  /** 'content': data and attributes changed; 'attributes'; 'entries': names in the directory changed. */
+  what: 'content' | 'attributes' | 'entries'
+  /** With 'entries': the names, if known. */
+  names?: string[]
+}
+
+export interface OperationContext extends Caller {
+  /**
+   * Identifies the operation across restarts of this process: the same number gives the first
+   * outcome again. Left out: the client numbers it.
+   */
+  operationId?: number
+}
+
+export interface LookedUp { attr: InodeAttr }
+
+/** Where writes that are acknowledged before the nodes have them survive a crash of this process. */
+export interface WriteJournal {
+  /** Synchronous. Returns the token for `settle`; throws when full (the caller then waits for the nodes instead). */
+  record (ino: number, offset: number, data: readonly Buffer[]): number
+  /** The nodes have it. */
+  settle (token: number): void
+}
+
+export interface OpenFile {
+  readonly ino: number
+  /** Bytes from `offset`, shorter only at the end of the file. Buffers are handed over uncopied. */
+  read (offset: number, length: number): Promise<Buffer[]>
+  /**
+   * With a journal, resolves when recorded there (and sent soon); without, when every in-sync replica has it.
+   * The buffers must stay unchanged until `flush`.
+   */
+  write (offset: number, data: readonly Buffer[], context?: OperationContext): Promise<void>
+  /** Everything written is in the memory of all in-sync replicas, size and mtime are committed: others see it. */
+  flush (): Promise<void>
+  /** flush, then stable storage. */
+  sync (): Promise<void>
+  /** Drops the handle; call flush first. */
+  release (): Promise<void>
+}
+
+export interface SetAttributes {
+  mode?: number
+  uid?: number
+  gid?: number
+  size?: number
+  atime?: bigint | 'now'
+  mtime?: bigint | 'now'
+}
+
+export interface StatFs { blocks: number, blocksFree: number, blocksAvailable: number, files: number, filesFree: number, blockSize: number, nameLengthMax: number }
+
+export interface VolumeClient {
+  readonly root: number
+  readonly chunkSizeBytes: number
+  /** Called, and awaited, before a recall is answered: whoever caches above this client drops it. */
+  onInvalidate: ((invalidation: Invalidation) => Promise<void>) | null
+
+  lookup (dir: number, name: string): Promise<InodeAttr>
+  getattr (ino: number): Promise<InodeAttr>
+  setattr (ino: number, changes: SetAttributes, context: OperationContext): Promise<InodeAttr>
+  readlink (ino: number): Promise<string>
+  /** Names after `after` in their stable order; '' starts. Attributes where the directory's partition has them. */
+  readdir (dir: number, after: string, limit: number): Promise<{ entries: DirectoryEntry[], done: boolean, parent: number }>
+
+  /** Opens an existing file. `write` takes an exclusive lease in advance. */
+  open (ino: number, options: { write: boolean }): Promise<OpenFile>
+  /** Creates (or, unless `exclusive`, finds) a regular file and opens it. */
+  create (dir: number, name: string, options: { mode: number, exclusive: boolean }, context: OperationContext): Promise<{ attr: InodeAttr, file: OpenFile, created: boolean }>
+  mknod (dir: number, name: string, mode: number, rdev: number, context: OperationContext): Promise<InodeAttr>
+  mkdir (dir: number, name: string, mode: number, context: OperationContext): Promise<InodeAttr>
+  symlink (dir: number, name: string, target: string, context: OperationContext): Promise<InodeAttr>
+  link (ino: number, dir: number, name: string, context: OperationContext): Promise<InodeAttr>
+  unlink (dir: number, name: string, context: OperationContext): Promise<void>
+  rmdir (dir: number, name: string, context: OperationContext): Promise<void>
+  /** `flags`: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2. */
+  rename (dir: number, name: string, newDir: number, newName: string, flags: number, context: OperationContext): Promise<void>
+
+  getxattr (ino: number, name: string): Promise<Buffer>
+  setxattr (ino: number, name: string, value: Buffer, flags: number, context: OperationContext): Promise<void>
+  listxattr (ino: number): Promise<string[]>
+  removexattr (ino: number, name: string, context: OperationContext): Promise<void>
+
+  /** Whoever used the inode above this client has dropped it: an unlinked file's content may go. */
+  forget (ino: number): void
+  statfs (): Promise<StatFs>
+  /** Everything written through this client is on stable storage. */
+  sync (): Promise<void>
+  close (): Promise<void>
+}

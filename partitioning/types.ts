@@ -1,0 +1,83 @@
+/** What the manager decides: the cluster map, and the words it is made of. Pure data. */
+
+/** Chosen by the framework, for the life of the node: 'node-1'. */
+export type NodeId = string
+/** '<volume id>.m.<index>' (metadata) or '<volume id>.d.<index>' (data). */
+export type PartitionId = string
+export type Placement = 'hawaii' | 'tivoli'
+
+/** Moving averages of what a node measures of its own disk. Bandwidths in bytes/s, latencies in ms. */
+export interface DiskMeasure {
+  readBandwidth: number
+  writeBandwidth: number
+  readLatencyMs: number
+  writeLatencyMs: number
+  /** Share of time in which the disk was busy, 0 to 1. */
+  utilization: number
+}
+
+export interface NodeInfo {
+  id: NodeId
+  /** Changes each time the node's process starts. */
+  incarnation: string
+  /** libp2p identity, for consensus traffic. */
+  peerId: string
+  host: string
+  rpcPort: number
+  raftPort: number
+  /** Widest first: region, zone, rack, agent. */
+  domain: string[]
+  capacityBytes: number
+  usedBytes: number
+  disk: DiskMeasure | null
+  /** 'down': no heartbeat within the lease. */
+  state: 'up' | 'down' | 'draining'
+}
+
+export interface VolumeInfo {
+  id: number
+  name: string
+  placement: Placement
+  replicas: number
+  chunkSizeBytes: number
+  /** Files up to this size live in their inode record. */
+  inlineBytesMax: number
+  dataPartitions: number
+  metadataPartitions: number
+}
+
+/** See docs/replication.md for the state table. */
+export type ReplicaState = 'serving' | 'syncing' | 'waiting' | 'offline' | 'last'
+
+export interface Replica { node: NodeId, state: ReplicaState }
+
+export interface DataPartition {
+  id: PartitionId
+  volume: number
+  index: number
+  /** Grows with each change of the replicas, their states or the primary. */
+  epoch: number
+  replicas: Replica[]
+  /** null while no replica may serve. */
+  primary: NodeId | null
+}
+
+export interface MetadataPartition {
+  id: PartitionId
+  volume: number
+  index: number
+  /** Members of its Raft group when it was created. */
+  members: NodeId[]
+}
+
+export interface ClusterMap {
+  clusterId: string
+  /** Grows with each change. */
+  version: number
+  nodes: NodeInfo[]
+  /** Members of the manager's Raft group. */
+  managers: NodeId[]
+  volumes: VolumeInfo[]
+  data: DataPartition[]
+  metadata: MetadataPartition[]
+}

@@ -1,0 +1,79 @@
+import { expect } from 'chai'
+import { randomBytes } from 'node:crypto'
+import { AtollError } from '../../fsnode/protocol/errors.ts'
+import { encodeFrame, FrameDecoder, frameKind, type Frame } from '../../fsnode/protocol/frame.ts'
+import { Peer, type Handlers } from '../../fsnode/protocol/peer.ts'
+import { PeerPool } from '../../fsnode/protocol/pool.ts'
+import { systemClock } from '../../fsnode/protocol/system.ts'
+import { tcpNetwork } from '../../fsnode/protocol/tcp-network.ts'
+
+describe('frames', () => {
+  it('survive every split of the byte stream', () => {
+    const payload = [randomBytes(5), Buffer.alloc(0), randomBytes(7)]
+    const bytes = Buffer.concat([
+      ...encodeFrame(frameKind.request, 7, ['data.write', { ino: 2 ** 42, at: 5n }], payload),
+      ...encodeFrame(frameKind.response, 8, { done: true })
+    ])
+    for (let first = 0; first <= bytes.length; first++) {
+      for (const second of [first, Math.min(first + 1, bytes.length), Math.min(first + 17, bytes.length)]) {
+        const frames: Frame[] = []
+        const decoder = new FrameDecoder((frame) => frames.push(frame))
+        for (const part of [bytes.subarray(0, first), bytes.subarray(first, second), bytes.subarray(second)]) decoder.push(part)
+        expect(frames.map((frame) => [frame.kind, frame.requestId, frame.head])).to.deep.equal([
+          [frameKind.request, 7, ['data.write', { ino: 2 ** 42, at: 5n }]],
+          [frameKind.response, 8, { done: true }]
+        ])
+        expect(Buffer.concat(frames[0]!.payload)).to.deep.equal(Buffer.concat(payload))
+        expect(frames[1]!.payload).to.deep.equal([])
+      }
+    }
+  })
+
+  it('refuse a stream that is not one of frames', () => {
+    const decoder = new FrameDecoder(() => {})
+    expect(() => { decoder.push(Buffer.from('GET / HTTP/1.1\r\nHost: here\r\n\r\n')) }).to.throw(AtollError).with.property('code', 'ATOLL_BAD_MESSAGE')
+  })
+})
+
+describe('peers over TCP', () => {
+  const serve = async (handlers: Handlers) => {
+    const served: Peer[] = []
+    const listener = await tcpNetwork.listen({ host: '127.0.0.1', port: 0 }, (connection) => served.push(new Peer(connection, handlers, systemClock)))
+    const callbacks: Handlers = { 'lease.recall': () => ({ body: { open: true } }) }
+    const pool = new PeerPool({ network: tcpNetwork, clock: systemClock }, callbacks)
+    return { listener, pool, served, close: async () => { pool.close(); await listener.close() } }
+  }
+
+  it('carry payloads both ways, errors with their codes, and calls from the called side', async () => {
+    const { listener, pool, close } = await serve({
+      'data.read': (_, payload) => ({ body: {}, payload }),
+      'data.sync': () => { throw new AtollError('ATOLL_NOT_LEADER', 'not here', { leader: 'node-2' }) },
+      'node.status': async (_, __, { peer }) => {
+        const { body } = await peer.call('lease.recall', { partition: '1.m.0', ino: 1, to: 'none' })
+        expect(body.open).to.equal(true)
+        return { body: { nodeId: 'node-1' } as never }
+      }
+    })
+    const peer = await pool.get(listener.address)
+    const chunk = { partition: '1.d.0', epoch: 1, ino: 1, chunk: 0 }
+    const payload = randomBytes(3 * 1024 * 1024)
+    const answer = await peer.call('data.read', { ...chunk, offset: 0, length: 0 }, { payload: [payload] })
+    expect(Buffer.concat(answer.payload).equals(payload)).to.equal(true)
+    expect((await peer.call('node.status', {})).body.nodeId).to.equal('node-1')
+    const error = await peer.call('data.sync', chunk).catch((error) => error)
+    expect([error.code, error.details.leader]).to.deep.equal(['ATOLL_NOT_LEADER', 'node-2'])
+    expect((await peer.call('data.zero', { ...chunk, offset: 0, length: 1 }).catch((error) => error)).code).to.equal('ATOLL_UNKNOWN_METHOD')
+    await close()
+  })
+
+  it('reject what is pending when the connection is lost, and dial anew afterwards', async () => {
+    const { listener, pool, served, close } = await serve({ 'node.hello': () => new Promise(() => {}), 'data.read': () => ({ body: {} }) })
+    const pending = (await pool.get(listener.address)).call('node.hello', {}).catch((error) => error)
+    await (await pool.get(listener.address)).call('data.read', { partition: '', epoch: 0, ino: 0, chunk: 0, offset: 0, length: 0 })
+    served[0]!.close()
+    expect((await pending).code).to.equal('ATOLL_CONNECTION_LOST')
+    await (await pool.get(listener.address)).call('data.read', { partition: '', epoch: 0, ino: 0, chunk: 0, offset: 0, length: 0 })
+    await close()
+    expect((await pool.get(listener.address).catch((error) => error)).code).to.equal('ATOLL_UNREACHABLE')
+  })
+})

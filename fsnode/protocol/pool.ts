@@ -21,10 +21,10 @@ export class PeerPool {
 
   /** Rejects with ATOLL_UNREACHABLE. */
   get (address: Address): Promise<Peer> {
+    if (this.closed) return Promise.reject(new AtollError('ATOLL_UNREACHABLE', 'this client is closed'))
     const key = `${address.host}:${address.port}`
     const known = this.peers.get(key)
     if (known !== undefined) return known
-    if (this.closed) return Promise.reject(new AtollError('ATOLL_UNREACHABLE', 'this client is closed'))
     const made = this.dial(key, address)
     this.peers.set(key, made)
     return made

@@ -1,0 +1,243 @@
+import type { ClusterMap, DataPartition, NodeId, NodeInfo } from '../../partitioning/types.ts'
+import { AtollError, codeOf, isRetryable } from './errors.ts'
+import type { Method, Methods } from './methods.ts'
+import type { Answer, CallOptions, Handlers, Peer } from './peer.ts'
+import { PeerPool } from './pool.ts'
+import type { Address, Clock, Logger, Network, Random } from './ports.ts'
+
+/** How long a request is retried before its last error is handed on. */
+export const outageMsMax = 60_000
+export const retryDelayMsMin = 5
+export const retryDelayMsMax = 500
+export const mapWaitMs = 10_000
+/** One attempt; the next may go elsewhere. */
+export const attemptTimeoutMs = 10_000
+
+export interface RouterComponents { network: Network, clock: Clock, random: Random, log: Logger }
+
+export interface RouterInit {
+  /** Nodes to ask for the first map; the map's own nodes serve afterwards. */
+  seeds: Address[]
+  /** What is answered on connections made from here (lease recalls). */
+  handlers?: Handlers
+}
+
+export interface RouteOptions extends CallOptions {
+  /** Total time over all attempts, milliseconds; default `outageMsMax`. */
+  patienceMs?: number
+  /** Called before each attempt after the first; a throw ends the retries. */
+  onRetry?: (error: AtollError, attempt: number) => void
+}
+
+/**
+ * Knows the cluster map and where each request goes: to a node, the manager's leader, a metadata
+ * partition's leader or a data partition's primary. Follows moves by retrying within `patienceMs`.
+ * A retried mutation must carry its operation number.
+ */
+export class ClusterRouter {
+  private readonly components: RouterComponents
+  private readonly pool: PeerPool
+  private readonly seeds: Address[]
+  private current: ClusterMap | null = null
+  private readonly leaders = new Map<string, NodeId>()
+  private readonly mapListeners = new Set<(map: ClusterMap) => void>()
+  private readonly nodesById = new Map<NodeId, NodeInfo>()
+  private readonly dataById = new Map<string, DataPartition>()
+  private refreshing: Promise<void> | null = null
+  private closed = false
+
+  constructor (components: RouterComponents, init: RouterInit) {
+    this.components = components
+    this.seeds = init.seeds
+    this.pool = new PeerPool(components, init.handlers)
+  }
+
+  /** Fetches the first map and keeps it fresh until `close`. Rejects with ATOLL_UNREACHABLE. */
+  async start (patienceMs: number = outageMsMax): Promise<void> {
+    await this.retrying('cluster map', { patienceMs }, () => this.fetchMap(0))
+    void this.follow()
+  }
+
+  close (): void {
+    this.closed = true
+    this.pool.close()
+    this.mapListeners.clear()
+  }
+
+  get map (): ClusterMap {
+    if (this.current === null) throw new AtollError('ATOLL_UNAVAILABLE', 'the cluster map is not known yet')
+    return this.current
+  }
+
+  get mapVersion (): number { return this.current?.version ?? 0 }
+
+  onMap (listener: (map: ClusterMap) => void): () => void {
+    this.mapListeners.add(listener)
+    return () => { this.mapListeners.delete(listener) }
+  }
+
+  /** Takes a map that was learned elsewhere, if it is newer. */
+  adopt (map: ClusterMap): void {
+    if (this.current !== null && map.version <= this.current.version) return
+    this.current = map
+    this.nodesById.clear()
+    for (const node of map.nodes) this.nodesById.set(node.id, node)
+    this.dataById.clear()
+    for (const partition of map.data) this.dataById.set(partition.id, partition)
+    for (const listener of this.mapListeners) listener(map)
+  }
+
+  node (id: NodeId): NodeInfo {
+    const node = this.nodesById.get(id)
+    if (node === undefined) throw new AtollError('ATOLL_UNAVAILABLE', `node ${id} is not in the cluster map`)
+    return node
+  }
+
+  dataPartition (id: string): DataPartition {
+    const partition = this.dataById.get(id)
+    if (partition === undefined) throw new AtollError('ATOLL_UNAVAILABLE', `partition ${id} is not in the cluster map`)
+    return partition
+  }
+
+  peer (id: NodeId): Promise<Peer> {
+    try {
+      const { host, rpcPort } = this.node(id)
+      return this.pool.get({ host, port: rpcPort })
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /** One attempt at one node. */
+  async toNode<M extends Method> (id: NodeId, method: M, request: Methods[M]['request'], options?: CallOptions): Promise<Answer<M>> {
+    return (await this.peer(id)).call(method, request, options)
+  }
+
+  toManager<M extends Method> (method: M, request: Methods[M]['request'], options: RouteOptions = {}): Promise<Answer<M>> {
+    return this.retrying(method, options, (attempt) =>
+      this.toLeader('manager', () => this.map.managers, attempt, method, request, options))
+  }
+
+  /** To the leader of a metadata partition. */
+  toMetadata<M extends Method> (partition: string, method: M, request: Methods[M]['request'], options: RouteOptions = {}): Promise<Answer<M>> {
+    return this.retrying(method, options, (attempt) =>
+      this.toLeader(partition, () => this.metadataMembers(partition), attempt, method, request, options))
+  }
+
+  /** To the primary; `build` makes the request for the epoch of the attempt. */
+  toPrimary<M extends Method> (partition: string, method: M, build: (epoch: number) => Methods[M]['request'], options: RouteOptions = {}): Promise<Answer<M>> {
+    return this.retrying(method, options, async () => {
+      const { epoch, primary } = this.dataPartition(partition)
+      if (primary === null) throw new AtollError('ATOLL_UNAVAILABLE', `partition ${partition} has no serving replica`)
+      return (await this.peer(primary)).call(method, build(epoch), { timeoutMs: attemptTimeoutMs, ...options })
+    })
+  }
+
+  /** The node that is believed to lead a group, for who keeps a connection to it. */
+  leaderOf (group: string): NodeId | undefined { return this.leaders.get(group) }
+
+  /** Resolves with a map newer than `version`, or after `waitMs`. */
+  async refresh (version: number = this.mapVersion, waitMs = 0): Promise<void> {
+    if (this.mapVersion > version) return
+    this.refreshing ??= this.fetchMap(waitMs).finally(() => { this.refreshing = null })
+    await this.refreshing
+  }
+
+  private metadataMembers (partition: string): NodeId[] {
+    const found = this.map.metadata.find((candidate) => candidate.id === partition)
+    if (found === undefined) throw new AtollError('ATOLL_UNAVAILABLE', `partition ${partition} is not in the cluster map`)
+    return found.members
+  }
+
+  private async toLeader<M extends Method> (
+    group: string, members: () => NodeId[], attempt: number, method: M, request: Methods[M]['request'], options: CallOptions
+  ): Promise<Answer<M>> {
+    const candidates = members()
+    const target = this.leaders.get(group) ?? candidates[attempt % candidates.length]!
+    try {
+      const answer = await (await this.peer(target)).call(method, request, { timeoutMs: attemptTimeoutMs, ...options })
+      this.leaders.set(group, target)
+      return answer
+    } catch (error) {
+      this.followHint(group, target, error)
+      throw error
+    }
+  }
+
+  private followHint (group: string, asked: NodeId, error: unknown): void {
+    const code = codeOf(error)
+    const hint = error instanceof AtollError ? error.details.leader : undefined
+    if (code === 'ATOLL_NOT_LEADER' && typeof hint === 'string' && hint !== asked) this.leaders.set(group, hint)
+    else if (isRetryable(error) && this.leaders.get(group) === asked && code !== 'ATOLL_UNAVAILABLE') this.leaders.delete(group)
+  }
+
+  /** Retries what may succeed elsewhere or later, with jittered back-off and a fresh map. */
+  private async retrying<T> (what: string, options: RouteOptions, attempt: (count: number) => Promise<T>): Promise<T> {
+    const { clock } = this.components
+    const deadline = clock.now() + (options.patienceMs ?? outageMsMax)
+    for (let count = 0; ; count++) {
+      const version = this.mapVersion
+      try {
+        return await attempt(count)
+      } catch (error) {
+        if (!isRetryable(error) || this.closed) throw error
+        const delayMs = this.retryDelayMs(error, count)
+        if (clock.now() + delayMs >= deadline) throw error
+        options.onRetry?.(error as AtollError, count + 1)
+        this.components.log.debug('retrying', { what, attempt: count + 1, code: codeOf(error) })
+        await this.pause(delayMs)
+        if (codeOf(error) !== 'ATOLL_NOT_LEADER') await this.refresh(version).catch(() => {})
+      }
+    }
+  }
+
+  private retryDelayMs (error: unknown, count: number): number {
+    const hinted = codeOf(error) === 'ATOLL_NOT_LEADER' && typeof (error as AtollError).details.leader === 'string'
+    if (hinted && count < 3) return 0
+    const ceiling = Math.min(retryDelayMsMax, retryDelayMsMin * 2 ** Math.min(count, 16))
+    return ceiling / 2 + this.components.random.next() * ceiling / 2
+  }
+
+  private pause (delayMs: number): Promise<void> {
+    return new Promise((resolve) => { this.components.clock.setTimer(resolve, delayMs) })
+  }
+
+  private async fetchMap (waitMs: number): Promise<void> {
+    const addresses = this.addressesForMap()
+    const start = Math.floor(this.components.random.next() * addresses.length)
+    let failure: unknown = new AtollError('ATOLL_UNREACHABLE', 'no node address is known')
+    for (let offset = 0; offset < addresses.length; offset++) {
+      try {
+        const peer = await this.pool.get(addresses[(start + offset) % addresses.length]!)
+        const { body } = await peer.call('node.map', { after: this.mapVersion, waitMs }, { timeoutMs: waitMs + attemptTimeoutMs })
+        if (body.map !== undefined) this.adopt(body.map)
+        if (this.current !== null) return
+        failure = new AtollError('ATOLL_UNAVAILABLE', 'the cluster has no map yet')
+      } catch (error) {
+        failure = error
+      }
+    }
+    throw failure
+  }
+
+  /** The nodes of the map that are up, then the seeds. */
+  private addressesForMap (): Address[] {
+    const up = this.current?.nodes.filter((node) => node.state !== 'down') ?? []
+    const known = up.map((node) => ({ host: node.host, port: node.rpcPort }))
+    const others = this.seeds.filter((seed) => !known.some((address) => address.host === seed.host && address.port === seed.port))
+    return [...known, ...others]
+  }
+
+  private async follow (): Promise<void> {
+    let failures = 0
+    while (!this.closed) {
+      try {
+        await this.fetchMap(mapWaitMs)
+        failures = 0
+      } catch {
+        failures++
+        await this.pause(Math.min(retryDelayMsMax, retryDelayMsMin * 2 ** Math.min(failures, 16)))
+      }
+    }
+  }
+}

@@ -1,0 +1,156 @@
+import type { Command } from 'commander'
+import type { ClusterMap, DataPartition } from '../../partitioning/types.ts'
+import type { Cluster } from '../../client/connect.ts'
+import { codeOf, messageOf } from '../../fsnode/protocol/errors.ts'
+import type { NodeStatus } from '../../fsnode/protocol/manager.ts'
+import { dataDirectoryOf, withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
+import { formatBytes, print, printJson, printTable } from '../output.ts'
+import { residentBytesOf } from '../processes.ts'
+
+const askTimeoutMs = 2_000
+
+export interface Problem { code: string, cause: string, affects: string, command: string }
+
+export interface StatusReport {
+  health: 'healthy' | 'degraded' | 'unavailable'
+  problems: Problem[]
+  clusterId: string
+  nodes: Array<{ id: string, state: string, address: string, pid?: number, residentBytes?: number, usedBytes: number, capacityBytes: number }>
+  volumes: Array<{ id: number, name: string, placement: string, replicas: number }>
+  partitions: { total: number, healthy: number, degraded: number, unavailable: number }
+  mounts: Array<{ volume: string, path: string, pid: number, state: 'mounted' | 'dead', workerResidentBytes?: number }>
+}
+
+export function statusCommand (program: Command): void {
+  withClusterOptions(program.command('status'))
+    .description('health of the cluster: what is wrong, what it affects, which command helps')
+    .option('--json', 'for programs')
+    .action(async (options: ClusterOptions & { json?: boolean }) => {
+      const report = await withCluster(options, (cluster) => reportStatus(cluster, options))
+      if (options.json === true) printJson(report)
+      else printReport(report)
+    })
+}
+
+export async function reportStatus (cluster: Cluster, options: ClusterOptions): Promise<StatusReport> {
+  const { map } = cluster
+  const answers = new Map(await Promise.all(map.nodes.map(async ({ id }) => [id, await askNode(cluster, id)] as const)))
+  const groups = metadataHealth(map, answers)
+  const partitions = countPartitions(map.data, groups)
+  const mounts = mountsOf(options)
+  const problems = [...nodeProblems(map, answers), ...partitionProblems(partitions), ...mountProblems(mounts)]
+  const health = partitions.unavailable > 0 ? 'unavailable' : problems.length > 0 || partitions.degraded > 0 ? 'degraded' : 'healthy'
+  return {
+    health,
+    problems,
+    clusterId: map.clusterId,
+    nodes: map.nodes.map((node) => {
+      const status = answers.get(node.id)
+      return {
+        id: node.id,
+        state: status === undefined && node.state === 'up' ? 'unreachable' : node.state,
+        address: `${node.host}:${node.rpcPort}`,
+        ...(status !== undefined && { pid: status.pid, residentBytes: status.residentBytes }),
+        usedBytes: node.usedBytes,
+        capacityBytes: node.capacityBytes
+      }
+    }),
+    volumes: map.volumes.map(({ id, name, placement, replicas }) => ({ id, name, placement, replicas })),
+    partitions,
+    mounts
+  }
+}
+
+async function askNode (cluster: Cluster, id: string): Promise<NodeStatus | undefined> {
+  try {
+    return (await cluster.router.toNode(id, 'node.status', {}, { timeoutMs: askTimeoutMs })).body
+  } catch (error) {
+    if (codeOf(error) === 'ATOLL_INTERNAL') throw new Error(messageOf(error))
+    return undefined
+  }
+}
+
+type Health = 'healthy' | 'degraded' | 'unavailable'
+
+/** A metadata partition is healthy when each member that is up follows or leads, unavailable without a leader. */
+function metadataHealth (map: ClusterMap, answers: Map<string, NodeStatus | undefined>): Health[] {
+  return map.metadata.map((partition) => {
+    const members = partition.members.map((member) => answers.get(member)?.groups.find((group) => group.id === partition.id))
+    const present = members.filter((member) => member !== undefined)
+    if (present.length * 2 <= members.length || !present.some((member) => member.role === 'leader')) return 'unavailable'
+    return present.length < members.length ? 'degraded' : 'healthy'
+  })
+}
+
+function dataHealth (partition: DataPartition): Health {
+  if (partition.primary === null) return 'unavailable'
+  return partition.replicas.every((replica) => replica.state === 'serving') ? 'healthy' : 'degraded'
+}
+
+function countPartitions (data: DataPartition[], metadata: Health[]): StatusReport['partitions'] {
+  const all = [...data.map(dataHealth), ...metadata]
+  const count = (health: Health): number => all.filter((one) => one === health).length
+  return { total: all.length, healthy: count('healthy'), degraded: count('degraded'), unavailable: count('unavailable') }
+}
+
+function mountsOf (options: ClusterOptions): StatusReport['mounts'] {
+  const directory = dataDirectoryOf(options)
+  const alive = new Set(directory.liveMounts().map((mount) => mount.path))
+  return directory.mounts().map(({ volume, path, holder }) => {
+    const residentBytes = residentBytesOf(holder.pid)
+    return { volume, path, pid: holder.pid, state: alive.has(path) ? 'mounted' as const : 'dead' as const, ...(residentBytes !== null && { residentBytes }) }
+  })
+}
+
+function nodeProblems (map: ClusterMap, answers: Map<string, NodeStatus | undefined>): Problem[] {
+  return map.nodes.filter((node) => node.state === 'down' || answers.get(node.id) === undefined).map((node) => ({
+    code: 'ATOLL_NODE_DOWN',
+    cause: `node ${node.id} at ${node.host}:${node.rpcPort} does not answer`,
+    affects: 'its replicas: the others serve, with less redundancy',
+    command: 'the scheduler launches it again by itself; see why it died: atoll node show ' + node.id
+  }))
+}
+
+function partitionProblems ({ degraded, unavailable }: StatusReport['partitions']): Problem[] {
+  const problems: Problem[] = []
+  if (unavailable > 0) {
+    problems.push({ code: 'ATOLL_PARTITION_UNAVAILABLE', cause: `${unavailable} partitions have no serving majority or replica`, affects: 'files in them wait until a node is back', command: 'atoll partition list --state unavailable' })
+  }
+  if (degraded > 0) {
+    problems.push({ code: 'ATOLL_PARTITION_DEGRADED', cause: `${degraded} partitions have replicas that are away or catching up`, affects: 'nothing is lost; fewer further failures are survived', command: 'atoll partition list --state degraded' })
+  }
+  return problems
+}
+
+function mountProblems (mounts: StatusReport['mounts']): Problem[] {
+  return mounts.filter((mount) => mount.state === 'dead').map((mount) => ({
+    code: 'ATOLL_MOUNT_DEAD',
+    cause: `the process that held ${mount.path} is gone`,
+    affects: `programs that use ${mount.path} get errors`,
+    command: `atoll umount ${mount.path} && atoll mount ${mount.volume} ${mount.path}`
+  }))
+}
+
+function printReport (report: StatusReport): void {
+  const { partitions } = report
+  print(`cluster ${report.clusterId}: ${report.health}`)
+  for (const problem of report.problems) {
+    print(`  ${problem.code}: ${problem.cause}`)
+    print(`    affects: ${problem.affects}`)
+    print(`    helps:   ${problem.command}`)
+  }
+  print()
+  printTable(['NODE', 'STATE', 'ADDRESS', 'PID', 'MEMORY', 'USED', 'CAPACITY'], report.nodes.map((node) => [
+    node.id, node.state, node.address, node.pid ?? '-', node.residentBytes === undefined ? '-' : formatBytes(node.residentBytes),
+    formatBytes(node.usedBytes), formatBytes(node.capacityBytes)
+  ]))
+  print()
+  printTable(['VOLUME', 'PLACEMENT', 'REPLICAS'], report.volumes.map((volume) => [volume.name, volume.placement, volume.replicas]))
+  print()
+  print(`partitions: ${partitions.total} total, ${partitions.healthy} healthy, ${partitions.degraded} degraded, ${partitions.unavailable} unavailable`)
+  if (report.mounts.length > 0) {
+    print()
+    printTable(['MOUNT', 'VOLUME', 'PID', 'STATE'], report.mounts.map((mount) => [mount.path, mount.volume, mount.pid, mount.state]))
+  }
+}
+

@@ -1,0 +1,86 @@
+import { InvalidArgumentError, Option, type Command } from 'commander'
+import type { Placement, VolumeInfo } from '../../partitioning/types.ts'
+import { AtollError } from '../../fsnode/protocol/errors.ts'
+import { withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
+import { formatBytes, print, printJson, printTable } from '../output.ts'
+
+interface Json { json?: boolean }
+interface CreateOptions extends ClusterOptions, Json { placement: Placement, replicas?: number, chunkSize?: number, metadataPartitions?: number, dataPartitions?: number }
+
+export const replicasDefault = 3
+
+export function placementOption (): Option {
+  return new Option('--placement <policy>', 'hawaii: even; tivoli: by measured disk speed, reads and writes apart').choices(['hawaii', 'tivoli'])
+}
+
+export function volumeCommand (program: Command): void {
+  const volume = program.command('volume').description('file systems of the cluster')
+  withClusterOptions(volume.command('create <name>'))
+    .description('make a file system')
+    .addOption(placementOption().default('hawaii'))
+    .option('--replicas <n>', `copies of each partition (default: ${replicasDefault}, or the number of nodes if that is less)`, wholeNumber)
+    .option('--chunk-size <size>', 'bytes, or with KiB or MiB (default: 4MiB)', byteSize)
+    .option('--metadata-partitions <n>', 'groups that the name space is spread over', wholeNumber)
+    .option('--data-partitions <n>', 'units of placement that chunks are spread over', wholeNumber)
+    .option('--json', 'for programs')
+    .action(create)
+  withClusterOptions(volume.command('list')).description('all file systems').option('--json', 'for programs').action(list)
+  withClusterOptions(volume.command('show <name>')).description('one file system').option('--json', 'for programs').action(show)
+  withClusterOptions(volume.command('remove <name>'))
+    .description('remove a file system and everything in it')
+    .requiredOption('--yes', 'confirm: the data cannot be had back')
+    .action(async (name: string, options: ClusterOptions) => {
+      await withCluster(options, (cluster) => cluster.removeVolume(name))
+      print(`volume ${name} is removed`)
+    })
+}
+
+async function create (name: string, options: CreateOptions): Promise<void> {
+  const volume = await withCluster(options, (cluster) => cluster.createVolume({
+    name,
+    placement: options.placement,
+    replicas: options.replicas ?? Math.min(replicasDefault, cluster.map.nodes.length),
+    ...(options.chunkSize !== undefined && { chunkSizeBytes: options.chunkSize }),
+    ...(options.metadataPartitions !== undefined && { metadataPartitions: options.metadataPartitions }),
+    ...(options.dataPartitions !== undefined && { dataPartitions: options.dataPartitions })
+  }))
+  if (options.json === true) printJson(volume)
+  else print(`volume ${volume.name}: ${volume.placement}, ${volume.replicas} replicas; mount it: atoll mount ${volume.name} DIR`)
+}
+
+async function list (options: ClusterOptions & Json): Promise<void> {
+  const volumes = await withCluster(options, async (cluster) => cluster.map.volumes)
+  if (options.json === true) printJson(volumes)
+  else printTable(['VOLUME', 'PLACEMENT', 'REPLICAS', 'CHUNK', 'DATA', 'METADATA'], volumes.map(row))
+}
+
+async function show (name: string, options: ClusterOptions & Json): Promise<void> {
+  const shown = await withCluster(options, async ({ map }) => {
+    const volume = map.volumes.find((candidate) => candidate.name === name)
+    if (volume === undefined) throw new AtollError('ATOLL_NO_SUCH_VOLUME', `there is no volume ${name}`, { hint: 'those that exist: atoll volume list' })
+    return { ...volume, data: map.data.filter((one) => one.volume === volume.id), metadata: map.metadata.filter((one) => one.volume === volume.id) }
+  })
+  if (options.json === true) {
+    printJson(shown)
+    return
+  }
+  printTable(['VOLUME', 'PLACEMENT', 'REPLICAS', 'CHUNK', 'DATA', 'METADATA'], [row({ ...shown, dataPartitions: shown.data.length, metadataPartitions: shown.metadata.length })])
+}
+
+function row (volume: VolumeInfo): Array<string | number> {
+  return [volume.name, volume.placement, volume.replicas, formatBytes(volume.chunkSizeBytes), volume.dataPartitions, volume.metadataPartitions]
+}
+
+export function wholeNumber (text: string): number {
+  const value = Number(text)
+  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError('a whole number from 1 is needed')
+  return value
+}
+
+const factors: Record<string, number> = { '': 1, kib: 1024, mib: 1024 ** 2, gib: 1024 ** 3 }
+
+export function byteSize (text: string): number {
+  const match = /^(\d+)\s*(|KiB|MiB|GiB)$/i.exec(text.trim())
+  if (match === null) throw new InvalidArgumentError('a size such as 4MiB is needed')
+  return Number(match[1]) * factors[match[2]!.toLowerCase()]!
+}

@@ -1,0 +1,60 @@
+import { resolve } from 'node:path'
+import type { Command } from 'commander'
+import { connect, type Cluster } from '../client/connect.ts'
+import { AtollError } from '../fsnode/protocol/errors.ts'
+import type { Address } from '../fsnode/protocol/ports.ts'
+import { DataDirectory } from './data-directory.ts'
+
+export const clusterVariable = 'ATOLL_CLUSTER'
+export const dataDirectoryDefault = './data'
+export const commandPatienceMs = 10_000
+
+export interface ClusterOptions { data?: string, cluster?: string }
+
+/** The options by which a command finds its cluster. */
+export function withClusterOptions (command: Command): Command {
+  return command
+    .option('--data <dir>', `directory of an embedded cluster (default: ${dataDirectoryDefault})`)
+    .option('--cluster <host:port,...>', `addresses of storage nodes (default: $${clusterVariable})`)
+}
+
+export function dataDirectoryOf (options: ClusterOptions): DataDirectory {
+  return new DataDirectory(resolve(options.data ?? dataDirectoryDefault))
+}
+
+/** Addresses of nodes to start from. Throws ATOLL_NO_CLUSTER, ATOLL_BAD_ARGUMENT or ATOLL_CLUSTER_FILE_CORRUPT. */
+export function clusterAddresses (options: ClusterOptions): Address[] {
+  const named = options.cluster ?? (options.data === undefined ? process.env[clusterVariable] : undefined)
+  if (named !== undefined && named !== '') return named.split(',').map(parseAddress)
+  const directory = dataDirectoryOf(options)
+  const file = directory.readCluster()
+  if (file === null || file.nodes.length === 0) {
+    throw new AtollError('ATOLL_NO_CLUSTER', `no cluster was started in ${directory.path}`, {
+      hint: `start one: atoll up --data ${directory.path}; or name one: --cluster HOST:PORT`
+    })
+  }
+  return file.nodes
+}
+
+export async function connectTo (options: ClusterOptions, patienceMs = commandPatienceMs): Promise<Cluster> {
+  return connect({ nodes: clusterAddresses(options), patienceMs })
+}
+
+/** Connects, does the work, and disconnects whatever comes of it. */
+export async function withCluster<T> (options: ClusterOptions, work: (cluster: Cluster) => Promise<T>): Promise<T> {
+  const cluster = await connectTo(options)
+  try {
+    return await work(cluster)
+  } finally {
+    await cluster.close()
+  }
+}
+
+export function parseAddress (text: string): Address {
+  const match = /^(?:\[(.+)\]|([^:]+)):(\d+)$/.exec(text.trim())
+  const port = Number(match?.[3])
+  if (match === null || port < 1 || port > 65_535) {
+    throw new AtollError('ATOLL_BAD_ARGUMENT', `'${text}' is not HOST:PORT`)
+  }
+  return { host: (match[1] ?? match[2])!, port }
+}

@@ -26,6 +26,8 @@ export interface MasterClient {
    * Calls are dropped while there is no subscription.
    */
   call (call: CallBody): void
+  /** Gives up the subscription, if there is one, and makes another: everything is offered and reported anew. */
+  resubscribe (why: string): void
   /** Ends the subscription without a word: tasks go on, the failover timeout runs. */
   close (): void
 }
@@ -72,10 +74,12 @@ class HttpMasterClient implements MasterClient {
 
   close (): void { this.#step({ type: 'stop' }) }
 
+  resubscribe (why: string): void { this.#step({ type: 'doubt', code: 'ATOLL_OVERLOADED', message: why }) }
+
   call (call: CallBody): void {
     if (this.#session.subscription === undefined) return
     if (this.#queue.length >= callQueueLengthMax) {
-      this.#step({ type: 'doubt', code: 'ATOLL_OVERLOADED', message: `${callQueueLengthMax} calls are waiting` })
+      this.resubscribe(`${callQueueLengthMax} calls are waiting`)
       return
     }
     this.#queue.push(call)

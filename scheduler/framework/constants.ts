@@ -1,0 +1,53 @@
+/** Members of the first manager group; fewer when fewer nodes are wanted at first. */
+export const managerGroupSizeMax = 3
+export const nodesMax = 1000
+
+/** Refusal of what is of no use: a REVIVE takes it back when that changes. */
+export const declineLongSeconds = 3600
+/** Refusal of an offer that holds only a part of what was reserved: the next one may hold the rest. */
+export const declineShortSeconds = 1
+
+/** From the RESERVE to the proof of the volume; then the place is given up and another one is looked for. */
+export const reserveTimeoutMs = 60_000
+/** A launched task of which nothing is heard for so long is asked for. */
+export const launchTimeoutMs = 30_000
+/** A KILL may be forgotten by an agent that is away: it is repeated. */
+export const killRepeatMs = 5_000
+
+/** A task that ran this long was well: the back-off starts anew. */
+export const stableAfterMs = 120_000
+export const relaunchBackoffMinMs = 1_000
+export const relaunchBackoffMaxMs = 300_000
+
+export const reviveIntervalMinMs = 250
+/** While something is wanted, filters are cleared this often. */
+export const reviveRepeatMs = 60_000
+
+export const reconcileBackoffMinMs = 1_000
+export const reconcileBackoffMaxMs = 60_000
+export const reconcileIntervalMs = 15 * 60_000
+
+/** How long offers are looked through for reservations that were given up. */
+export const garbageSearchMs = 10 * 60_000
+/** Resource ids given up and perhaps still reserved somewhere. */
+export const garbageLengthMax = 10_000
+
+export const evaluationsKeptMax = 50
+/** Update uuids remembered to know a repetition. */
+export const updatesSeenMax = 1_000
+/** Inputs waiting for the store; above it the subscription is started anew. */
+export const inputQueueLengthMax = 10_000
+
+/** Delay before a failed write of the records is tried again; nothing is done meanwhile. */
+export const storeRetryMs = 1_000
+
+export const killGraceMsDefault = 10_000
+export const failoverTimeoutMsDefault = 7 * 24 * 3600_000
+export const shutdownTimeoutMsDefault = 60_000
+
+/** Path of the volume in the task's sandbox. */
+export const volumePath = 'data'
+
+export const labelResourceId = 'resource_id'
+export const labelCluster = 'atoll_cluster'
+export const labelNode = 'atoll_node'

@@ -1,0 +1,59 @@
+import type { CallBody } from '../mesos/types.ts'
+import { reviveIntervalMinMs, reviveRepeatMs } from './constants.ts'
+import type { StepContext } from './nodes.ts'
+import { mayLaunch, wantsPlace } from './offers.ts'
+
+/** Why offers are wanted now; each reason has a name that changes when it is worth a new look at what was declined. */
+export function currentNeeds (context: StepContext): Set<string> {
+  const { state, nowMs } = context
+  const needs = new Set<string>()
+  for (const [resourceId, untilMs] of state.garbageUntilMs) if (untilMs > nowMs) needs.add(`free ${resourceId}`)
+  if (state.framework.goal === 'stopped') return needs
+  for (const node of state.nodes.values()) {
+    const { id, placement, task, resourceId, attempts, launches } = node
+    if (wantsPlace(context, node)) needs.add(`place ${id} ${attempts}`)
+    else if (placement === 'reserving' || placement === 'creating') needs.add(`verify ${id} ${resourceId} ${placement}`)
+    else if (mayLaunch(context, node)) needs.add(`launch ${id} ${launches}`)
+    // The volume of a task that ended unheard is offered again: that is how we learn of it.
+    else if (task?.state === 'TASK_UNREACHABLE' || task?.state === 'TASK_UNKNOWN') needs.add(`find ${id} ${task.id} ${task.state}`)
+  }
+  return needs
+}
+
+/** Decides when to REVIVE and when to SUPPRESS. */
+export class OfferDemand {
+  #needs = new Set<string>()
+  #suppressed = false
+  #reviveWanted = false
+  #revivedMs = -Infinity
+
+  /** `fresh`: the framework id is new, so the master remembers nothing of us. */
+  subscribed (fresh: boolean, needs: Set<string>, nowMs: number): void {
+    this.#suppressed = false
+    // Filters survive when a subscription was taken over while it was open.
+    this.#reviveWanted = !fresh && needs.size > 0
+    this.#needs = needs
+    this.#revivedMs = fresh ? nowMs : -Infinity
+  }
+
+  calls (role: string, needs: Set<string>, nowMs: number): CallBody[] {
+    if ([...needs].some((need) => !this.#needs.has(need))) this.#reviveWanted = true
+    this.#needs = needs
+    if (needs.size === 0) {
+      this.#reviveWanted = false
+      if (this.#suppressed) return []
+      this.#suppressed = true
+      return [{ type: 'SUPPRESS', suppress: { roles: [role] } }]
+    }
+    if (nowMs < this.deadlineMs) return []
+    this.#reviveWanted = false
+    this.#suppressed = false
+    this.#revivedMs = nowMs
+    return [{ type: 'REVIVE', revive: { roles: [role] } }]
+  }
+
+  get deadlineMs (): number {
+    if (this.#reviveWanted || (this.#suppressed && this.#needs.size > 0)) return this.#revivedMs + reviveIntervalMinMs
+    return this.#needs.size > 0 ? this.#revivedMs + reviveRepeatMs : Infinity
+  }
+}

@@ -1,0 +1,224 @@
+import { AtollError } from '../../fsnode/protocol/errors.ts'
+import type { NodeAddress } from '../../fsnode/protocol/node-spec.ts'
+import type { Kv, KvOperation, Random } from '../../fsnode/protocol/ports.ts'
+import { evaluationsKeptMax, garbageLengthMax, managerGroupSizeMax } from './constants.ts'
+import type { Evaluation, FrameworkRecord, NodeRecord } from './types.ts'
+
+/** What is known of a node only while this process lives. */
+export interface NodeRuntime {
+  /** No attempt before; null: at once. */
+  retryAtMs: number | null
+  /** Since when a proof of the place is waited for. */
+  placingSinceMs: number
+  /** Since when news of a launched task is waited for. */
+  launchedAtMs: number
+  runningSinceMs: number | null
+  killSentAtMs: number | null
+  evaluation: Evaluation | null
+}
+
+/** A reservation that belongs to no node any more and is to be freed wherever it is offered. */
+export interface GarbageRecord { resourceId: string, nodeId: string }
+
+const encoder = new TextEncoder()
+const keys = {
+  framework: encoder.encode('framework'),
+  node: (id: string) => encoder.encode(`node/${id}`),
+  garbage: (id: string) => encoder.encode(`garbage/${id}`),
+  address: (id: string) => encoder.encode(`manager/${id}`)
+}
+
+export const numberOf = (nodeId: string): number => Number(nodeId.slice(nodeId.lastIndexOf('-') + 1))
+
+/** The durable records, and what has to be written of them. */
+export class FrameworkState {
+  readonly framework: FrameworkRecord
+  readonly nodes = new Map<string, NodeRecord>()
+  readonly garbage = new Map<string, GarbageRecord>()
+  /** Last known address of each member of the first manager group, also of those that are gone. */
+  readonly managerAddresses = new Map<string, NodeAddress>()
+  readonly #runtime = new Map<string, NodeRuntime>()
+  /** Until when garbage is looked for; not persisted. */
+  readonly garbageUntilMs = new Map<string, number>()
+  readonly strays = new Set<string>()
+  evaluations: Evaluation[] = []
+  #dirty = new Map<string, KvOperation>()
+
+  constructor (framework: FrameworkRecord) {
+    this.framework = framework
+  }
+
+  runtime (node: NodeRecord): NodeRuntime {
+    let runtime = this.#runtime.get(node.id)
+    if (runtime === undefined) {
+      runtime = { retryAtMs: null, placingSinceMs: 0, launchedAtMs: 0, runningSinceMs: null, killSentAtMs: null, evaluation: null }
+      this.#runtime.set(node.id, runtime)
+    }
+    return runtime
+  }
+
+  /** In the order of their numbers. */
+  sortedNodes (): NodeRecord[] {
+    return [...this.nodes.values()].sort((a, b) => numberOf(a.id) - numberOf(b.id))
+  }
+
+  /** Nodes that count: neither lost nor on their way out. */
+  activeNodes (): NodeRecord[] {
+    return this.sortedNodes().filter(({ goal, placement }) => goal === 'run' && placement !== 'lost')
+  }
+
+  byResourceId (resourceId: string): NodeRecord | undefined {
+    for (const node of this.nodes.values()) if (node.resourceId === resourceId) return node
+    return undefined
+  }
+
+  byTaskId (taskId: string): NodeRecord | undefined {
+    for (const node of this.nodes.values()) if (node.task?.id === taskId) return node
+    return undefined
+  }
+
+  /** To be called after every change of a node's record. */
+  saveNode (node: NodeRecord): void {
+    this.#put(keys.node(node.id), node)
+    if (this.framework.managers.includes(node.id) && node.host !== null && node.rpcPort !== null && node.raftPort !== null) {
+      const address = { id: node.id, host: node.host, rpcPort: node.rpcPort, raftPort: node.raftPort }
+      this.managerAddresses.set(node.id, address)
+      this.#put(keys.address(node.id), address)
+    }
+  }
+
+  saveFramework (): void {
+    this.#put(keys.framework, this.framework)
+  }
+
+  addNode (): NodeRecord {
+    const node = newNode(`node-${this.framework.nextNode++}`)
+    this.nodes.set(node.id, node)
+    this.saveFramework()
+    this.saveNode(node)
+    return node
+  }
+
+  deleteNode (node: NodeRecord): void {
+    this.nodes.delete(node.id)
+    this.#runtime.delete(node.id)
+    this.#delete(keys.node(node.id))
+  }
+
+  addGarbage (record: GarbageRecord, searchUntilMs: number): void {
+    if (this.garbage.size >= garbageLengthMax) this.deleteGarbage(this.garbage.keys().next().value!)
+    this.garbage.set(record.resourceId, record)
+    this.garbageUntilMs.set(record.resourceId, searchUntilMs)
+    this.#put(keys.garbage(record.resourceId), record)
+  }
+
+  deleteGarbage (resourceId: string): void {
+    if (!this.garbage.delete(resourceId)) return
+    this.garbageUntilMs.delete(resourceId)
+    this.#delete(keys.garbage(resourceId))
+  }
+
+  addEvaluation (node: NodeRecord, evaluation: Evaluation): void {
+    this.runtime(node).evaluation = evaluation
+    this.evaluations.push(evaluation)
+    if (this.evaluations.length > 2 * evaluationsKeptMax) this.evaluations = this.evaluations.slice(-evaluationsKeptMax)
+  }
+
+  /** What has changed since the last call; the last state of each key. */
+  takeWrites (): KvOperation[] {
+    const writes = [...this.#dirty.values()]
+    this.#dirty = new Map()
+    return writes
+  }
+
+  #put (key: Uint8Array, value: unknown): void {
+    this.#dirty.set(String(key), { type: 'put', key, value: encoder.encode(JSON.stringify(value)) })
+  }
+
+  #delete (key: Uint8Array): void {
+    this.#dirty.set(String(key), { type: 'del', key })
+  }
+}
+
+function newNode (id: string): NodeRecord {
+  return {
+    id,
+    goal: 'run',
+    placement: 'none',
+    resourceId: null,
+    persistenceId: null,
+    agentId: null,
+    host: null,
+    domain: [],
+    rpcPort: null,
+    raftPort: null,
+    resources: null,
+    task: null,
+    launches: 0,
+    attempts: 0,
+    reason: 'waits for an offer'
+  }
+}
+
+/**
+ * The state in the store, or a new cluster of `nodes` nodes, whose records still have to be written.
+ * Rejects with ATOLL_STORE_CORRUPT.
+ */
+export async function loadState (kv: Kv, random: Random, nodes: number): Promise<FrameworkState> {
+  const stored = kv.get(keys.framework)
+  if (stored === undefined) return newCluster(random, nodes)
+  const framework = parse<FrameworkRecord>(stored, 'framework')
+  if (framework.format !== 1) {
+    throw new AtollError('ATOLL_STORE_CORRUPT', `the framework's store has the unknown format ${framework.format}`, {
+      hint: 'It was written by a newer version: use that one.'
+    })
+  }
+  const state = new FrameworkState(framework)
+  for (const node of await records<NodeRecord>(kv, 'node/')) state.nodes.set(node.id, node)
+  for (const garbage of await records<GarbageRecord>(kv, 'garbage/')) state.garbage.set(garbage.resourceId, garbage)
+  for (const address of await records<NodeAddress>(kv, 'manager/')) state.managerAddresses.set(address.id, address)
+  return state
+}
+
+function newCluster (random: Random, nodes: number): FrameworkState {
+  const state = new FrameworkState({
+    format: 1,
+    clusterId: uuid(random),
+    frameworkId: null,
+    nodes,
+    managers: [],
+    goal: 'running',
+    nextNode: 1
+  })
+  while (state.nodes.size < nodes) state.addNode()
+  state.framework.managers = state.sortedNodes().slice(0, managerGroupSizeMax).map(({ id }) => id)
+  state.saveFramework()
+  return state
+}
+
+async function records<T> (kv: Kv, prefix: string): Promise<T[]> {
+  const found: T[] = []
+  // '0' follows '/' in ASCII.
+  const range = { gte: encoder.encode(prefix), lt: encoder.encode(`${prefix.slice(0, -1)}0`) }
+  for await (const [key, value] of kv.iterate(range)) found.push(parse<T>(value, Buffer.from(key).toString()))
+  return found
+}
+
+function parse<T> (value: Uint8Array, what: string): T {
+  try {
+    return JSON.parse(Buffer.from(value).toString()) as T
+  } catch {
+    throw new AtollError('ATOLL_STORE_CORRUPT', `the framework's record '${what}' is damaged`, {
+      hint: 'Restore the scheduler folder from a copy; the data of the storage nodes is not affected.'
+    })
+  }
+}
+
+/** A random UUID (version 4). */
+export function uuid (random: Random): string {
+  const bytes = Buffer.from(random.bytes(16))
+  bytes[6] = (bytes[6]! & 0x0f) | 0x40
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80
+  const hex = bytes.toString('hex')
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-')
+}

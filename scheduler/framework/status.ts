@@ -1,0 +1,59 @@
+import { evaluationsKeptMax } from './constants.ts'
+import { isDue, isGroupReadyFor, stateOf } from './nodes.ts'
+import type { StepContext } from './nodes.ts'
+import type { FrameworkStatus, NodeRecord, NodeStatus } from './types.ts'
+
+/** A copy: it may be kept and sent. */
+export function statusOf (context: StepContext, master: string | null, problem: FrameworkStatus['problem']): FrameworkStatus {
+  const { state, nowMs } = context
+  const { clusterId, frameworkId, goal, managers, nodes } = state.framework
+  return structuredClone({
+    frameworkId,
+    clusterId,
+    connected: master !== null,
+    master,
+    problem,
+    goal,
+    nodesWanted: nodes,
+    managers,
+    nodes: state.sortedNodes().map((node) => nodeStatus(context, node)),
+    garbage: [...state.garbage.keys()],
+    strays: [...state.strays],
+    nowMs,
+    evaluations: state.evaluations.slice(-evaluationsKeptMax)
+  })
+}
+
+function nodeStatus (context: StepContext, node: NodeRecord): NodeStatus {
+  const { id, agentId, attempts, domain, host, launches, raftPort, rpcPort, task } = node
+  const { evaluation, retryAtMs } = context.state.runtime(node)
+  return {
+    id,
+    state: stateOf(context, node),
+    reason: reasonOf(context, node),
+    task,
+    agentId,
+    host,
+    rpcPort,
+    raftPort,
+    domain,
+    manager: context.state.framework.managers.includes(id),
+    launches,
+    attempts,
+    retryInMs: retryAtMs !== null && !isDue(context, node) ? retryAtMs - context.nowMs : null,
+    lastEvaluation: evaluation
+  }
+}
+
+/** The reason in the record, and what a node without a task waits for beyond it. */
+function reasonOf (context: StepContext, node: NodeRecord): string {
+  const { reason } = node
+  if (node.task !== null || node.placement !== 'placed' || context.state.framework.goal === 'stopped') return reason
+  if (isGroupReadyFor(context.state, node)) return `${reason}; waits for the offer that holds its volume`
+  const { managers } = context.state.framework
+  const missing = managers.filter((id) => {
+    const member = context.state.nodes.get(id)
+    return member?.placement !== 'placed' && member?.placement !== 'lost'
+  })
+  return `${reason}; waits until the whole manager group has a place (${missing.join(', ')} has none)`
+}

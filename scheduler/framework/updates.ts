@@ -1,0 +1,98 @@
+import { isTerminal } from '../mesos/types.ts'
+import type { CallBody, OperationStatus, TaskStatus } from '../mesos/types.ts'
+import { endTask, giveUpPlace, loseVolume, provePlace } from './nodes.ts'
+import type { StepContext } from './nodes.ts'
+import { parseOperationId } from './offers.ts'
+import type { NodeRecord } from './types.ts'
+
+/** The acknowledgement that an update wants, to be sent after the records are durable. */
+export function acknowledgement (status: TaskStatus): CallBody[] {
+  if (status.uuid === undefined || status.agent_id === undefined) return []
+  return [{ type: 'ACKNOWLEDGE', acknowledge: { agent_id: status.agent_id, task_id: status.task_id, uuid: status.uuid } }]
+}
+
+export function handleTaskStatus (context: StepContext, status: TaskStatus): CallBody[] {
+  const node = context.state.byTaskId(status.task_id.value)
+  if (node === undefined) return handleUnknownTask(context, status)
+  if (status.state === 'TASK_GONE_BY_OPERATOR') loseVolume(context, node, describe(status))
+  else if (isTerminal(status.state)) end(context, node, status)
+  else advance(context, node, status)
+  return []
+}
+
+function end (context: StepContext, node: NodeRecord, status: TaskStatus): void {
+  const planned = context.state.framework.goal === 'stopped' || status.reason === 'REASON_AGENT_DRAINING'
+  endTask(context, node, { reason: describe(status), planned, lasting: status.state === 'TASK_ERROR' })
+}
+
+/** Agents that come back tell old news again: a task that runs does not return to its beginnings. */
+function advance ({ state, nowMs }: StepContext, node: NodeRecord, status: TaskStatus): void {
+  const task = node.task!
+  const beginning = status.state === 'TASK_STAGING' || status.state === 'TASK_STARTING'
+  if (beginning && task.state !== 'TASK_STAGING' && task.state !== 'TASK_UNKNOWN' && task.state !== 'TASK_UNREACHABLE') return
+  const agentId = status.agent_id?.value ?? task.agentId
+  const runtime = state.runtime(node)
+  if (status.state === 'TASK_RUNNING') runtime.runningSinceMs ??= nowMs
+  if (task.state === status.state && task.agentId === agentId) return
+  task.state = status.state
+  task.agentId = agentId
+  node.reason = describe(status)
+  state.saveNode(node)
+}
+
+/**
+ * Every task of our framework id is ours. One that we do not know was launched after the copy of the store that we
+ * started from: it is adopted when its node has none; else it is killed.
+ */
+function handleUnknownTask ({ state, nowMs }: StepContext, status: TaskStatus): CallBody[] {
+  if (status.state !== 'TASK_RUNNING' && status.state !== 'TASK_STARTING' && status.state !== 'TASK_STAGING') return []
+  const id = status.task_id.value
+  const [nodeId, number] = id.split('.')
+  const node = state.nodes.get(nodeId!)
+  const launches = Number(number)
+  if (node !== undefined && node.task === null && node.placement === 'placed' && launches > node.launches && status.agent_id?.value === node.agentId) {
+    node.task = { id, agentId: node.agentId!, state: status.state }
+    node.launches = launches
+    node.reason = 'adopted'
+    const runtime = state.runtime(node)
+    runtime.launchedAtMs = nowMs
+    runtime.runningSinceMs = status.state === 'TASK_RUNNING' ? nowMs : null
+    state.saveNode(node)
+    return []
+  }
+  return [{ type: 'KILL', kill: { task_id: status.task_id, ...(status.agent_id === undefined ? {} : { agent_id: status.agent_id }) } }]
+}
+
+const describe = ({ state, reason, message }: TaskStatus): string =>
+  [state, reason, message].filter((part) => part !== undefined && part !== '').join(': ')
+
+/** OPERATION_UNKNOWN and the like say nothing: the offers will. */
+export function handleOperationStatus (context: StepContext, status: OperationStatus): CallBody[] {
+  const { state } = context
+  const operation = parseOperationId(status.operation_id?.value ?? '')
+  if (operation !== undefined) {
+    const { resourceId, kind } = operation
+    const node = state.byResourceId(resourceId)
+    const finished = status.state === 'OPERATION_FINISHED'
+    const failed = ['OPERATION_FAILED', 'OPERATION_ERROR', 'OPERATION_DROPPED', 'OPERATION_GONE_BY_OPERATOR'].includes(status.state)
+    const unproven = node?.placement === 'reserving' || node?.placement === 'creating'
+    if (kind === 'unreserve' && finished) state.deleteGarbage(resourceId)
+    else if (kind === 'reserve' && failed && unproven) giveUpPlace(context, node, `RESERVE failed: ${status.message ?? status.state}`)
+    else if (kind === 'create' && finished && unproven) provePlace(context, node, `has its volume on ${node.host}`)
+    else if (kind === 'create' && failed && unproven) {
+      node.placement = 'creating'
+      node.reason = `CREATE failed: ${status.message ?? status.state}`
+      state.saveNode(node)
+    }
+  }
+  if (status.uuid === undefined || status.operation_id === undefined) return []
+  return [{
+    type: 'ACKNOWLEDGE_OPERATION_STATUS',
+    acknowledge_operation_status: {
+      ...(status.agent_id === undefined ? {} : { agent_id: status.agent_id }),
+      ...(status.resource_provider_id === undefined ? {} : { resource_provider_id: status.resource_provider_id }),
+      uuid: status.uuid.value,
+      operation_id: status.operation_id
+    }
+  }]
+}

@@ -230,14 +230,15 @@ class RunningFramework implements Framework {
 
   /** One batch after another: what came in while the last was written is written together. */
   async #work (): Promise<void> {
-    try {
-      while (this.#queue.length > 0) {
-        const batch = this.#queue
-        this.#queue = []
+    while (this.#queue.length > 0) {
+      const batch = this.#queue
+      this.#queue = []
+      try {
         await this.#perform(batch)
+      } catch (error) {
+        this.#break(error)
+        for (const { reject } of batch) reject(error)
       }
-    } catch (error) {
-      this.#break(error)
     }
   }
 
@@ -256,7 +257,10 @@ class RunningFramework implements Framework {
         queued.reject(error)
       }
     }
-    await this.#write(effects)
+    if (!await this.#write(effects)) {
+      for (const { reject } of accepted) reject(closedError())
+      return
+    }
     if (!this.#closed) for (const call of effects.calls) this.#call(call)
     for (const { resolve } of accepted) resolve()
     this.#schedule()
@@ -268,14 +272,14 @@ class RunningFramework implements Framework {
     this.#client.call(call)
   }
 
-  /** Returns when the records are durable, or when the framework was closed before they could be. */
-  async #write ({ writes }: FrameworkEffects): Promise<void> {
+  /** True when the records are durable; false when the framework was closed before they could be. */
+  async #write ({ writes }: FrameworkEffects): Promise<boolean> {
     const { kv, clock, log } = this.#components
-    while (writes.length > 0 && !this.#closed) {
+    while (writes.length > 0) {
+      if (this.#closed) return false
       try {
         await kv.batch(writes, { sync: true })
-        this.#broken = null
-        return
+        break
       } catch (error) {
         log.error('the records cannot be written; nothing is done until they are', { code: codeOf(error), reason: messageOf(error) })
         this.#broken = { code: codeOf(error), message: `the records cannot be written: ${messageOf(error)}`, final: false }
@@ -283,6 +287,8 @@ class RunningFramework implements Framework {
         await new Promise<void>((resolve) => { clock.setTimer(resolve, storeRetryMs) })
       }
     }
+    this.#broken = null
+    return true
   }
 
   #schedule (): void {

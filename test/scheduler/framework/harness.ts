@@ -1,0 +1,125 @@
+import { startFramework } from '../../../scheduler/framework/index.ts'
+import type { Framework, FrameworkInit, FrameworkStatus } from '../../../scheduler/framework/index.ts'
+import type { Kv, KvOperation, Logger } from '../../../fsnode/protocol/ports.ts'
+import { SimClock, settle } from '../../sim/clock.ts'
+import { MemoryKv } from '../../sim/memory-kv.ts'
+import { SimRandom } from '../../sim/random.ts'
+import { ModelMaster } from './model-master.ts'
+
+export const errors: string[] = []
+export const quietLog: Logger = {
+  debug: () => {},
+  info: () => {},
+  warn: () => {},
+  error: (message, fields) => { errors.push(`${message} ${JSON.stringify(fields)}`) },
+  child: () => quietLog
+}
+
+export const frameworkInit: FrameworkInit = {
+  masters: ['model:5050'],
+  role: 'atoll',
+  principal: 'atoll',
+  name: 'atoll',
+  user: 'root',
+  nodes: 3,
+  resources: { cpus: 1, memMb: 512, diskMb: 1024 },
+  nodeCommand: { value: 'exec node', environment: { LEVEL: 'info' } }
+}
+
+/** A framework process on the model master, which can be killed and started again on its store. */
+export class Harness {
+  readonly clock = new SimClock()
+  readonly random: SimRandom
+  readonly master: ModelMaster
+  kv = new MemoryKv()
+  framework: Framework | undefined
+  /** Called for each durable write; throwing away the process happens there. */
+  onWrite: (when: 'before' | 'after') => void = () => {}
+  #life = 0
+
+  constructor (seed = 1, agents = 3) {
+    this.random = new SimRandom(seed)
+    this.master = new ModelMaster({ clock: this.clock, random: this.random.fork() })
+    for (let index = 0; index < agents; index++) this.master.addAgent()
+  }
+
+  /** Starts a process; it may die (see `kill`) before it is up. */
+  async start (init: Partial<FrameworkInit> = {}): Promise<void> {
+    const life = ++this.#life
+    const isAlive = (): boolean => life === this.#life
+    const starting = startFramework({
+      kv: this.#guard(this.kv, isAlive),
+      clock: {
+        now: () => this.clock.now(),
+        wallNs: () => this.clock.wallNs(),
+        setTimer: (callback, delayMs) => this.clock.setTimer(() => { if (isAlive()) callback() }, delayMs)
+      },
+      random: this.random.fork(),
+      log: quietLog,
+      masterClientFactory: this.master.clientFactory(isAlive)
+    }, { ...frameworkInit, ...init }).then((framework) => { if (isAlive()) this.framework = framework })
+    await Promise.race([starting, this.#death()])
+  }
+
+  /** kill -9: what was written and synced stays. */
+  kill (): void {
+    this.#life++
+    this.framework = undefined
+    this.kv.kill()
+    this.kv = this.kv.reopen()
+    this.#died()
+    this.master.disconnect()
+  }
+
+  get isDead (): boolean { return this.framework === undefined }
+
+  status (): FrameworkStatus { return this.framework!.status() }
+
+  states (): string[] { return this.status().nodes.map(({ id, state }) => `${id} ${state}`) }
+
+  areRunning (nodes: number): boolean {
+    if (this.framework === undefined) return false
+    const running = this.status().nodes.filter(({ state }) => state === 'running')
+    return running.length === nodes && this.master.liveTasks().filter(({ state }) => state === 'TASK_RUNNING').length === nodes
+  }
+
+  async untilRunning (nodes = 3, limitMs = 60_000): Promise<void> {
+    try {
+      await this.clock.until(() => this.areRunning(nodes), limitMs)
+    } catch {
+      throw new Error(`not all of ${nodes} run: ${this.framework === undefined ? 'dead' : JSON.stringify(this.status(), null, 1)}`)
+    }
+  }
+
+  /** Reservations that belong to no node. */
+  leaks (): string[] {
+    const owned = new Set(this.status().nodes.flatMap(({ id }) => this.resourceIdOf(id) ?? []))
+    return [...this.master.reservedIds()].filter((id) => !owned.has(id))
+  }
+
+  resourceIdOf (nodeId: string): string | null {
+    const value = this.kv.get(Buffer.from(`node/${nodeId}`))
+    return value === undefined ? null : (JSON.parse(Buffer.from(value).toString()) as { resourceId: string | null }).resourceId
+  }
+
+  #died: () => void = () => {}
+  #death (): Promise<void> { return new Promise((resolve) => { this.#died = resolve }) }
+
+  #guard (kv: MemoryKv, isAlive: () => boolean): Kv {
+    const dead = new Promise<never>(() => {})
+    return {
+      get: (key) => kv.get(key),
+      iterate: (range) => kv.iterate(range),
+      close: () => kv.close(),
+      batch: async (operations: KvOperation[], options) => {
+        this.onWrite('before')
+        if (!isAlive()) return dead
+        await kv.batch(operations, options)
+        this.onWrite('after')
+        if (!isAlive()) return dead
+      }
+    }
+  }
+}
+
+export { settle }

@@ -1,0 +1,484 @@
+import type { MasterClient, MasterClientFactory, MasterClientInit } from '../../../scheduler/mesos/client.ts'
+import { isTerminal } from '../../../scheduler/mesos/types.ts'
+import type { CallBody, Offer, Operation, OperationState, Resource, SchedulerEvent, TaskInfo, TaskState, TaskStatus } from '../../../scheduler/mesos/types.ts'
+import type { SimClock } from '../../sim/clock.ts'
+import type { SimRandom } from '../../sim/random.ts'
+
+/** Chances of mishaps; all zero is a master without faults. */
+export interface Chaos {
+  dropOperation: number
+  failOperation: number
+  loseFeedback: number
+  dropLaunch: number
+  failTask: number
+  repeatUpdate: number
+  rescind: number
+  disconnect: number
+  partition: number
+}
+
+export const calm: Chaos = { dropOperation: 0, failOperation: 0, loseFeedback: 0, dropLaunch: 0, failTask: 0, repeatUpdate: 0, rescind: 0, disconnect: 0, partition: 0 }
+
+/** One indivisible thing of an agent: all that is unreserved, or one reserved resource. */
+interface Item { resource: Resource | null, offer: string | null, task: string | null }
+
+export interface ModelTask { info: TaskInfo, state: TaskState, agent: ModelAgent, updates: TaskStatus[], startedAtMs: number }
+
+export interface ModelAgent {
+  id: string
+  hostname: string
+  cpus: number
+  mem: number
+  disk: number
+  ports: Set<number>
+  items: Item[]
+  reachable: boolean
+  /** Items refused, and until when. */
+  filters: Array<{ items: Set<Item>, untilMs: number }>
+}
+
+interface Session { init: MasterClientInit, id: number, suppressed: boolean }
+
+const latencyMs = 5
+const tickMs = 500
+const updateRepeatMs = 10_000
+
+/** A small master with its agents: naive, in memory, on virtual time. Keeps the rules that the framework relies on. */
+export class ModelMaster {
+  chaos: Chaos = calm
+  readonly agents: ModelAgent[] = []
+  readonly tasks = new Map<string, ModelTask>()
+  readonly calls: CallBody[] = []
+  /** Broken rules, for the test to look at. */
+  readonly violations: string[] = []
+  /** Launches in order. */
+  readonly launches: TaskInfo[] = []
+  frameworkId = 'framework-1'
+  subscriptions = 0
+  readonly #clock: SimClock
+  readonly #random: SimRandom
+  readonly #offers = new Map<string, { agent: ModelAgent, items: Item[] }>()
+  #session: Session | null = null
+  #sequence = 0
+  #stopped = false
+
+  constructor ({ clock, random }: { clock: SimClock, random: SimRandom }) {
+    this.#clock = clock
+    this.#random = random
+    this.#tick()
+  }
+
+  addAgent ({ cpus = 4, mem = 4096, disk = 20_000, ports = 10 } = {}): ModelAgent {
+    const index = this.agents.length
+    const first = 31_000 + index * 100
+    const agent: ModelAgent = {
+      id: `agent-${index}`,
+      hostname: `host-${index}`,
+      cpus,
+      mem,
+      disk,
+      ports: new Set(Array.from({ length: ports }, (_, port) => first + port)),
+      items: [{ resource: null, offer: null, task: null }],
+      reachable: true,
+      filters: []
+    }
+    this.agents.push(agent)
+    return agent
+  }
+
+  stop (): void { this.#stopped = true }
+
+  /** The factory of a scheduler process; `isAlive` says whether that process still lives. */
+  clientFactory (isAlive: () => boolean = () => true): MasterClientFactory {
+    return (init) => {
+      let session: Session | null = null
+      const guarded: MasterClientInit = { ...init, onNotice: (notice) => { if (isAlive()) init.onNotice(notice) } }
+      const connect = (): void => {
+        if (!isAlive() || this.#stopped) return
+        session = this.#subscribe(guarded, connect)
+      }
+      const client: MasterClient = {
+        start: () => { this.#clock.setTimer(connect, latencyMs) },
+        call: (call) => {
+          const caller = session
+          this.#clock.setTimer(() => {
+            if (caller !== null && caller === this.#session) this.#handle(call)
+          }, latencyMs)
+        },
+        resubscribe: () => { if (session !== null && session === this.#session) this.#disconnect() },
+        close: () => {
+          if (session !== null && session === this.#session) this.#endSession()
+          session = null
+        }
+      }
+      return client
+    }
+  }
+
+  /** Live tasks, as the agents know. */
+  liveTasks (): ModelTask[] {
+    return [...this.tasks.values()].filter(({ state }) => !isTerminal(state))
+  }
+
+  /** Label values of everything that is reserved anywhere. */
+  reservedIds (): Set<string> {
+    return new Set(this.agents.flatMap(({ items }) => items.flatMap(({ resource }) => resource === null ? [] : idOf(resource))))
+  }
+
+  endTask (id: string, state: TaskState = 'TASK_FAILED', reason?: string): void {
+    const task = this.tasks.get(id)!
+    for (const item of task.agent.items) if (item.task === id) item.task = null
+    this.#update(task, state, reason)
+  }
+
+  partition (agent: ModelAgent): void {
+    agent.reachable = false
+    for (const [id, offer] of [...this.#offers]) if (offer.agent === agent) this.#rescind(id)
+    for (const task of this.liveTasks().filter((each) => each.agent === agent)) this.#tell(task, 'TASK_UNREACHABLE')
+  }
+
+  heal (agent: ModelAgent): void {
+    agent.reachable = true
+    for (const task of this.tasks.values()) {
+      if (task.agent !== agent) continue
+      if (!isTerminal(task.state)) this.#tell(task, task.state, 'REASON_AGENT_REREGISTERED')
+      this.#deliver(task)
+    }
+  }
+
+  disconnect (): void { if (this.#session !== null) this.#disconnect() }
+
+  #subscribe (init: MasterClientInit, reconnect: () => void): Session {
+    if (this.#session !== null) this.#endSession()
+    const { framework_info: info } = init.subscribe()
+    if (info.id !== undefined && info.id.value !== this.frameworkId) this.violations.push(`subscribed as ${info.id.value}`)
+    if (info.id === undefined && this.subscriptions > 0 && this.tasks.size > 0) this.violations.push('forgot its framework id')
+    this.subscriptions++
+    const session: Session = { init, id: this.subscriptions, suppressed: false }
+    this.#session = session
+    this.#reconnect = reconnect
+    this.#notice(session, { type: 'subscribed', frameworkId: this.frameworkId, url: 'model', master: null })
+    this.#clock.setTimer(() => {
+      this.#allocate()
+      for (const task of this.tasks.values()) this.#deliver(task)
+    }, latencyMs)
+    return session
+  }
+
+  #reconnect: () => void = () => {}
+
+  #endSession (): void {
+    for (const { items } of this.#offers.values()) for (const item of items) item.offer = null
+    this.#offers.clear()
+    for (const agent of this.agents) agent.filters = []
+    this.#session = null
+  }
+
+  #disconnect (): void {
+    const session = this.#session!
+    this.#endSession()
+    const retryInMs = 500 + this.#random.below(3000)
+    this.#notice(session, { type: 'disconnected', code: 'ATOLL_CONNECTION_LOST', message: 'cut', retryInMs })
+    const reconnect = this.#reconnect
+    this.#clock.setTimer(() => { if (this.#session === null) reconnect() }, retryInMs)
+  }
+
+  #notice (session: Session, notice: Parameters<MasterClientInit['onNotice']>[0]): void {
+    this.#clock.setTimer(() => { session.init.onNotice(notice) }, latencyMs)
+  }
+
+  #send (event: SchedulerEvent): void {
+    if (this.#session !== null) this.#notice(this.#session, { type: 'event', event })
+  }
+
+  #tick (): void {
+    if (this.#stopped) return
+    this.#misfortune()
+    this.#allocate()
+    this.#clock.setTimer(() => { this.#tick() }, tickMs)
+  }
+
+  #misfortune (): void {
+    const { chaos } = this
+    const random = this.#random
+    for (const task of this.liveTasks()) if (random.chance(chaos.failTask)) this.endTask(task.info.task_id.value)
+    for (const id of [...this.#offers.keys()]) if (random.chance(chaos.rescind)) this.#rescind(id)
+    for (const agent of this.agents) {
+      if (!agent.reachable) {
+        if (chaos.partition === 0 || random.chance(0.1)) this.heal(agent)
+      } else if (random.chance(chaos.partition)) this.partition(agent)
+    }
+    if (random.chance(chaos.disconnect)) this.disconnect()
+  }
+
+  #allocate (): void {
+    const session = this.#session
+    if (session === null || session.suppressed) return
+    const offers: Offer[] = []
+    for (const agent of this.agents) {
+      if (!agent.reachable) continue
+      const free = agent.items.filter(({ offer, task }) => offer === null && task === null)
+      const refused = agent.filters.some(({ items, untilMs }) => untilMs > this.#clock.now() && free.every((item) => items.has(item)))
+      if (free.length === 0 || refused) continue
+      const id = `offer-${++this.#sequence}`
+      for (const item of free) item.offer = id
+      this.#offers.set(id, { agent, items: free })
+      offers.push(this.#describe(id, agent, free))
+    }
+    if (offers.length > 0) this.#send({ type: 'OFFERS', offers: { offers } })
+  }
+
+  #describe (id: string, agent: ModelAgent, items: Item[]): Offer {
+    const allocation_info = { role: 'atoll' }
+    return {
+      id: { value: id },
+      framework_id: { value: this.frameworkId },
+      agent_id: { value: agent.id },
+      hostname: agent.hostname,
+      allocation_info,
+      resources: items.flatMap(({ resource }): Resource[] => resource !== null
+        ? [structuredClone(resource)]
+        : [
+            { name: 'cpus', type: 'SCALAR', scalar: { value: agent.cpus }, allocation_info },
+            { name: 'mem', type: 'SCALAR', scalar: { value: agent.mem }, allocation_info },
+            { name: 'disk', type: 'SCALAR', scalar: { value: agent.disk }, allocation_info },
+            { name: 'ports', type: 'RANGES', ranges: { range: [...agent.ports].map((port) => ({ begin: port, end: port })) }, allocation_info }
+          ])
+    }
+  }
+
+  #rescind (id: string): void {
+    this.#release(id)
+    this.#send({ type: 'RESCIND', rescind: { offer_id: { value: id } } })
+  }
+
+  #release (id: string): Item[] {
+    const offer = this.#offers.get(id)
+    if (offer === undefined) return []
+    this.#offers.delete(id)
+    for (const item of offer.items) item.offer = null
+    return offer.items
+  }
+
+  #handle (call: CallBody): void {
+    this.calls.push(call)
+    switch (call.type) {
+      case 'DECLINE': {
+        for (const { value } of call.decline.offer_ids) {
+          const agent = this.#offers.get(value)?.agent
+          const items = this.#release(value)
+          agent?.filters.push({ items: new Set(items), untilMs: this.#clock.now() + (call.decline.filters?.refuse_seconds ?? 5) * 1000 })
+        }
+        break
+      }
+      case 'REVIVE':
+        this.#session!.suppressed = false
+        for (const agent of this.agents) agent.filters = []
+        this.#allocate()
+        break
+      case 'SUPPRESS': this.#session!.suppressed = true; break
+      case 'ACCEPT': this.#accept(call.accept); break
+      case 'ACKNOWLEDGE': this.#acknowledge(call.acknowledge.task_id.value, call.acknowledge.uuid); break
+      case 'RECONCILE': this.#reconcile(call.reconcile.tasks.map(({ task_id: id, agent_id: agent }) => [id.value, agent?.value])); break
+      case 'KILL': {
+        const task = this.tasks.get(call.kill.task_id.value)
+        if (task === undefined) this.#reconcile([[call.kill.task_id.value, call.kill.agent_id?.value]])
+        else if (!isTerminal(task.state) && task.agent.reachable) this.endTask(task.info.task_id.value, 'TASK_KILLED')
+        break
+      }
+    }
+  }
+
+  #accept ({ offer_ids, operations, filters }: { offer_ids: Array<{ value: string }>, operations: Operation[], filters?: { refuse_seconds?: number } }): void {
+    const offers = offer_ids.map(({ value }) => this.#offers.get(value))
+    const valid = offers.every((offer) => offer !== undefined)
+    const agent = offers[0]?.agent
+    const items = new Set(offer_ids.flatMap(({ value }) => this.#release(value)))
+    for (const operation of operations) {
+      if (valid && agent !== undefined) this.#apply(agent, items, operation)
+      else this.#refuse(operation)
+    }
+    agent?.filters.push({ items: new Set([...items].filter(({ task }) => task === null)), untilMs: this.#clock.now() + (filters?.refuse_seconds ?? 5) * 1000 })
+  }
+
+  #refuse (operation: Operation): void {
+    if (operation.type !== 'LAUNCH') {
+      this.#feedback(operation, 'OPERATION_ERROR')
+      return
+    }
+    for (const info of operation.launch.task_infos) this.#status(info, { state: 'TASK_DROPPED', reason: 'REASON_INVALID_OFFERS' })
+  }
+
+  #status ({ task_id, agent_id }: TaskInfo, status: Pick<TaskStatus, 'state' | 'reason'>): void {
+    this.#send({ type: 'UPDATE', update: { status: { task_id, agent_id, source: 'SOURCE_MASTER', ...status } } })
+  }
+
+  #apply (agent: ModelAgent, items: Set<Item>, operation: Operation): void {
+    const { chaos } = this
+    if (operation.type === 'LAUNCH') {
+      for (const info of operation.launch.task_infos) this.#launch(agent, items, info)
+      return
+    }
+    if (this.#random.chance(chaos.dropOperation)) return
+    const done = !this.#random.chance(chaos.failOperation) && this.#change(agent, items, operation)
+    this.#feedback(operation, done ? 'OPERATION_FINISHED' : 'OPERATION_ERROR')
+  }
+
+  #change (agent: ModelAgent, items: Set<Item>, operation: Exclude<Operation, { type: 'LAUNCH' }>): boolean {
+    const find = (wanted: Resource): Item | undefined => [...items].find(({ resource, task }) => task === null && resource !== null && same(resource, wanted))
+    switch (operation.type) {
+      case 'RESERVE': {
+        const { resources } = operation.reserve
+        if (![...items].some(({ resource }) => resource === null) || !take(agent, resources)) return false
+        for (const resource of resources) this.#insert(agent, items, resource)
+        return true
+      }
+      case 'CREATE': {
+        const volume = operation.create.volumes[0]!
+        const { disk: _disk, ...plain } = volume
+        const item = find(plain)
+        if (item === undefined) return false
+        item.resource = structuredClone(volume)
+        return true
+      }
+      case 'DESTROY': {
+        const found = operation.destroy.volumes.map(find)
+        for (const item of found) if (item?.resource != null) delete item.resource.disk
+        return found.every((item) => item !== undefined)
+      }
+      case 'UNRESERVE': {
+        const found = operation.unreserve.resources.map(find)
+        if (found.some((item) => item === undefined)) return false
+        for (const item of found) {
+          agent.items.splice(agent.items.indexOf(item!), 1)
+          items.delete(item!)
+          give(agent, item!.resource!)
+        }
+        return true
+      }
+    }
+  }
+
+  #insert (agent: ModelAgent, items: Set<Item>, resource: Resource): void {
+    const item: Item = { resource: structuredClone(resource), offer: null, task: null }
+    agent.items.push(item)
+    items.add(item)
+  }
+
+  #feedback (operation: Exclude<Operation, { type: 'LAUNCH' }>, state: OperationState): void {
+    if (operation.id === undefined || this.#random.chance(this.chaos.loseFeedback)) return
+    this.#send({ type: 'UPDATE_OPERATION_STATUS', update_operation_status: { status: { operation_id: operation.id, state } } })
+  }
+
+  #launch (agent: ModelAgent, items: Set<Item>, info: TaskInfo): void {
+    if (this.#random.chance(this.chaos.dropLaunch)) {
+      this.#status(info, { state: 'TASK_DROPPED', reason: 'REASON_AGENT_DISCONNECTED' })
+      return
+    }
+    const used = info.resources.map((wanted) => [...items].find(({ resource, task }) => task === null && resource !== null && same(resource, wanted)))
+    if (used.some((item) => item === undefined) || this.tasks.has(info.task_id.value)) {
+      this.#status(info, { state: 'TASK_ERROR', reason: 'REASON_TASK_INVALID' })
+      return
+    }
+    for (const item of used) item!.task = info.task_id.value
+    this.launches.push(info)
+    this.#checkVolume(info)
+    const task: ModelTask = { info, state: 'TASK_STAGING', agent, updates: [], startedAtMs: this.#clock.now() }
+    this.tasks.set(info.task_id.value, task)
+    this.#clock.setTimer(() => { if (task.state === 'TASK_STAGING') this.#update(task, 'TASK_STARTING') }, 20)
+    this.#clock.setTimer(() => { if (task.state === 'TASK_STARTING') this.#update(task, 'TASK_RUNNING') }, 60)
+  }
+
+  #checkVolume (info: TaskInfo): void {
+    const volume = volumeOf(info)
+    if (volume === undefined) this.violations.push(`${info.task_id.value} has no volume`)
+    for (const other of this.liveTasks()) {
+      if (volumeOf(other.info) === volume) this.violations.push(`${info.task_id.value} and ${other.info.task_id.value} share ${volume}`)
+      if (other.info.name === info.name) this.violations.push(`${info.name} runs twice`)
+    }
+  }
+
+  /** As the agent reports: kept and repeated until it is acknowledged, one at a time. */
+  #update (task: ModelTask, state: TaskState, reason?: string): void {
+    task.state = state
+    const uuid = this.#random.bytes(16).toString('base64')
+    const { task_id, agent_id } = task.info
+    task.updates.push({ task_id, agent_id, state, uuid, source: 'SOURCE_EXECUTOR', ...(reason === undefined ? {} : { reason }) })
+    if (task.updates.length === 1) this.#deliver(task)
+  }
+
+  #deliver (task: ModelTask): void {
+    const status = task.updates[0]
+    if (status === undefined || !task.agent.reachable || this.#session === null) return
+    this.#send({ type: 'UPDATE', update: { status } })
+    if (this.#random.chance(this.chaos.repeatUpdate)) this.#send({ type: 'UPDATE', update: { status } })
+    this.#clock.setTimer(() => { if (task.updates[0] === status && !this.#stopped) this.#deliver(task) }, updateRepeatMs)
+  }
+
+  #acknowledge (taskId: string, uuid: string): void {
+    const task = this.tasks.get(taskId)
+    if (task === undefined || task.updates[0]?.uuid !== uuid) return
+    task.updates.shift()
+    this.#deliver(task)
+  }
+
+  #tell ({ info }: ModelTask, state: TaskState, reason?: string): void {
+    this.#status(info, { state, ...(reason === undefined ? {} : { reason }) })
+  }
+
+  #reconcile (asked: Array<[string, string | undefined]>): void {
+    const reason = 'REASON_RECONCILIATION'
+    if (asked.length === 0) for (const task of this.liveTasks()) this.#tell(task, task.agent.reachable ? task.state : 'TASK_UNREACHABLE', reason)
+    for (const [id, agentId] of asked) {
+      const task = this.tasks.get(id)
+      const agent = this.agents.find((each) => each.id === agentId)
+      const info = { task_id: { value: id }, agent_id: { value: agentId ?? '' } } as TaskInfo
+      if (agent === undefined) this.#status(info, { state: 'TASK_UNKNOWN', reason })
+      else if (!agent.reachable) this.#status(info, { state: 'TASK_UNREACHABLE', reason })
+      else if (task === undefined || (isTerminal(task.state) && task.updates.length === 0)) this.#status(info, { state: 'TASK_GONE', reason })
+      else this.#tell(task, task.updates[0]?.state ?? task.state, reason)
+    }
+  }
+}
+
+const idOf = (resource: Resource): string => resource.reservations!.at(-1)!.labels!.labels.find(({ key }) => key === 'resource_id')!.value!
+const volumeOf = (info: TaskInfo): string | undefined => info.resources.find(({ disk }) => disk?.persistence !== undefined)?.disk?.persistence?.id
+
+function same (a: Resource, b: Resource): boolean {
+  return a.name === b.name && idOf(a) === idOf(b) && a.disk?.persistence?.id === b.disk?.persistence?.id &&
+    a.scalar?.value === b.scalar?.value && JSON.stringify(a.ranges) === JSON.stringify(b.ranges)
+}
+
+function portsOf (resource: Resource): number[] {
+  return (resource.ranges?.range ?? []).flatMap(({ begin, end }) => Array.from({ length: end - begin + 1 }, (_, index) => begin + index))
+}
+
+function take (agent: ModelAgent, resources: Resource[]): boolean {
+  const enough = resources.every((resource) => {
+    const value = resource.scalar?.value ?? 0
+    switch (resource.name) {
+      case 'cpus': return agent.cpus >= value
+      case 'mem': return agent.mem >= value
+      case 'disk': return agent.disk >= value
+      default: return portsOf(resource).every((port) => agent.ports.has(port))
+    }
+  })
+  if (enough) for (const resource of resources) change(agent, resource, -1)
+  return enough
+}
+
+const give = (agent: ModelAgent, resource: Resource): void => { change(agent, resource, 1) }
+
+function change (agent: ModelAgent, resource: Resource, sign: 1 | -1): void {
+  const value = sign * (resource.scalar?.value ?? 0)
+  switch (resource.name) {
+    case 'cpus': agent.cpus += value; break
+    case 'mem': agent.mem += value; break
+    case 'disk': agent.disk += value; break
+    default:
+      for (const port of portsOf(resource)) {
+        if (sign === 1) agent.ports.add(port)
+        else agent.ports.delete(port)
+      }
+  }
+}

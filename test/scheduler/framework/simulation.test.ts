@@ -1,0 +1,88 @@
+import { expect } from 'chai'
+import { Harness, errors } from './harness.ts'
+import { calm } from './model-master.ts'
+
+const seeds = 40
+const stormMs = 120_000
+const limitMs = 30 * 60_000
+
+describe('framework against a model master', () => {
+  beforeEach(() => { errors.length = 0 })
+
+  it('launches the manager group on three agents, each told of all addresses', async () => {
+    const harness = new Harness()
+    await harness.start()
+    await harness.untilRunning(3, 10_000)
+    const specs = harness.master.launches.map(({ command }) => JSON.parse(command!.environment!.variables!.find(({ name }) => name === 'ATOLL_NODE')!.value!))
+    expect(specs.map(({ nodeId }) => nodeId).sort()).to.deep.equal(['node-1', 'node-2', 'node-3'])
+    for (const spec of specs) {
+      expect(spec.managers).to.deep.equal(specs[0].managers)
+      expect(spec.managers).to.deep.include({ id: spec.nodeId, host: spec.host, rpcPort: spec.rpcPort, raftPort: spec.raftPort })
+      expect(spec).to.include({ dataDirectory: 'data', capacityBytes: 1024 * 1024 * 1024, clusterId: harness.status().clusterId })
+    }
+    expect(new Set(specs.map(({ host }) => host)).size).to.equal(3)
+    expect(harness.leaks()).to.deep.equal([])
+    harness.master.stop()
+  })
+
+  it('crash: wherever the scheduler dies while it brings up, loses a task and relaunches, everything runs in the end', async () => {
+    let reached = true
+    for (let crashAt = 1; reached; crashAt++) {
+      const harness = new Harness()
+      let writes = 0
+      reached = false
+      harness.onWrite = () => {
+        if (++writes === crashAt) {
+          reached = true
+          harness.kill()
+        }
+      }
+      const bringUp = async (): Promise<void> => {
+        await harness.start()
+        if (harness.isDead) await harness.start()
+        await harness.clock.until(async () => {
+          if (harness.isDead) await harness.start()
+          return harness.areRunning(3)
+        }, limitMs, `crash at write ${crashAt}: three running nodes`)
+      }
+      await bringUp()
+      harness.master.endTask(harness.master.liveTasks()[0]!.info.task_id.value)
+      await harness.clock.advance(1)
+      await bringUp()
+      await harness.clock.until(() => harness.leaks().length === 0, limitMs, `crash at write ${crashAt}: no leak`)
+      expect(harness.master.violations, `crash at write ${crashAt}`).to.deep.equal([])
+      harness.master.stop()
+      expect(crashAt).to.be.lessThan(200)
+    }
+  })
+
+  it(`property: after a storm of faults every node runs, none twice on a volume, nothing leaks (${seeds} seeds)`, async () => {
+    for (let seed = 1; seed <= seeds; seed++) {
+      const harness = new Harness(seed, 2 + seed % 4)
+      const nodes = 1 + seed % 4
+      const init = { nodes, nodesPerAgentMax: 2 }
+      harness.master.chaos = {
+        dropOperation: 0.2, failOperation: 0.1, loseFeedback: 0.2, dropLaunch: 0.1, failTask: 0.01, repeatUpdate: 0.3, rescind: 0.05, disconnect: 0.02, partition: 0.01
+      }
+      await harness.start(init)
+      for (let elapsedMs = 0; elapsedMs < stormMs; elapsedMs += 1000) {
+        await harness.clock.advance(1000)
+        if (harness.random.chance(0.02)) {
+          harness.kill()
+          await harness.start(init)
+        }
+      }
+      harness.master.chaos = calm
+      await harness.untilRunning(nodes, limitMs)
+      await harness.clock.until(() => harness.leaks().length === 0, limitMs, `seed ${seed}: no leak`)
+      // Late updates and reconciliation change nothing any more.
+      const launches = harness.master.launches.length
+      await harness.clock.advance(20 * 60_000)
+      expect(harness.areRunning(nodes), `seed ${seed}`).to.equal(true)
+      expect(harness.master.launches.length, `seed ${seed}: launches`).to.equal(launches)
+      expect(harness.master.violations, `seed ${seed}`).to.deep.equal([])
+      harness.master.stop()
+    }
+    expect(errors).to.deep.equal([])
+  })
+})

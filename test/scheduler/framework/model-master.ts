@@ -205,7 +205,8 @@ export class ModelMaster {
     for (const id of [...this.#offers.keys()]) if (random.chance(chaos.rescind)) this.#rescind(id)
     for (const agent of this.agents) {
       if (!agent.reachable) {
-        if (chaos.partition === 0 || random.chance(0.1)) this.heal(agent)
+        // Half a minute on average, so some last longer than the framework waits for a proof.
+        if (chaos.partition === 0 || random.chance(0.015)) this.heal(agent)
       } else if (random.chance(chaos.partition)) this.partition(agent)
     }
     if (random.chance(chaos.disconnect)) this.disconnect()

@@ -1,0 +1,72 @@
+import type { OperationContext, SetAttributes } from '../../../client/types.ts'
+import { codeOf } from '../../../fsnode/protocol/errors.ts'
+import type { InodeAttr } from '../../../fsnode/protocol/metadata.ts'
+import { parseGetattr, parseSetattr, type SetattrIn } from '../../protocol/arguments.ts'
+import { callerOf, inoOf, type FileSystemContext, type Handler } from '../context.ts'
+import { orStale } from '../stale.ts'
+
+const S_IFMT = 0o170000
+const S_IFDIR = 0o040000
+const S_IFREG = 0o100000
+const S_ISUID = 0o4000
+const S_ISGID = 0o2000
+const S_IXGRP = 0o0010
+const capabilityName = 'security.capability'
+
+export const getattr: Handler = async (context, request, reply) => {
+  parseGetattr(request)
+  reply.attr(await orStale(context.client.getattr(inoOf(context, request.nodeid))), context.timeouts)
+}
+
+export const setattr: Handler = async (context, request, reply) => {
+  const wanted = parseSetattr(request)
+  const ino = inoOf(context, request.nodeid)
+  const changes: SetAttributes = {}
+  for (const key of ['size', 'mode', 'uid', 'gid', 'atime', 'mtime'] as const) {
+    if (wanted[key] !== undefined) Object.assign(changes, { [key]: wanted[key] })
+  }
+  if (mustDropPrivileges(wanted)) await dropPrivileges(context, ino, changes, callerOf(request, 1))
+  // A time that is set explicitly must not be overtaken by that of a write before it.
+  if (changes.mtime !== undefined) await context.files.flushInode(ino)
+  const attr = Object.keys(changes).length === 0
+    ? await orStale(context.client.getattr(ino))
+    : await orStale(context.client.setattr(ino, changes, callerOf(request)))
+  reply.attr(attr, context.timeouts)
+}
+
+/** With HANDLE_KILLPRIV_V2, truncation says so and a change of owner always does. */
+function mustDropPrivileges (wanted: SetattrIn): boolean {
+  return wanted.killSuidgid || wanted.uid !== undefined || wanted.gid !== undefined
+}
+
+/** Adds to `changes` the mode without what a change by this caller takes away. File capabilities go at once. */
+async function dropPrivileges (context: FileSystemContext, ino: number, changes: SetAttributes, caller: OperationContext): Promise<void> {
+  const attr = await orStale(context.client.getattr(ino))
+  if ((attr.mode & S_IFMT) === S_IFDIR) return
+  const mode = changes.mode ?? (attr.mode & 0o7777)
+  const kept = modeWithoutPrivileges(mode)
+  if (kept !== mode) changes.mode = kept
+  await dropCapabilities(context, attr, caller)
+}
+
+/** setuid goes; setgid only where the group may execute: without, it once meant mandatory locking. */
+export function modeWithoutPrivileges (mode: number): number {
+  return mode & ~S_ISUID & ((mode & S_IXGRP) === 0 ? ~0 : ~S_ISGID)
+}
+
+async function dropCapabilities (context: FileSystemContext, attr: InodeAttr, caller: OperationContext): Promise<void> {
+  if ((attr.mode & S_IFMT) !== S_IFREG || (attr.mode & 0o111) === 0) return
+  try {
+    await context.client.getxattr(attr.ino, capabilityName)
+    await context.client.removexattr(attr.ino, capabilityName, caller)
+  } catch (error) {
+    if (codeOf(error) !== 'ENODATA') throw error
+  }
+}
+
+/** Before a write or a truncating open by a caller without CAP_FSETID. */
+export async function killSuidgid (context: FileSystemContext, ino: number, caller: OperationContext, capabilityCaller: OperationContext): Promise<void> {
+  const changes: SetAttributes = {}
+  await dropPrivileges(context, ino, changes, capabilityCaller)
+  if (changes.mode !== undefined) await context.client.setattr(ino, changes, caller)
+}

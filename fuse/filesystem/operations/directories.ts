@@ -1,0 +1,35 @@
+import { parseFsync, parseOpen, parseRead, parseRelease } from '../../protocol/arguments.ts'
+import { maxWriteBytes } from '../../protocol/constants.ts'
+import { DirentPacker } from '../../protocol/directory.ts'
+import type { Request } from '../../protocol/request.ts'
+import { inoOf, type FileSystemContext, type Handler } from '../context.ts'
+import type { Reply } from '../reply.ts'
+import { orStale } from '../stale.ts'
+
+export const opendir: Handler = (context, request, reply) => {
+  parseOpen(request)
+  // Nothing to do before the first READDIR: the kernel has looked the directory up and checked it.
+  reply.opened(context.files.takeNumber(), 0)
+}
+
+export const readdir: Handler = (context, request, reply) => list(context, request, reply, false)
+
+export const readdirplus: Handler = (context, request, reply) => list(context, request, reply, true)
+
+async function list (context: FileSystemContext, request: Request, reply: Reply, plus: boolean): Promise<void> {
+  const { fh, offset, size } = parseRead(request)
+  const packer = new DirentPacker(Math.min(size, maxWriteBytes), plus, context.timeouts)
+  await orStale(context.directories.get(fh, inoOf(context, request.nodeid)).read(offset, packer))
+  reply.data([packer.packed()])
+}
+
+export const releasedir: Handler = (context, request, reply) => {
+  context.directories.release(parseRelease(request).fh)
+  reply.empty()
+}
+
+export const fsyncdir: Handler = (_context, request, reply) => {
+  parseFsync(request)
+  // An operation on names is on stable storage when it is acknowledged.
+  reply.empty()
+}

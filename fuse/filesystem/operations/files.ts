@@ -1,0 +1,132 @@
+import { constants } from 'node:fs'
+import type { OpenFile } from '../../../client/types.ts'
+import { posixError } from '../../../fsnode/protocol/errors.ts'
+import { parseCreate, parseFsync, parseLseek, parseOpen, parseRead, parseRelease, parseWrite, type WriteIn } from '../../protocol/arguments.ts'
+import { FOPEN_KEEP_CACHE, FUSE_OPEN_KILL_SUIDGID, FUSE_WRITE_CACHE, FUSE_WRITE_KILL_SUIDGID, O_ACCMODE, SEEK_DATA, SEEK_HOLE } from '../../protocol/constants.ts'
+import { isResent } from '../../protocol/request.ts'
+import { callerOf, inoOf, type DispatchedRequest, type FileSystemContext, type Handler } from '../context.ts'
+import type { FileHandle } from '../file-handles.ts'
+import type { Reply } from '../reply.ts'
+import { orStale } from '../stale.ts'
+import { killSuidgid } from './attributes.ts'
+
+/** A WRITE of at most this many bytes is copied; the buffer of a greater one is handed over. */
+export const copiedWriteBytesMax = 64 * 1024
+
+export const open: Handler = async (context, request, reply) => {
+  const { flags, openFlags } = parseOpen(request)
+  const ino = inoOf(context, request.nodeid)
+  if ((flags & constants.O_TRUNC) !== 0) await truncate(context, request, ino, openFlags)
+  const file = await orStale(context.client.open(ino, { write: isWriting(flags) }))
+  await announce(context, file, (fh, cacheFlags) => reply.opened(fh, cacheFlags))
+}
+
+export const create: Handler = async (context, request, reply) => {
+  const { name, mode, flags, openFlags } = parseCreate(request)
+  const exclusive = (flags & constants.O_EXCL) !== 0
+  const dir = inoOf(context, request.nodeid)
+  const { attr, file, created } = await context.client.create(dir, name, { mode, exclusive }, callerOf(request))
+  const current = created || (flags & constants.O_TRUNC) === 0 ? attr : await truncate(context, request, attr.ino, openFlags)
+  await announce(context, file, (fh, cacheFlags) => reply.created(current, context.timeouts, fh, cacheFlags))
+}
+
+/** O_TRUNC arrives here because of ATOMIC_O_TRUNC. */
+async function truncate (context: FileSystemContext, request: DispatchedRequest, ino: number, openFlags: number): ReturnType<FileSystemContext['client']['setattr']> {
+  if ((openFlags & FUSE_OPEN_KILL_SUIDGID) !== 0) await killSuidgid(context, ino, callerOf(request, 2), callerOf(request, 3))
+  return await orStale(context.client.setattr(ino, { size: 0, mtime: 'now' }, callerOf(request, 1)))
+}
+
+/** Gives the file a handle and tells the kernel; takes it back when nobody waits for it any more. */
+async function announce (context: FileSystemContext, file: OpenFile, send: (fh: number, cacheFlags: number) => boolean): Promise<void> {
+  const { fh, ino } = context.files.add(file.ino, file)
+  const accepted = send(fh, context.files.mayKeepPages(ino) ? FOPEN_KEEP_CACHE : 0)
+  if (!accepted) await context.files.release(fh, ino)
+}
+
+function isWriting (flags: number): boolean {
+  return (flags & O_ACCMODE) !== constants.O_RDONLY
+}
+
+export const read: Handler = async (context, request, reply) => {
+  const { fh, offset, size, flags } = parseRead(request)
+  const found = context.files.get(fh, inoOf(context, request.nodeid), flags)
+  const handle = found instanceof Promise ? await orStale(found) : found
+  reply.data(await handle.file.read(offset, size))
+}
+
+export const write: Handler = (context, request, reply) => {
+  const parsed = parseWrite(request)
+  const lent = keepData(context, request, parsed)
+  return performWrite(context, request, reply, parsed, lent)
+}
+
+/** Makes the data outlive the request's buffer: by keeping the buffer when another is free, else by a copy. */
+function keepData (context: FileSystemContext, request: DispatchedRequest, parsed: WriteIn): Buffer | null {
+  if (parsed.data.length > copiedWriteBytesMax) {
+    request.replacement = context.pool.take()
+    if (request.replacement !== null) return request.buffer
+  }
+  parsed.data = Buffer.from(parsed.data)
+  return null
+}
+
+async function performWrite (context: FileSystemContext, request: DispatchedRequest, reply: Reply, { fh, offset, flags, writeFlags, data }: WriteIn, lent: Buffer | null): Promise<void> {
+  const ino = inoOf(context, request.nodeid)
+  let handle: FileHandle
+  try {
+    const found = context.files.get(fh, ino, flags)
+    handle = found instanceof Promise ? await orStale(found) : found
+  } catch (error) {
+    if (lent !== null) context.pool.give([lent])
+    throw error
+  }
+  handle.dirty = true
+  if ((writeFlags & FUSE_WRITE_KILL_SUIDGID) !== 0) await killSuidgid(context, ino, callerOf(request, 1), callerOf(request, 2))
+  const isAppending = (flags & constants.O_APPEND) !== 0 && (writeFlags & FUSE_WRITE_CACHE) === 0
+  const position = isAppending ? await endOfFile(context, request, ino, offset) : offset
+  const written = handle.file.write(position, [data], callerOf(request))
+  if (lent !== null) handle.lend(lent)
+  await written
+  reply.count(data.length)
+  if (position !== offset) await context.invalidateContent(ino)
+}
+
+/**
+ * The kernel appends at the size it knows, which another mount may have moved on: the data belongs
+ * at the real end. A resent append keeps its place: part of what is there may be its own.
+ */
+async function endOfFile (context: FileSystemContext, request: DispatchedRequest, ino: number, offset: number): Promise<number> {
+  if (isResent(request)) return offset
+  const { size } = await context.client.getattr(ino)
+  return Math.max(size, offset)
+}
+
+export const flush: Handler = async (context, request, reply) => {
+  const { fh } = parseRelease(request)
+  const ino = inoOf(context, request.nodeid)
+  // What a handle of an earlier worker wrote was flushed when its journal was replayed.
+  await context.files.known(fh, ino)?.flush()
+  reply.empty()
+}
+
+export const fsync: Handler = async (context, request, reply) => {
+  const { fh } = parseFsync(request)
+  const found = context.files.get(fh, inoOf(context, request.nodeid), constants.O_RDONLY)
+  await (found instanceof Promise ? await orStale(found) : found).sync()
+  reply.empty()
+}
+
+export const release: Handler = async (context, request, reply) => {
+  const { fh } = parseRelease(request)
+  await context.files.release(fh, inoOf(context, request.nodeid))
+  reply.empty()
+}
+
+/** A file is data from its beginning to its end. */
+export const lseek: Handler = async (context, request, reply) => {
+  const { offset, whence } = parseLseek(request)
+  if (whence !== SEEK_DATA && whence !== SEEK_HOLE) throw posixError('EINVAL', `whence ${whence}`)
+  const { size } = await orStale(context.client.getattr(inoOf(context, request.nodeid)))
+  if (offset >= size) throw posixError('ENXIO')
+  reply.offset(whence === SEEK_DATA ? offset : size)
+}

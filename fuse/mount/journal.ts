@@ -1,0 +1,184 @@
+import { closeSync, fstatSync, openSync, readSync, writeSync, writevSync } from 'node:fs'
+import type { WriteJournal } from '../../client/types.ts'
+import { AtollError } from '../../fsnode/protocol/errors.ts'
+import { readU64, writeU64 } from '../protocol/bytes.ts'
+import { Ring } from './ring.ts'
+
+/** Bytes of records that may wait for the nodes at once. */
+export const journalBytesDefault = 32 * 1024 * 1024
+
+const magic = 0x4a4c5441 // "ATLJ"
+const superblockBytes = 4096
+const headerBytes = 48
+const trailerBytes = 16
+const stateAt = 4
+const stateWaiting = 1
+const stateSettled = 2
+
+/** A write that was acknowledged, and that the nodes may not have. */
+export interface RecoveredWrite { token: number, ino: number, offset: number, data: Buffer }
+
+interface Found { token: number, ino: number, offset: number, length: number, dataAt: number, settled: boolean }
+
+/**
+ * Writes that a mount has acknowledged and the nodes may not have yet, in a file on tmpfs: they
+ * survive the death of the worker. (Not of the machine: fsync is what that takes.)
+ *
+ * File: a superblock {magic u32, pad, sequence u64, position u64} that tells where the oldest record
+ * is, then the ring. Record: {magic u32, state u32, sequence u64, ino u64, offset u64, length u64,
+ * pad u64}, data, {sequence u64, length u64}. A record counts when its trailer matches: it is written
+ * last, so a write that was cut short is none.
+ */
+export class FileJournal implements WriteJournal {
+  private readonly fd: number
+  private readonly ring: Ring
+  private readonly recovered: RecoveredWrite[]
+  private readonly header = Buffer.alloc(headerBytes)
+  private readonly trailer = Buffer.alloc(trailerBytes)
+  private readonly superblock = Buffer.alloc(24)
+  private readonly stateSettledBytes = Buffer.from([stateSettled, 0, 0, 0])
+
+  private constructor (fd: number, ring: Ring, recovered: RecoveredWrite[]) {
+    this.fd = fd
+    this.ring = ring
+    this.recovered = recovered
+    this.header.writeUInt32LE(magic, 0)
+    this.superblock.writeUInt32LE(magic, 0)
+  }
+
+  /** Opens the journal, or makes it with `capacity` bytes. Throws ATOLL_BAD_JOURNAL for a file that is none. */
+  static open (path: string, capacity = journalBytesDefault): FileJournal {
+    const fd = openSync(path, 'a+', 0o600)
+    closeSync(fd)
+    return FileJournal.adopt(openSync(path, 'r+'), path, capacity)
+  }
+
+  private static adopt (fd: number, path: string, capacity: number): FileJournal {
+    const { size } = fstatSync(fd)
+    if (size < superblockBytes + headerBytes) {
+      // Written and not merely extended: what tmpfs has given it cannot run out later.
+      const zeros = Buffer.alloc(1 << 20)
+      for (let at = 0; at < superblockBytes + capacity;) at += writeSync(fd, zeros, 0, Math.min(zeros.length, superblockBytes + capacity - at), at)
+      const journal = new FileJournal(fd, new Ring({ capacity }), [])
+      journal.writeSuperblock()
+      return journal
+    }
+    const superblock = Buffer.alloc(24)
+    readSync(fd, superblock, 0, 24, 0)
+    if (superblock.readUInt32LE(0) !== magic) {
+      // All zeros: its maker died before it was done, so nothing was ever recorded.
+      if (superblock.readUInt32LE(0) !== 0) throw new AtollError('ATOLL_BAD_JOURNAL', `${path} is no write journal`, { hint: `remove it, if you know that nothing uses it: rm ${path}` })
+      superblock.writeUInt32LE(magic, 0)
+      writeU64(superblock, 1, 8)
+    }
+    const ring = new Ring({ capacity: size - superblockBytes, sequence: readU64(superblock, 8), position: readU64(superblock, 16) })
+    const recovered = scan(fd, ring)
+    const journal = new FileJournal(fd, ring, recovered)
+    journal.writeSuperblock()
+    return journal
+  }
+
+  /** Unsettled writes of an earlier worker, oldest first, without what later settled writes have replaced. */
+  recover (): readonly RecoveredWrite[] { return this.recovered }
+
+  /** Records that are not settled. */
+  get waiting (): number { return this.ring.size }
+
+  /** Throws ATOLL_JOURNAL_FULL. */
+  record (ino: number, offset: number, data: readonly Buffer[]): number {
+    let length = 0
+    for (const piece of data) length += piece.length
+    const wasEmpty = this.ring.size === 0
+    const record = this.ring.allocate(headerBytes + length + trailerBytes)
+    if (record === null) throw new AtollError('ATOLL_JOURNAL_FULL', `the write journal has no room for ${length} bytes`)
+    // In an empty ring the record may begin elsewhere than recovery would look.
+    if (wasEmpty) this.writeSuperblock()
+    const { header, trailer } = this
+    header.writeUInt32LE(stateWaiting, stateAt)
+    writeU64(header, record.sequence, 8)
+    writeU64(header, ino, 16)
+    writeU64(header, offset, 24)
+    writeU64(header, length, 32)
+    writeU64(trailer, record.sequence, 0)
+    writeU64(trailer, length, 8)
+    writeAll(this.fd, [header, ...data, trailer], superblockBytes + record.position, record.length)
+    return record.sequence
+  }
+
+  settle (token: number): void {
+    const oldest = this.ring.oldest
+    const record = this.ring.settle(token)
+    if (record === null) return
+    if (record === oldest) this.writeSuperblock()
+    else writeSync(this.fd, this.stateSettledBytes, 0, 4, superblockBytes + record.position + stateAt)
+  }
+
+  close (): void { closeSync(this.fd) }
+
+  private writeSuperblock (): void {
+    const { sequence, position } = this.ring.oldest ?? this.ring.next
+    writeU64(this.superblock, sequence, 8)
+    writeU64(this.superblock, position, 16)
+    writeSync(this.fd, this.superblock, 0, 24, 0)
+  }
+}
+
+function writeAll (fd: number, pieces: readonly Buffer[], position: number, length: number): void {
+  const written = writevSync(fd, pieces, position)
+  if (written === length) return
+  const rest = Buffer.concat(pieces)
+  for (let at = written; at < length;) at += writeSync(fd, rest, at, length - at, position + at)
+}
+
+/** Follows the records from where the ring says the oldest is, as far as their sequences and trailers fit. */
+function scan (fd: number, ring: Ring): RecoveredWrite[] {
+  const found: Found[] = []
+  for (;;) {
+    const { sequence, position } = ring.next
+    // A record that did not fit behind its predecessor begins at 0.
+    const next = readRecord(fd, ring.capacity, position, sequence) ?? (found.length > 0 ? readRecord(fd, ring.capacity, 0, sequence) : null)
+    if (next === null) break
+    found.push(next)
+    ring.restore({ sequence, position: next.dataAt - headerBytes, length: headerBytes + next.length + trailerBytes, settled: next.settled })
+  }
+  const settled = found.filter((record) => record.settled)
+  return found.filter((record) => !record.settled).flatMap((record) => read(fd, record, replacements(settled, record)))
+}
+
+function readRecord (fd: number, capacity: number, position: number, sequence: number): Found | null {
+  const header = Buffer.alloc(headerBytes)
+  if (position + headerBytes + trailerBytes > capacity || readSync(fd, header, 0, headerBytes, superblockBytes + position) !== headerBytes) return null
+  const length = readU64(header, 32)
+  const dataAt = position + headerBytes
+  if (header.readUInt32LE(0) !== magic || readU64(header, 8) !== sequence || !(dataAt + length + trailerBytes <= capacity)) return null
+  const trailer = Buffer.alloc(trailerBytes)
+  readSync(fd, trailer, 0, trailerBytes, superblockBytes + dataAt + length)
+  if (readU64(trailer, 0) !== sequence || readU64(trailer, 8) !== length) return null
+  return { token: sequence, ino: readU64(header, 16), offset: readU64(header, 24), length, dataAt, settled: header.readUInt32LE(stateAt) === stateSettled }
+}
+
+interface Extent { from: number, to: number }
+
+/** Where later settled writes went: the nodes have something newer there. */
+function replacements (settled: readonly Found[], record: Found): Extent[] {
+  return settled
+    .filter((other) => other.token > record.token && other.ino === record.ino)
+    .map(({ offset, length }) => ({ from: offset, to: offset + length }))
+}
+
+function read (fd: number, { token, ino, offset, length, dataAt }: Found, replaced: readonly Extent[]): RecoveredWrite[] {
+  return subtract({ from: offset, to: offset + length }, replaced).map(({ from, to }) => {
+    const data = Buffer.allocUnsafeSlow(to - from)
+    readSync(fd, data, 0, data.length, superblockBytes + dataAt + from - offset)
+    return { token, ino, offset: from, data }
+  })
+}
+
+/** What of `whole` none of `parts` covers. */
+export function subtract (whole: Extent, parts: readonly Extent[]): Extent[] {
+  let left = [whole]
+  for (const part of parts) {
+    left = left.flatMap(({ from, to }) => [{ from, to: Math.min(to, part.from) }, { from: Math.max(from, part.to), to }].filter((piece) => piece.from < piece.to))
+  }
+  return left
+}

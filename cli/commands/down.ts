@@ -1,6 +1,8 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
+import { silentLog } from '../../fsnode/protocol/pino-log.ts'
+import { systemClock, systemRandom } from '../../fsnode/protocol/system.ts'
 import { stopEmbeddedTasks } from '../../scheduler/embedded.ts'
 import { DataDirectory } from '../data-directory.ts'
 import { dataDirectoryDefault } from '../find-cluster.ts'
@@ -46,7 +48,7 @@ export async function takeDown (directory: DataDirectory, { scheduler, quiet }: 
   const written = directory.readCluster()?.scheduler ?? null
   const running = [scheduler, written].find((id) => id !== null && isAlive(id)) ?? null
   if (running !== null) await stopScheduler(running)
-  else await stopEmbeddedTasks(directory.schedulerDirectory)
+  else await stopEmbeddedTasks({ clock: systemClock, random: systemRandom, log: silentLog }, directory.schedulerDirectory)
   say('stopped the nodes and the scheduler')
   if (failure !== null) throw failure
 }

@@ -1,0 +1,75 @@
+import { Option, type Command } from 'commander'
+import { AtollError } from '../../fsnode/protocol/errors.ts'
+import { createLogger } from '../../fsnode/protocol/pino-log.ts'
+import { systemClock, systemRandom } from '../../fsnode/protocol/system.ts'
+import { startEmbedded, type Embedded } from '../../scheduler/embedded.ts'
+import { DataDirectory, type ClusterSettings } from '../data-directory.ts'
+import { identify } from '../processes.ts'
+import { placementOption, wholeNumber } from './volume.ts'
+import { schedulerOnMaster, type MasterOptions } from './scheduler-on-master.ts'
+
+interface SchedulerOptions extends MasterOptions { embedded?: boolean, data?: string, replicas?: number, placement?: 'hawaii' | 'tivoli' }
+
+export function schedulerCommand (program: Command): void {
+  program.command('scheduler')
+    .description('the framework: launches storage nodes on what a scheduler offers')
+    .option('--master <host:port,...>', 'masters of a Mesos cluster')
+    .addOption(new Option('--embedded', 'with a master and agent for this machine of its own (what "up" starts)').conflicts('master'))
+    .option('--data <dir>', 'where its state is kept')
+    .option('--nodes <n>', 'storage nodes wanted', wholeNumber, 3)
+    .option('--role <role>', 'of its own: volumes are offered to the whole role', 'atoll')
+    .option('--principal <name>', 'carried by reservations', 'atoll')
+    .option('--secret-file <path>', 'file with the secret of the principal, for masters with authentication')
+    .option('--nodes-per-agent <n>', 'at most', wholeNumber, 1)
+    .option('--cpus <n>', 'of each node', Number, 1)
+    .option('--mem <MB>', 'of each node', wholeNumber, 512)
+    .option('--disk <MB>', 'of each node', wholeNumber, 10_240)
+    .option('--node-command <command>', 'shell command that starts a node on an agent (default: this installation, at the same path)')
+    .addOption(new Option('--replicas <n>').argParser(wholeNumber).hideHelp())
+    .addOption(placementOption().hideHelp())
+    .action(async (options: SchedulerOptions) => {
+      if (options.embedded === true) await embedded(options)
+      else await schedulerOnMaster(options)
+    })
+}
+
+/** Runs until SIGTERM, which ends the nodes too. After kill -9 they go on, and the next start takes them over. */
+async function embedded (options: SchedulerOptions): Promise<void> {
+  if (options.data === undefined) throw new AtollError('ATOLL_USAGE', '--embedded needs --data DIR')
+  const directory = new DataDirectory(options.data)
+  directory.prepare()
+  const settings: ClusterSettings = { nodes: options.nodes, replicas: options.replicas ?? Math.min(3, options.nodes), placement: options.placement ?? 'hawaii' }
+  const log = createLogger('scheduler')
+  const ended = Promise.withResolvers<void>()
+  const stop = (): void => { ended.resolve() }
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop)
+  process.on('SIGHUP', () => {})
+  const running = await startEmbedded({ clock: systemClock, random: systemRandom, log }, { directory: directory.schedulerDirectory, nodes: settings.nodes })
+  writeClusterFile(directory, settings, running)
+  running.framework.onChange(() => { writeClusterFile(directory, settings, running) })
+  log.info('running', { master: running.master.url, nodes: settings.nodes })
+  await ended.promise
+  log.info('ending the nodes')
+  await running.shutdown()
+}
+
+let written = ''
+
+/** What other commands find the cluster by; rewritten only when something in it changed. */
+function writeClusterFile (directory: DataDirectory, settings: ClusterSettings, { master, framework }: Embedded): void {
+  const { clusterId, nodes } = framework.status()
+  const file = {
+    format: 1 as const,
+    clusterId,
+    scheduler: { ...identify(process.pid)!, url: master.url },
+    nodes: nodes.filter((node) => node.state === 'running').map(({ id, host, rpcPort }) => ({ id, host: host!, port: rpcPort! })),
+    settings
+  }
+  const text = JSON.stringify(file)
+  if (text === written) return
+  // A node that is away keeps its address: it comes back on the same one.
+  const before = directory.readCluster()
+  const away = before?.clusterId === clusterId ? before.nodes.filter((old) => !file.nodes.some((node) => node.id === old.id) && nodes.some((node) => node.id === old.id)) : []
+  directory.writeCluster({ ...file, nodes: [...file.nodes, ...away] })
+  written = text
+}

@@ -1,0 +1,119 @@
+import { existsSync, mkdirSync, statfsSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { openLevelKv } from '../fsnode/protocol/level-kv.ts'
+import type { Clock, Logger, Random } from '../fsnode/protocol/ports.ts'
+import { startFramework, type Framework } from './framework/index.ts'
+import { startLocalMaster, type LocalMaster } from './local/index.ts'
+import { httpMasterClient } from './mesos/client.ts'
+
+/** Of each storage node; the machine's idle rest is not taken. */
+export const nodeCpus = 0.1
+export const nodeMemMb = 256
+/** Share of the free disk that all nodes together reserve. */
+export const diskShareMax = 0.9
+export const nodeDiskMbMin = 64
+const portsFirst = 31_000
+const portsLast = 45_000
+const portsPerNode = 2
+
+export interface EmbeddedComponents { clock: Clock, random: Random, log: Logger }
+
+export interface EmbeddedInit {
+  /** Holds the master's and the framework's state, sandboxes and volumes. */
+  directory: string
+  nodes: number
+}
+
+export interface Embedded {
+  master: LocalMaster
+  framework: Framework
+  /** Ends all nodes, then the framework and the master. */
+  shutdown (): Promise<void>
+}
+
+/**
+ * A master and agent on this machine, and the framework against it: the same code path as on a cluster.
+ * Rejects with ATOLL_ALREADY_RUNNING, ATOLL_DATA_DIR_UNUSABLE, ATOLL_STORE_UNUSABLE, ATOLL_PORT_IN_USE.
+ */
+export async function startEmbedded (components: EmbeddedComponents, { directory, nodes }: EmbeddedInit): Promise<Embedded> {
+  const { log } = components
+  mkdirSync(directory, { recursive: true })
+  const master = await startLocalMaster({ ...components, log: log.child({ part: 'master' }) }, { workDir: join(directory, 'master'), ports: await portsFor(directory, nodes) })
+  try {
+    const kv = await openLevelKv({ directory: join(directory, 'framework') })
+    const framework = await startFramework({
+      ...components,
+      kv,
+      log: log.child({ part: 'framework' }),
+      masterClientFactory: httpMasterClient(components)
+    }, {
+      masters: [master.url],
+      role: 'atoll',
+      principal: 'atoll',
+      name: 'atoll',
+      nodes,
+      nodesPerAgentMax: nodes,
+      resources: { cpus: nodeCpus, memMb: nodeMemMb, diskMb: diskMbPerNode(directory, nodes) },
+      nodeCommand: { arguments: [process.execPath, ...nodeFlags, fileURLToPath(new URL('../fsnode/server/main.ts', import.meta.url))] }
+    })
+    const shutdown = async (): Promise<void> => {
+      await framework.shutdown().catch((error) => { log.warn('the framework could not end its tasks', { error: String(error) }) })
+      await master.killAllTasks()
+      await master.close()
+      await kv.close()
+    }
+    return { master, framework, shutdown }
+  } catch (error) {
+    await master.close()
+    throw error
+  }
+}
+
+const nodeFlags = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=8']
+
+/** Ends the tasks of a master that is not running any more. */
+export async function stopEmbeddedTasks (components: EmbeddedComponents, directory: string): Promise<void> {
+  const workDir = join(directory, 'master')
+  if (!existsSync(workDir)) return
+  const master = await startLocalMaster(components, { workDir, ports: [] })
+  await master.killAllTasks()
+  await master.close()
+}
+
+function diskMbPerNode (directory: string, nodes: number): number {
+  const { bavail, bsize } = statfsSync(directory)
+  return Math.max(nodeDiskMbMin, Math.floor(bavail * bsize * diskShareMax / nodes / 1024 / 1024))
+}
+
+/** A range that nobody listens in now: two clusters may share a machine. What is reserved already stays as it is. */
+async function portsFor (directory: string, nodes: number): Promise<Array<{ begin: number, end: number }>> {
+  const length = Math.max(16, nodes * portsPerNode * 2)
+  const spans = Math.floor((portsLast - portsFirst) / length)
+  const start = hashOf(directory) % spans
+  for (let offset = 0; offset < spans; offset++) {
+    const begin = portsFirst + ((start + offset) % spans) * length
+    if (await areFree(begin, begin + length - 1)) return [{ begin, end: begin + length - 1 }]
+  }
+  return [{ begin: portsFirst, end: portsLast }]
+}
+
+function hashOf (text: string): number {
+  let hash = 0
+  for (const character of text) hash = (Math.imul(hash, 31) + character.codePointAt(0)!) >>> 0
+  return hash
+}
+
+async function areFree (begin: number, end: number): Promise<boolean> {
+  for (let port = begin; port <= end; port++) if (!(await isFree(port))) return false
+  return true
+}
+
+function isFree (port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', () => { resolve(false) })
+    server.listen(port, '127.0.0.1', () => { server.close(() => { resolve(true) }) })
+  })
+}

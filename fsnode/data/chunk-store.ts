@@ -1,0 +1,444 @@
+import { dirname, join } from 'node:path'
+import { hashInode } from '../../partitioning/routing.ts'
+import type { DiskMeasure } from '../../partitioning/types.ts'
+import { codeOf, messageOf, posixError } from '../protocol/errors.ts'
+import { byteLengthOf } from '../protocol/frame.ts'
+import type { Clock, Logger, Timer } from '../protocol/ports.ts'
+import { digestOf, OpenChunk, readHeader, type Digest } from './chunk-file.ts'
+import { ChunkQueue } from './chunk-queue.ts'
+import { DiskMeter } from './disk-meter.ts'
+import type { ChunkFile, ChunkFiles } from './files.ts'
+import { Space } from './space.ts'
+
+/** Bound of the table of open chunks; each holds a descriptor and up to 36 KiB. */
+export const openChunksMax = 512
+/** A chunk that nothing touched for so long gets its checksums stored. */
+export const idleMs = 5_000
+export const idleScanMs = 1_000
+/** Chunks whose checksums are stored at once, and directories listed at once. */
+export const backgroundParallel = 4
+
+const cleanMarker = 'clean'
+const noBytes = Buffer.alloc(0)
+
+export interface ChunkName { partition: string, ino: number, chunk: number }
+
+export interface ChunkStoreComponents { files: ChunkFiles, clock: Clock, log: Logger }
+
+export interface ChunkStoreInit {
+  /** Holds one directory per partition; made if missing. */
+  directory: string
+  /** Room that writes leave free; default 1 % of the disk, 1 GiB at most. */
+  reserveBytes?: number
+  /** Default `openChunksMax`. */
+  openChunksMax?: number
+}
+
+interface Slot {
+  name: ChunkName
+  path: string
+  queue: ChunkQueue
+  chunk: OpenChunk | null
+  loading: Promise<OpenChunk | null> | null
+  /** Users of the chunk outside the queue (syncs): it stays open. */
+  pins: number
+  evicting: boolean
+  usedAt: number
+}
+
+/**
+ * Chunks in files `<directory>/<partition>/<xx>/<ino>.<chunk>`, see chunk-header.ts. Calls on one chunk take
+ * effect in the order in which they are made; reads of it overlap; different chunks run in parallel. A
+ * chunk that does not exist reads as one of length 0.
+ *
+ * Errors: ATOLL_BAD_CHECKSUM (a touched block is damaged), ENOSPC (nothing changed), EFBIG, EIO.
+ */
+export class ChunkStore {
+  readonly meter: DiskMeter
+  readonly space: Space
+  /** Whether the last process closed the store; if not, what it wrote last may be lost after a power failure. */
+  wasClosed = false
+  private readonly components: ChunkStoreComponents
+  private readonly directory: string
+  private readonly openMax: number
+  /** Least recently used first. */
+  private readonly slots = new Map<string, Slot>()
+  private readonly unsyncedDirectories = new Set<string>()
+  private openCount = 0
+  private idleTimer: Timer | null = null
+  private closing = false
+
+  constructor (components: ChunkStoreComponents, init: ChunkStoreInit) {
+    this.components = components
+    this.directory = init.directory
+    this.openMax = init.openChunksMax ?? openChunksMax
+    this.meter = new DiskMeter(components.clock)
+    this.space = new Space(components.files, components.clock, init.directory, init.reserveBytes)
+  }
+
+  async open (): Promise<void> {
+    const { files } = this.components
+    await files.makeDirectory(this.directory)
+    this.wasClosed = (await files.list(this.directory)).includes(cleanMarker)
+    if (this.wasClosed) {
+      await files.unlink(join(this.directory, cleanMarker))
+      await files.syncDirectory(this.directory)
+    }
+    await this.space.look()
+  }
+
+  /** Stores all checksums. `settled`: the contents are what every replica has; otherwise the next start compares them all. */
+  async close (settled = true): Promise<void> {
+    const { files } = this.components
+    this.closing = true
+    this.idleTimer?.cancel()
+    await inParallel(backgroundParallel, [...this.slots.values()], (slot) => this.evict(slot))
+    if (!settled) return
+    await this.syncDirectories(this.directory)
+    const marker = await files.open(join(this.directory, cleanMarker), true)
+    await marker.close()
+    await files.syncDirectory(this.directory)
+  }
+
+  get disk (): DiskMeasure | null { return this.meter.current }
+
+  read (name: ChunkName, offset: number, length: number): Promise<Buffer> {
+    return this.run(name, true, async (slot) => {
+      const chunk = await this.load(slot)
+      if (chunk === null) return noBytes
+      return this.meter.measure('read', length, () => chunk.read(offset, length))
+    })
+  }
+
+  write (name: ChunkName, offset: number, payload: readonly Buffer[]): Promise<void> {
+    const length = byteLengthOf(payload)
+    return this.change(name, async (slot) => {
+      const chunk = await this.load(slot) ?? await this.create(slot)
+      const growth = this.requireRoom(chunk, offset + length)
+      await this.meter.measure('write', length, () => chunk.write(offset, payload))
+      this.space.grew(growth)
+    })
+  }
+
+  /** Cuts to `length`; 0 removes the chunk. */
+  truncate (name: ChunkName, length: number): Promise<void> {
+    return this.change(name, async (slot) => {
+      if (length === 0) {
+        await this.remove(slot)
+        return
+      }
+      const chunk = await this.load(slot)
+      await chunk?.truncate(length)
+      this.space.invalidate()
+    })
+  }
+
+  zero (name: ChunkName, offset: number, length: number): Promise<void> {
+    return this.change(name, async (slot) => { await (await this.load(slot))?.zero(offset, length) })
+  }
+
+  /** A piece of a whole new content of `total` bytes, in order; the first drops what was there. */
+  put (name: ChunkName, total: number, offset: number, payload: readonly Buffer[]): Promise<void> {
+    return this.change(name, async (slot) => {
+      if (total === 0) {
+        await this.remove(slot)
+        return
+      }
+      const chunk = await this.load(slot) ?? await this.create(slot)
+      const growth = this.requireRoom(chunk, offset + byteLengthOf(payload))
+      await chunk.put(total, offset, payload)
+      this.space.grew(growth)
+    })
+  }
+
+  /** What calls before this one wrote or removed is on stable storage when it resolves. Later calls do not wait for it. */
+  async sync (name: ChunkName): Promise<void> {
+    const slot = await this.run(name, true, async (slot) => {
+      await this.load(slot)
+      slot.pins++
+      return slot
+    })
+    try {
+      await slot.chunk?.sync()
+      await this.syncDirectory(dirname(slot.path))
+    } finally {
+      slot.pins--
+      this.release(slot)
+    }
+  }
+
+  /** null: there is no such chunk. Does not disturb the table of open chunks for those whose checksums are stored. */
+  digest (name: ChunkName): Promise<Digest | null> {
+    return this.run(name, true, async (slot) => {
+      if (slot.chunk === null && slot.loading === null) {
+        const stored = await this.storedDigest(slot)
+        if (stored !== undefined) return stored
+      }
+      const chunk = await this.load(slot)
+      return chunk === null || (chunk.length === 0 && !chunk.damaged) ? null : chunk.digest()
+    })
+  }
+
+  /** Verifies all blocks; answers the numbers of the bad ones. ATOLL_BAD_CHECKSUM: not even the header is right. */
+  verify (name: ChunkName): Promise<{ bad: number[], length: number }> {
+    return this.run(name, true, async (slot) => {
+      const chunk = await this.load(slot)
+      return { bad: await chunk?.verify() ?? [], length: chunk?.length ?? 0 }
+    })
+  }
+
+  /** Puts right bytes in place of a bad block's. Answers whether they are the right ones. */
+  restore (name: ChunkName, block: number, bytes: Buffer): Promise<boolean> {
+    return this.change(name, async (slot) => await (await this.load(slot))?.restore(block, bytes) ?? false)
+  }
+
+  /** The chunks of a partition, by inode and index. */
+  async list (partition: string): Promise<Array<[ino: number, chunk: number]>> {
+    const { files } = this.components
+    const directory = join(this.directory, partition)
+    const chunks: Array<[number, number]> = []
+    await inParallel(backgroundParallel, await files.list(directory), async (shelf) => {
+      for (const file of await files.list(join(directory, shelf))) {
+        const match = /^(\d+)\.(\d+)$/.exec(file)
+        if (match !== null) chunks.push([Number(match[1]), Number(match[2])])
+      }
+    })
+    return chunks.sort(byName)
+  }
+
+  async partitions (): Promise<string[]> {
+    return (await this.components.files.list(this.directory)).filter((name) => name !== cleanMarker)
+  }
+
+  /** Everything of the partition that was written before is on stable storage when this resolves. */
+  async syncPartition (partition: string): Promise<void> {
+    const own = [...this.slots.values()].filter((slot) => slot.name.partition === partition)
+    await inParallel(backgroundParallel, own, (slot) => this.sync(slot.name))
+    await this.syncDirectories(join(this.directory, partition))
+  }
+
+  /** Deletes all chunks of a partition. Nobody may use them any more. */
+  async removePartition (partition: string): Promise<void> {
+    const own = [...this.slots.values()].filter((slot) => slot.name.partition === partition)
+    await inParallel(backgroundParallel, own, (slot) => this.evict(slot))
+    await this.components.files.removeTree(join(this.directory, partition))
+    this.space.invalidate()
+  }
+
+  private async storedDigest (slot: Slot): Promise<Digest | null | undefined> {
+    const file = await this.openFile(slot)
+    if (file === null) return null
+    try {
+      const header = await readHeader(file, slot.name.ino, slot.name.chunk)
+      if (typeof header === 'string' || header.dirty) return undefined
+      return header.length === 0 ? null : digestOf(header.length, header.sums)
+    } finally {
+      await file.close()
+    }
+  }
+
+  /** Runs a change; a chunk that it leaves empty is no chunk. */
+  private change<T> (name: ChunkName, task: (slot: Slot) => Promise<T>): Promise<T> {
+    return this.run(name, false, async (slot) => {
+      try {
+        return await task(slot)
+      } catch (error) {
+        if (codeOf(error) === 'ENOSPC') this.space.invalidate()
+        if (slot.chunk?.length === 0 && !slot.chunk.damaged) await this.remove(slot).catch(() => {})
+        throw error
+      } finally {
+        this.armIdleTimer()
+      }
+    })
+  }
+
+  private run<T> (name: ChunkName, shared: boolean, task: (slot: Slot) => Promise<T>): Promise<T> {
+    const slot = this.slotOf(name)
+    return slot.queue.run(shared, () => task(slot)).finally(() => { this.release(slot) })
+  }
+
+  private slotOf (name: ChunkName): Slot {
+    const key = `${name.partition}/${name.ino}.${name.chunk}`
+    let slot = this.slots.get(key)
+    if (slot === undefined) {
+      slot = { name, path: this.pathOf(name), queue: new ChunkQueue(), chunk: null, loading: null, pins: 0, evicting: false, usedAt: 0 }
+    } else {
+      this.slots.delete(key)
+    }
+    this.slots.set(key, slot)
+    slot.usedAt = this.components.clock.now()
+    return slot
+  }
+
+  private pathOf ({ partition, ino, chunk }: ChunkName): string {
+    const shelf = (hashInode(ino) & 0xff).toString(16).padStart(2, '0')
+    return join(this.directory, partition, shelf, `${ino}.${chunk}`)
+  }
+
+  private release (slot: Slot): void {
+    if (slot.chunk !== null || slot.loading !== null || slot.pins > 0 || !slot.queue.idle) return
+    const { partition, ino, chunk } = slot.name
+    const key = `${partition}/${ino}.${chunk}`
+    if (this.slots.get(key) === slot) this.slots.delete(key)
+  }
+
+  private load (slot: Slot): Promise<OpenChunk | null> {
+    if (slot.chunk !== null) return Promise.resolve(slot.chunk)
+    slot.loading ??= this.loadFile(slot).finally(() => { slot.loading = null })
+    return slot.loading
+  }
+
+  private async loadFile (slot: Slot): Promise<OpenChunk | null> {
+    await this.makeRoomInTable()
+    const file = await this.openFile(slot)
+    if (file === null) return null
+    try {
+      slot.chunk = await OpenChunk.load(file, slot.name.ino, slot.name.chunk)
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+    this.openCount++
+    return slot.chunk
+  }
+
+  private async openFile (slot: Slot): Promise<ChunkFile | null> {
+    try {
+      return await this.components.files.open(slot.path, false)
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return null
+      throw error
+    }
+  }
+
+  private async create (slot: Slot): Promise<OpenChunk> {
+    if (this.space.full) throw posixError('ENOSPC', 'the disk is full')
+    const { files } = this.components
+    await this.makeRoomInTable()
+    let file: ChunkFile
+    try {
+      file = await files.open(slot.path, true)
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw error
+      await files.makeDirectory(dirname(slot.path))
+      file = await files.open(slot.path, true)
+    }
+    this.unsyncedDirectories.add(dirname(slot.path))
+    this.openCount++
+    slot.chunk = OpenChunk.fresh(file, slot.name.ino, slot.name.chunk)
+    return slot.chunk
+  }
+
+  private async remove (slot: Slot): Promise<void> {
+    const { files } = this.components
+    try {
+      await files.unlink(slot.path)
+      this.unsyncedDirectories.add(dirname(slot.path))
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw error
+    }
+    this.space.invalidate()
+    await this.closeFile(slot)
+  }
+
+  /** Bytes by which the chunk grows. @throws ENOSPC before anything has changed. */
+  private requireRoom (chunk: OpenChunk, end: number): number {
+    const growth = Math.max(0, end - chunk.length)
+    if (growth > 0 && this.space.full) throw posixError('ENOSPC', 'the disk is full')
+    return growth
+  }
+
+  private async closeFile (slot: Slot): Promise<void> {
+    const { chunk } = slot
+    if (chunk === null) return
+    slot.chunk = null
+    this.openCount--
+    if (slot.pins > 0) this.closeLater(slot, chunk)
+    else await chunk.close()
+  }
+
+  /** A sync still uses the descriptor. */
+  private closeLater (slot: Slot, chunk: OpenChunk): void {
+    this.components.clock.setTimer(() => {
+      if (slot.pins > 0) this.closeLater(slot, chunk)
+      else chunk.close().catch(() => {})
+    }, idleScanMs)
+  }
+
+  private async makeRoomInTable (): Promise<void> {
+    if (this.openCount < this.openMax) return
+    for (const slot of this.slots.values()) {
+      if (slot.chunk === null || slot.evicting || slot.pins > 0 || !slot.queue.idle) continue
+      await this.evict(slot)
+      if (this.openCount < this.openMax) return
+    }
+  }
+
+  private async evict (slot: Slot): Promise<void> {
+    slot.evicting = true
+    await slot.queue.run(false, async () => {
+      await this.store(slot)
+      await this.closeFile(slot)
+    }).finally(() => { slot.evicting = false })
+    this.release(slot)
+  }
+
+  /** Stores the checksums. When that fails they are computed from the bytes at the next start. */
+  private async store (slot: Slot): Promise<void> {
+    try {
+      await slot.chunk?.clean()
+    } catch (error) {
+      this.components.log.warn('cannot store the checksums of a chunk', { path: slot.path, cause: messageOf(error) })
+    }
+  }
+
+  private armIdleTimer (): void {
+    if (this.closing) return
+    this.idleTimer ??= this.components.clock.setTimer(() => { void this.storeIdle() }, idleScanMs)
+  }
+
+  private async storeIdle (): Promise<void> {
+    const horizon = this.components.clock.now() - idleMs
+    const dirty = [...this.slots.values()].filter((slot) => slot.chunk?.dirty === true)
+    const idle = dirty.filter((slot) => slot.usedAt <= horizon && slot.queue.idle && !slot.evicting)
+    await inParallel(backgroundParallel, idle, (slot) => slot.queue.run(false, () => this.store(slot)))
+    this.idleTimer = null
+    if (dirty.length > 0) this.armIdleTimer()
+  }
+
+  private async syncDirectory (directory: string): Promise<void> {
+    if (!this.unsyncedDirectories.delete(directory)) return
+    try {
+      await this.components.files.syncDirectory(directory)
+    } catch (error) {
+      this.unsyncedDirectories.add(directory)
+      throw error
+    }
+  }
+
+  private async syncDirectories (parent: string): Promise<void> {
+    const within = [...this.unsyncedDirectories].filter((directory) => directory.startsWith(join(parent, '/')))
+    await inParallel(backgroundParallel, within, (directory) => this.syncDirectory(directory))
+  }
+}
+
+export function byName (one: readonly [number, number], other: readonly [number, number]): number {
+  return one[0] - other[0] || one[1] - other[1]
+}
+
+/** Runs `work` on all items, at most `limit` at once. Rejects with the first failure once the running ones have ended. */
+export async function inParallel<T> (limit: number, items: readonly T[], work: (item: T) => Promise<unknown>): Promise<void> {
+  let next = 0
+  let failure: { error: unknown } | null = null
+  const worker = async (): Promise<void> => {
+    while (next < items.length && failure === null) {
+      try {
+        await work(items[next++]!)
+      } catch (error) {
+        failure ??= { error }
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker))
+  if (failure !== null) throw (failure as { error: unknown }).error
+}

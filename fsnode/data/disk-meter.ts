@@ -1,0 +1,85 @@
+import type { DiskMeasure } from '../../partitioning/types.ts'
+import type { Clock } from '../protocol/ports.ts'
+
+/** Time over which a measurement loses about two thirds of its weight. */
+export const measureWindowMs = 10_000
+/** Transfers below this say more about latency than about bandwidth. */
+export const bandwidthBytesMin = 128 * 1024
+export const latencyBytesMax = 64 * 1024
+
+type Direction = 'read' | 'write'
+
+/** An average in which a value counts less the older it is. */
+class MovingAverage {
+  value: number | null = null
+  private at = 0
+
+  add (value: number, now: number): void {
+    // Many values within one window share its weight; a lone one after a pause counts nearly fully.
+    const share = this.value === null ? 1 : Math.max(0.05, 1 - Math.exp(-(now - this.at) / measureWindowMs))
+    this.value = this.value === null ? value : this.value + share * (value - this.value)
+    this.at = now
+  }
+}
+
+/** Watches the real reads and writes of the chunk store; costs two clock readings per call. */
+export class DiskMeter {
+  private readonly clock: Clock
+  private readonly latency = { read: new MovingAverage(), write: new MovingAverage() }
+  private readonly bandwidth = { read: new MovingAverage(), write: new MovingAverage() }
+  private readonly utilization = new MovingAverage()
+  private active = 0
+  private busySince = 0
+  private busyMs = 0
+  private windowStart: number
+
+  constructor (clock: Clock) {
+    this.clock = clock
+    this.windowStart = clock.now()
+  }
+
+  async measure<T> (direction: Direction, bytes: number, work: () => Promise<T>): Promise<T> {
+    const start = this.clock.now()
+    const alone = this.active === 0
+    if (this.active++ === 0) this.busySince = start
+    try {
+      return await work()
+    } finally {
+      const end = this.clock.now()
+      if (--this.active === 0) this.busyMs += end - this.busySince
+      this.record(direction, bytes, end - start, end, alone)
+    }
+  }
+
+  /** null before anything was measured. */
+  get current (): DiskMeasure | null {
+    const { latency, bandwidth } = this
+    if (bandwidth.read.value === null && bandwidth.write.value === null && latency.read.value === null && latency.write.value === null) return null
+    this.closeWindow(this.clock.now())
+    return {
+      readBandwidth: bandwidth.read.value ?? 0,
+      writeBandwidth: bandwidth.write.value ?? 0,
+      readLatencyMs: latency.read.value ?? 0,
+      writeLatencyMs: latency.write.value ?? 0,
+      utilization: this.utilization.value ?? 0
+    }
+  }
+
+  private record (direction: Direction, bytes: number, elapsedMs: number, now: number, alone: boolean): void {
+    if (bytes <= latencyBytesMax) this.latency[direction].add(elapsedMs, now)
+    // Calls that overlap share the disk: only those that started alone tell its bandwidth.
+    if (bytes >= bandwidthBytesMin && alone && elapsedMs > 0) this.bandwidth[direction].add(bytes / elapsedMs * 1000, now)
+  }
+
+  private closeWindow (now: number): void {
+    const elapsedMs = now - this.windowStart
+    if (elapsedMs < 1000) return
+    if (this.active > 0) {
+      this.busyMs += now - this.busySince
+      this.busySince = now
+    }
+    this.utilization.add(Math.min(1, this.busyMs / elapsedMs), now)
+    this.busyMs = 0
+    this.windowStart = now
+  }
+}

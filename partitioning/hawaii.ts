@@ -1,0 +1,190 @@
+import { fairShares, roundShares } from './fair-shares.ts'
+import { faultTree, spreadOf, type FaultTree, type Spread } from './fault-tree.ts'
+import { nameHash } from './hash.ts'
+import { PrimaryAssignment } from './primary-assignment.ts'
+import { ReplicaAssignment } from './replica-assignment.ts'
+import type { NodeId, PartitionId } from './types.ts'
+
+export interface PlacementNode {
+  id: NodeId
+  /** Share of replicas in proportion to this; 0 takes none. Usually the capacity. */
+  weight: number
+  /** Share of primaries; default `weight`. */
+  primaryWeight?: number
+  /** Widest first. */
+  domain: readonly string[]
+  /** What the node holds besides the partitions at hand: decides who gets the remainders. */
+  replicasElsewhere?: number
+  primariesElsewhere?: number
+}
+
+export interface PlacementPartition {
+  id: PartitionId
+  replicas: number
+  /** Where its replicas are. Left out or empty: nowhere yet. */
+  current?: readonly NodeId[]
+  primary?: NodeId | null
+}
+
+export interface HawaiiInput { nodes: readonly PlacementNode[], partitions: readonly PlacementPartition[] }
+
+export interface Assignment {
+  partition: PartitionId
+  /** The primary first. */
+  replicas: NodeId[]
+  /** Those of `replicas` that the partition did not have before. */
+  added: NodeId[]
+  /** Replicas that found no node: there are fewer nodes than replicas. */
+  missing: number
+}
+
+export interface NodeShare {
+  node: NodeId
+  replicas: number
+  /** Exact weighted share of replicas, as far as the fault domains permit. */
+  replicaShare: number
+  primaries: number
+  primaryShare: number
+}
+
+export interface HawaiiOutcome {
+  /** In the order of the input. */
+  assignments: Assignment[]
+  /** By node id. */
+  shares: NodeShare[]
+  /** Replicas on nodes that did not hold them before. */
+  added: number
+  /** Per replica count: the level (0 is the widest, the number of levels is the node) at which no two replicas share a domain. */
+  levels: Map<number, number>
+}
+
+interface Work {
+  nodes: PlacementNode[]
+  tree: FaultTree
+  indexOf: Map<NodeId, number>
+  /** Replicas given so far, per node. */
+  counts: Int32Array
+  shares: Float64Array
+  results: Int32Array[]
+  levels: Map<number, number>
+}
+
+/**
+ * Assigns replicas and primaries so that each node's counts follow its weight as closely as integers
+ * allow, no two replicas of a partition share a fault domain at the widest level that allows it, and
+ * little moves. Pure and deterministic; the order of nodes does not matter.
+ */
+export function hawaii (input: HawaiiInput): HawaiiOutcome {
+  const nodes = input.nodes.filter((node) => node.weight > 0).sort((one, other) => one.id < other.id ? -1 : 1)
+  const work: Work = {
+    nodes,
+    tree: faultTree(nodes),
+    indexOf: new Map(nodes.map((node, index) => [node.id, index])),
+    counts: new Int32Array(nodes.length),
+    shares: new Float64Array(nodes.length),
+    results: new Array(input.partitions.length),
+    levels: new Map()
+  }
+  // Partitions with many replicas have the least choice: they go first, the others even out what is left.
+  const classes = Map.groupBy(input.partitions.keys(), (at) => input.partitions[at]!.replicas)
+  for (const replicas of [...classes.keys()].sort((one, other) => other - one)) placeClass(work, input, classes.get(replicas)!, replicas)
+  return outcomeOf(work, input, choosePrimaries(work, input))
+}
+
+function placeClass (work: Work, input: HawaiiInput, members: number[], replicas: number): void {
+  const { nodes, tree, counts } = work
+  const spread = spreadOf(tree, replicas)
+  work.levels.set(replicas, spread.level)
+  const capacity = spread.caps.map((cap) => cap * members.length)
+  const total = capacity[0]!
+  const shares = fairShares({ tree, weights: nodes.map((node) => node.weight), capacity, total, have: counts })
+  const current = members.map((at) => currentNodes(work, input.partitions[at]!))
+  const now = new Int32Array(nodes.length)
+  for (const held of current) for (const node of held) now[node]!++
+  const targets = roundShares(tree, shares, capacity, total, roundingPreference(work, shares, now, total))
+  const slots = new Int32Array(members.length * spread.replicas)
+  members.forEach((_, index) => { slots.set(kept(tree, spread, current[index]!, now, targets), index * spread.replicas) })
+  new ReplicaAssignment({ tree, spread, targets, slots }).run()
+  for (const node of slots) counts[node]!++
+  shares.forEach((share, node) => { work.shares[node]! += share })
+  members.forEach((at, index) => { work.results[at] = slots.subarray(index * spread.replicas, (index + 1) * spread.replicas) })
+}
+
+function currentNodes (work: Work, partition: PlacementPartition): number[] {
+  const known = (partition.current ?? []).map((id) => work.indexOf.get(id)).filter((index) => index !== undefined)
+  return [...new Set(known)]
+}
+
+/** Rounds up first those that hold the odd replica already, then those that have the least elsewhere, then the greatest remainders. */
+function roundingPreference (work: Work, shares: Float64Array, now: Int32Array, total: number): (node: number) => number {
+  const { nodes, counts } = work
+  const weights = nodes.reduce((sum, node) => sum + node.weight, 0)
+  const held = nodes.map((node, index) => (node.replicasElsewhere ?? 0) + counts[index]!)
+  const all = held.reduce((sum, count) => sum + count, total)
+  return (node) => {
+    const floor = Math.floor(shares[node]!)
+    const keeps = now[node]! > floor ? -1e12 : 0
+    return keeps - (all * nodes[node]!.weight / weights - held[node]! - floor)
+  }
+}
+
+/** The replicas that stay: within the spread, those on overfull nodes given up first. -1 where one is missing. */
+function kept (tree: FaultTree, spread: Spread, current: number[], now: Int32Array, targets: Int32Array): number[] {
+  const overfull = (node: number): number => Math.max(0, now[node]! - targets[node]!)
+  const order = [...current].sort((one, other) => overfull(one) - overfull(other))
+  const taken = new Map<number, number>()
+  const stays = order.filter((node) => {
+    for (let vertex = tree.leafOf[node]!; vertex !== -1; vertex = tree.parent[vertex]!) {
+      if ((taken.get(vertex) ?? 0) >= spread.caps[vertex]!) return false
+    }
+    for (let vertex = tree.leafOf[node]!; vertex !== -1; vertex = tree.parent[vertex]!) taken.set(vertex, (taken.get(vertex) ?? 0) + 1)
+    return true
+  })
+  const slots = current.filter((node) => stays.includes(node))
+  return [...slots, ...new Array<number>(spread.replicas - slots.length).fill(-1)]
+}
+
+function choosePrimaries (work: Work, input: HawaiiInput): { primaries: Int32Array, shares: Float64Array } {
+  const { nodes, indexOf, results } = work
+  const width = results.reduce((most, result) => Math.max(most, result.length), 0)
+  const slots = new Int32Array(results.length * width).fill(-1)
+  results.forEach((result, at) => { slots.set(result, at * width) })
+  const primaries = Int32Array.from(input.partitions, ({ primary }, at) => {
+    const index = primary == null ? undefined : indexOf.get(primary)
+    return index !== undefined && results[at]!.includes(index) ? index : -1
+  })
+  const placed = width === 0 ? 0 : results.length
+  const weightOf = (node: PlacementNode): number => node.primaryWeight ?? node.weight
+  const weights = nodes.reduce((sum, node) => sum + weightOf(node), 0)
+  const elsewhere = nodes.reduce((sum, node) => sum + (node.primariesElsewhere ?? 0), 0)
+  const shares = Float64Array.from(nodes, (node) => weights === 0 ? 0 : placed * weightOf(node) / weights)
+  const lack = nodes.map((node) => (elsewhere + placed) * weightOf(node) / Math.max(weights, 1e-12) - (node.primariesElsewhere ?? 0))
+  // Names break the last ties, so that not all remainders fall on the first nodes.
+  const bias = (node: number): number => lack[node]! + (nameHash(nodes[node]!.id) >>> 0) / 2 ** 42
+  new PrimaryAssignment({ nodes: nodes.length, slots, width, primaries, shares, bias }).run()
+  return { primaries, shares }
+}
+
+function outcomeOf (work: Work, input: HawaiiInput, chosen: { primaries: Int32Array, shares: Float64Array }): HawaiiOutcome {
+  const { nodes, results, counts } = work
+  const led = new Int32Array(nodes.length)
+  let added = 0
+  const assignments = input.partitions.map((partition, at): Assignment => {
+    const primary = chosen.primaries[at]!
+    const before = new Set(partition.current)
+    const rest = [...results[at]!].filter((node) => node !== primary).map((node) => nodes[node]!.id)
+    const replicas = primary < 0 ? rest : [nodes[primary]!.id, ...rest]
+    if (primary >= 0) led[primary]!++
+    const fresh = replicas.filter((id) => !before.has(id))
+    added += fresh.length
+    return { partition: partition.id, replicas, added: fresh, missing: partition.replicas - replicas.length }
+  })
+  const shares = nodes.map((node, index): NodeShare => ({
+    node: node.id,
+    replicas: counts[index]!,
+    replicaShare: work.shares[index]!,
+    primaries: led[index]!,
+    primaryShare: chosen.shares[index]!
+  }))
+  return { assignments, shares, added, levels: work.levels }
+}

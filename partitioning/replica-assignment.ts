@@ -1,0 +1,246 @@
+import type { FaultTree, Spread } from './fault-tree.ts'
+import { mixed, nameHash } from './hash.ts'
+import { VertexHeap } from './vertex-heap.ts'
+
+export interface AssignmentInput {
+  tree: FaultTree
+  spread: Spread
+  /** Replicas that each node shall hold; their sum is that of all partitions. */
+  targets: Int32Array
+  /** `spread.replicas` slots per partition, -1 where a replica is missing. Within the spread's caps; changed in place. */
+  slots: Int32Array
+}
+
+/** Searches for chains of moves after which whatever is still uneven stays so. */
+export const chainSearchesMax = 20_000
+
+/**
+ * Fills missing replicas and moves those above a node's target. A replica moves directly from a node
+ * above its target to one below it where the fault domains permit, otherwise along a shortest chain.
+ */
+export class ReplicaAssignment {
+  private readonly tree: FaultTree
+  private readonly caps: Int32Array
+  private readonly width: number
+  private readonly slots: Int32Array
+  private readonly partitions: number
+  /** Target minus count, per node. */
+  private readonly lack: Int32Array
+  private readonly held: Array<Set<number>>
+  /** Replicas still wanted below each vertex: the sum of what its nodes lack. */
+  private readonly wanted: Int32Array
+  /** Replicas of the partition at hand below each vertex. */
+  private readonly taken: Int32Array
+  private readonly key: Float64Array
+  private readonly heaps: Array<VertexHeap | null>
+  private readonly hashes: Int32Array
+  private readonly containing: Int32Array
+
+  constructor (input: AssignmentInput) {
+    const { tree, spread } = input
+    const vertices = tree.parent.length
+    this.tree = tree
+    this.caps = spread.caps
+    this.width = spread.replicas
+    this.slots = input.slots
+    this.partitions = this.width === 0 ? 0 : input.slots.length / this.width
+    this.lack = Int32Array.from(input.targets)
+    this.held = tree.leafOf.map(() => new Set())
+    this.wanted = new Int32Array(vertices)
+    this.taken = new Int32Array(vertices)
+    this.key = new Float64Array(vertices)
+    this.hashes = Int32Array.from(tree.names, nameHash)
+    this.containing = Int32Array.from(tree.parent)
+    const place = new Int32Array(vertices).fill(-1)
+    this.heaps = tree.children.map((children) => {
+      if (children.length === 0) return null
+      const heap = new VertexHeap(this.key, place)
+      for (const child of children) heap.push(child)
+      return heap
+    })
+    for (let at = 0; at < input.slots.length; at++) {
+      const node = input.slots[at]!
+      if (node < 0) continue
+      this.held[node]!.add(Math.floor(at / this.width))
+      this.lack[node]!--
+    }
+    this.lack.forEach((lack, node) => { if (lack > 0) this.want(node, lack) })
+  }
+
+  run (): void {
+    for (let partition = 0; partition < this.partitions; partition++) this.fill(partition)
+    for (let node = 0; node < this.lack.length; node++) this.shedDirectly(node)
+    let searches = 0
+    for (let node = 0; node < this.lack.length; node++) {
+      while (this.lack[node]! < 0 && searches++ < chainSearchesMax && this.shedByChain(node));
+    }
+  }
+
+  private fill (partition: number): void {
+    const first = partition * this.width
+    let missing = false
+    for (let at = first; at < first + this.width; at++) missing ||= this.slots[at]! < 0
+    if (!missing) return
+    this.mark(partition, 1)
+    for (let at = first; at < first + this.width; at++) {
+      if (this.slots[at]! >= 0) continue
+      // Where no node that lacks a replica may hold this one, another must; a chain of moves evens it out.
+      const leaf = this.pick(0)
+      const node = leaf >= 0 ? this.tree.nodeAt[leaf]! : this.leastLoaded()
+      this.put(partition, at, node)
+      this.count(node, 1)
+    }
+    this.mark(partition, -1)
+  }
+
+  private shedDirectly (node: number): void {
+    if (this.lack[node]! >= 0) return
+    for (const partition of [...this.held[node]!]) {
+      if (this.lack[node]! >= 0 || this.wanted[0] === 0) return
+      this.mark(partition, 1)
+      this.count(node, -1)
+      const leaf = this.pick(0)
+      if (leaf >= 0) this.replace(partition, node, this.tree.nodeAt[leaf]!)
+      this.count(leaf >= 0 ? this.tree.nodeAt[leaf]! : node, 1)
+      this.mark(partition, -1)
+    }
+  }
+
+  /** Breadth first over nodes: an edge is a partition whose replica may move from the one to the other. */
+  private shedByChain (start: number): boolean {
+    const from = new Int32Array(this.lack.length).fill(-1)
+    const through = new Int32Array(this.lack.length)
+    const unseen = this.countBelow((node) => node !== start)
+    const queue = [start]
+    for (let at = 0; at < queue.length; at++) {
+      const node = queue[at]!
+      for (const partition of this.held[node]!) {
+        if (unseen[0] === 0) return false
+        this.mark(partition, 1)
+        this.count(node, -1)
+        const reached: number[] = []
+        this.reach(0, unseen, reached)
+        this.count(node, 1)
+        this.mark(partition, -1)
+        for (const next of reached) {
+          from[next] = node
+          through[next] = partition
+          if (this.lack[next]! > 0) return this.moveAlong(from, through, next)
+          queue.push(next)
+        }
+      }
+    }
+    return false
+  }
+
+  private countBelow (includes: (node: number) => boolean): Int32Array {
+    const counts = new Int32Array(this.taken.length)
+    for (let node = 0; node < this.lack.length; node++) {
+      if (!includes(node)) continue
+      for (let vertex = this.tree.leafOf[node]!; vertex !== -1; vertex = this.containing[vertex]!) counts[vertex]!++
+    }
+    return counts
+  }
+
+  /** Moves to `reached` the unseen nodes below a vertex that may hold the partition at hand. Full domains are not entered. */
+  private reach (vertex: number, unseen: Int32Array, reached: number[]): void {
+    if (unseen[vertex] === 0 || this.taken[vertex]! >= this.caps[vertex]!) return
+    const before = reached.length
+    const node = this.tree.nodeAt[vertex]!
+    if (node >= 0) reached.push(node)
+    for (const child of this.tree.children[vertex]!) this.reach(child, unseen, reached)
+    unseen[vertex]! -= reached.length - before
+  }
+
+  private moveAlong (from: Int32Array, through: Int32Array, end: number): boolean {
+    for (let node = end; from[node]! >= 0; node = from[node]!) {
+      const partition = through[node]!
+      this.mark(partition, 1)
+      this.count(from[node]!, -1)
+      // A shortest chain stays valid as a whole; checked, since a broken spread would be worse than an uneven one.
+      const allowed = this.mayHold(node) && this.held[from[node]!]!.has(partition)
+      if (allowed) this.replace(partition, from[node]!, node)
+      this.count(allowed ? node : from[node]!, 1)
+      this.mark(partition, -1)
+      if (!allowed) return false
+    }
+    return true
+  }
+
+  private mayHold (node: number): boolean {
+    for (let vertex = this.tree.leafOf[node]!; vertex !== -1; vertex = this.containing[vertex]!) {
+      if (this.taken[vertex]! >= this.caps[vertex]!) return false
+    }
+    return true
+  }
+
+  /** The leaf that most lacks a replica and may hold one of the partition at hand, or -1. */
+  private pick (vertex: number): number {
+    if (this.tree.nodeAt[vertex]! >= 0) return vertex
+    const heap = this.heaps[vertex]!
+    const passed: number[] = []
+    let leaf = -1
+    while (heap.first >= 0 && this.wanted[heap.first]! > 0) {
+      const child = heap.first
+      if (this.taken[child]! < this.caps[child]!) leaf = this.pick(child)
+      if (leaf >= 0) break
+      passed.push(heap.pop())
+    }
+    for (const child of passed) heap.push(child)
+    return leaf
+  }
+
+  private leastLoaded (): number {
+    let best = -1
+    for (let node = 0; node < this.lack.length; node++) {
+      if ((best < 0 || this.lack[node]! > this.lack[best]!) && this.mayHold(node)) best = node
+    }
+    return best
+  }
+
+  private replace (partition: number, old: number, node: number): void {
+    const first = partition * this.width
+    const at = this.slots.subarray(first, first + this.width).indexOf(old)
+    this.held[old]!.delete(partition)
+    this.change(old, 1)
+    this.put(partition, first + at, node)
+  }
+
+  private put (partition: number, at: number, node: number): void {
+    this.slots[at] = node
+    this.held[node]!.add(partition)
+    this.change(node, -1)
+  }
+
+  private change (node: number, by: number): void {
+    const before = Math.max(0, this.lack[node]!)
+    this.lack[node]! += by
+    const after = Math.max(0, this.lack[node]!)
+    if (after !== before) this.want(node, after - before)
+  }
+
+  private want (node: number, by: number): void {
+    for (let vertex = this.tree.leafOf[node]!; ; vertex = this.containing[vertex]!) {
+      this.wanted[vertex]! += by
+      if (vertex === 0) break
+      this.rank(vertex)
+      this.heaps[this.containing[vertex]!]!.update(vertex)
+    }
+  }
+
+  /** Most wanted first; equals in an order that changes with each round, so that any two nodes share few partitions. */
+  private rank (vertex: number): void {
+    const wanted = this.wanted[vertex]!
+    this.key[vertex] = wanted <= 0 ? 0 : 1 + Math.floor(wanted / this.caps[vertex]!) + mixed(this.hashes[vertex]!, wanted)
+  }
+
+  /** Counts (or, with -1, forgets) the replicas of a partition. */
+  private mark (partition: number, by: number): void {
+    const first = partition * this.width
+    for (let at = first; at < first + this.width; at++) if (this.slots[at]! >= 0) this.count(this.slots[at]!, by)
+  }
+
+  private count (node: number, by: number): void {
+    for (let vertex = this.tree.leafOf[node]!; vertex !== -1; vertex = this.containing[vertex]!) this.taken[vertex]! += by
+  }
+}

@@ -431,9 +431,15 @@ export class Group implements RaftGroup {
 
   private receiveChunk (from: NodeId, chunk: SnapshotChunk): void {
     const useless = chunk.index <= this.appliedIndex && !this.state.needsSnapshot && !this.restoring
-    if (!useless) this.receiver.receive(from, chunk)
-    else if (chunk.index <= this.components.stateMachine.durableIndex) this.restored({ index: chunk.index, term: chunk.indexTerm, members: chunk.members })
-    else void this.flush()
+    if (!useless) {
+      this.receiver.receive(from, chunk)
+    } else if (chunk.index <= this.components.stateMachine.durableIndex) {
+      const mark = { index: chunk.index, term: chunk.indexTerm, members: chunk.members }
+      this.run({ type: 'restored', now: this.components.clock.now(), mark })
+    } else {
+      // The log may start at the mark only when the state up to there is durable; the sender asks again.
+      void this.flush()
+    }
   }
 
   private beginRestore (): void {
@@ -444,7 +450,7 @@ export class Group implements RaftGroup {
   private restored (mark: LogMark): void {
     this.restoring = false
     if (this.stopped !== null) return
-    this.appliedIndex = Math.max(this.components.stateMachine.durableIndex, mark.index)
+    this.appliedIndex = mark.index
     this.run({ type: 'restored', now: this.components.clock.now(), mark })
   }
 

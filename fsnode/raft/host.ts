@@ -76,6 +76,7 @@ export class RaftHost {
     try {
       const found = await this.store.load(groupId, this.limits.cacheBytesMax)
       const loaded = found ?? await this.bootstrap(groupId, members, stateMachine)
+      this.requireMatch(groupId, loaded, stateMachine)
       const group = new Group({ ...this.components, store: this.store, stateMachine }, {
         id: groupId,
         self: this.init.self,
@@ -123,6 +124,13 @@ export class RaftHost {
       log: new RaftLog({ index: 0, term: 0 }, this.limits.cacheBytesMax),
       memberHistory: [{ index: 0, members }]
     }
+  }
+
+  private requireMatch (groupId: string, { log, memberHistory }: LoadedGroup, stateMachine: StateMachine): void {
+    const { members } = memberHistory[memberHistory.length - 1]!
+    const alone = members.length === 1 && members[0] === this.init.self
+    if (!alone || stateMachine.durableIndex >= log.markIndex) return
+    throw new AtollError('ATOLL_STORE_UNUSABLE', `the state of ${groupId} ends at entry ${stateMachine.durableIndex}, its log begins after ${log.markIndex}, and there is no other replica`)
   }
 
   private schedule (): void {

@@ -9,7 +9,7 @@ import { entryKind, type Entry, type EntryKind, type RaftMessage } from './core/
  *   3 appended    term, flags (1 success, 2 wantSnapshot), index, hintIndex, hintTerm, stamp, round
  *   4 snapshot    term, stream, chunk, flags (1 last), index, indexTerm, members, data
  *   5 received    term, stream, next
- *   6 timeoutNow  term
+ *   6 timeoutNow  term, round
  */
 export type WireMessage = unknown[]
 
@@ -33,7 +33,7 @@ export function toWire (message: RaftMessage): WireMessage {
     case 'received':
       return [5, message.term, message.stream, message.next]
     case 'timeoutNow':
-      return [6, message.term]
+      return [6, message.term, message.round]
   }
 }
 
@@ -62,7 +62,7 @@ export function fromWire (wire: unknown): RaftMessage | undefined {
     case 5:
       return counts(wire, 2, 4) ? { type: 'received', term, stream: wire[2], next: wire[3] } : undefined
     case 6:
-      return { type: 'timeoutNow', term }
+      return counts(wire, 2, 3) ? { type: 'timeoutNow', term, round: wire[2] } : undefined
     default:
       return undefined
   }

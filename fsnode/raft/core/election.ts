@@ -23,13 +23,12 @@ function campaign (state: RaftState, effects: Effects, pre: boolean, transfer: b
   state.role = 'candidate'
   state.leader = null
   state.preCandidate = pre
-  state.transferCampaign = transfer
   state.votes.clear()
   effects.statusChanged = true
   if (pre) {
     state.votes.set(state.self, true)
     // Asking again soon is harmless.
-    state.electionDeadline = state.now + state.timing.resendMs * (0.5 + state.random())
+    state.electionDeadline = state.now + state.timing.heartbeatMs * (1 + state.random())
   } else {
     state.term++
     state.vote = state.self
@@ -69,7 +68,6 @@ function becomeLeader (state: RaftState, effects: Effects): void {
   state.role = 'leader'
   state.leader = state.self
   state.quorumSince = state.now
-  state.leaseForfeited = false
   state.votes.clear()
   effects.statusChanged = true
   // Entries of earlier terms are committed only together with one of ours.
@@ -126,5 +124,6 @@ export function onVoteResponse (state: RaftState, effects: Effects, from: NodeId
 
 export function onTimeoutNow (state: RaftState, effects: Effects, from: NodeId, request: TimeoutNow): void {
   if (request.term !== state.term || state.role !== 'follower' || state.leader !== from) return
+  if (request.round < state.leaderRound) return // the leader has given the hand-over up
   if (canLead(state)) campaign(state, effects, false, true)
 }

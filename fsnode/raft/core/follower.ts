@@ -17,6 +17,7 @@ export function onAppend (state: RaftState, effects: Effects, from: NodeId, requ
     refuse(state, effects, from, request, hintIndex, log.termAt(hintIndex) ?? 0)
     return
   }
+  if (request.round > state.leaderRound) state.leaderRound = request.round
   takeEntries(state, effects, request)
   const last = Math.max(request.prevIndex + request.entries.length, log.markIndex)
   const commitIndex = Math.min(request.commitIndex, last)

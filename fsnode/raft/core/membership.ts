@@ -63,6 +63,6 @@ export function committed (state: RaftState, effects: Effects): void {
   if (state.members.includes(state.self)) return
   // We led the group through our own removal; a member takes over from here.
   const successor = mostAdvanced(state)
-  if (successor !== undefined) effects.messages.push({ to: successor, message: { type: 'timeoutNow', term: state.term } })
+  if (successor !== undefined) effects.messages.push({ to: successor, message: { type: 'timeoutNow', term: state.term, round: state.round } })
   becomeFollower(state, effects, state.term, null)
 }

@@ -211,7 +211,10 @@ export function confirmedRound (state: RaftState): number {
 
 /** No other leader can exist before this moment of our clock. */
 export function leaseUntil (state: RaftState): number {
-  if (state.role !== 'leader' || state.leaseForfeited || state.commitIndex < state.termStartIndex) return -Infinity
+  if (state.role !== 'leader' || state.commitIndex < state.termStartIndex) return -Infinity
+  for (const [member, round] of state.forfeits) {
+    if ((state.progress.get(member)?.round ?? -1) < round) return -Infinity
+  }
   return supportedAt(state) + state.timing.electionTimeoutMsMin - state.timing.leaseMarginMs
 }
 
@@ -220,7 +223,7 @@ export function tickLeader (state: RaftState, effects: Effects): void {
     becomeFollower(state, effects, state.term, null)
     return
   }
-  if (state.transfer !== null && state.now >= state.transfer.deadline) state.transfer = null
+  if (state.transfer !== null && state.now >= state.transfer.deadline) abandonTransfer(state, state.transfer.to)
   heartbeat(state, effects, false)
 }
 
@@ -231,13 +234,20 @@ export function beginTransfer (state: RaftState, effects: Effects, to: NodeId | 
   checkTransfer(state, effects)
 }
 
+/** We lead on; the lease counts again once the successor knows. */
+function abandonTransfer (state: RaftState, to: NodeId): void {
+  state.transfer = null
+  state.round++
+  if (state.forfeits.has(to)) state.forfeits.set(to, state.round)
+}
+
 /** The successor must hold our whole log. */
 function checkTransfer (state: RaftState, effects: Effects): void {
   const { transfer } = state
   if (transfer === null || transfer.sent || state.progress.get(transfer.to)?.match !== state.log.lastIndex) return
   transfer.sent = true
-  state.leaseForfeited = true
-  effects.messages.push({ to: transfer.to, message: { type: 'timeoutNow', term: state.term } })
+  state.forfeits.set(transfer.to, Infinity)
+  effects.messages.push({ to: transfer.to, message: { type: 'timeoutNow', term: state.term, round: state.round } })
 }
 
 export function mostAdvanced (state: RaftState): NodeId | undefined {

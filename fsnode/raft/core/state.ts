@@ -47,11 +47,11 @@ export function createState (init: RaftInit): RaftState {
     // Before the restart we may have supported a leader that still trusts its lease.
     heardAt: init.fresh ? -Infinity : now,
     votes: new Map(),
-    transferCampaign: false,
+    leaderRound: 0,
     progress: new Map(),
     termStartIndex: Infinity,
     quorumSince: now,
-    leaseForfeited: false,
+    forfeits: new Map(),
     round: 0,
     transfer: null,
     joining: null
@@ -168,6 +168,7 @@ export function becomeFollower (state: RaftState, effects: Effects, term: number
   }
   if (state.role !== 'follower' || state.leader !== leader) effects.statusChanged = true
   if (state.role === 'leader') leaveLeadership(state, effects)
+  if (state.leader !== leader) state.leaderRound = 0
   state.role = 'follower'
   state.leader = leader
 }
@@ -177,6 +178,7 @@ function leaveLeadership (state: RaftState, effects: Effects): void {
   state.progress.clear()
   state.transfer = null
   state.joining = null
+  state.forfeits.clear()
   state.termStartIndex = Infinity
   postponeElection(state)
 }

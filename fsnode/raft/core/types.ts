@@ -78,7 +78,12 @@ export interface SnapshotResponse {
   next: number
 }
 
-export interface TimeoutNow { type: 'timeoutNow', term: number }
+export interface TimeoutNow {
+  type: 'timeoutNow'
+  term: number
+  /** The leader's round when it sent this: who has seen a later one knows that the leader leads on. */
+  round: number
+}
 
 export type RaftMessage =
   | VoteRequest | VoteResponse | AppendRequest | AppendResponse | SnapshotChunk | SnapshotResponse | TimeoutNow
@@ -176,15 +181,19 @@ export interface RaftState {
   /** When a leader was last heard of. */
   heardAt: number
   votes: Map<NodeId, boolean>
-  transferCampaign: boolean
+  /** The newest round seen of the current leader. */
+  leaderRound: number
   // Of leaders only:
   progress: Map<NodeId, Progress>
   /** The first entry of our term: from its commit on we know what is committed. */
   termStartIndex: number
   /** Majority support is expected from here on. */
   quorumSince: number
-  /** The last TimeoutNow of the term ends the use of leases: it may be obeyed at any later time. */
-  leaseForfeited: boolean
+  /**
+   * A successor that was told to take over may do so at any later time, whatever the lease says, until it has
+   * seen this round.
+   */
+  forfeits: Map<NodeId, number>
   round: number
   transfer: { to: NodeId, deadline: number, sent: boolean } | null
   /** The change of members that waits for the newcomer to catch up. */

@@ -1,0 +1,62 @@
+import type { SchedulerEvent } from '../../mesos/types.ts'
+import type { OperatorCall } from '../wire/operator-calls.ts'
+import type { SchedulerCall } from '../wire/scheduler-calls.ts'
+import type { LaunchedTaskInfo, ProcessIdentity } from './state.ts'
+
+/** How a task's process ended; `unknown` when this master was not its parent any more. */
+export type ProcessExit = { status: number } | { signal: string } | 'unknown'
+
+export type Input =
+  /** Time has passed. */
+  | { type: 'tick' }
+  /** A valid call; `request` names the HTTP request, and the stream if one comes of it. */
+  | { type: 'call', request: number, streamId?: string, call: SchedulerCall }
+  | { type: 'operator-call', request: number, call: OperatorCall }
+  | { type: 'stream-closed', stream: number }
+  /** Once, after the state was read from the store: takes up what a restart interrupted. */
+  | { type: 'recovered' }
+  /** The process is there and waits for `release`. */
+  | { type: 'task-spawned', key: string, containerId: string, process: ProcessIdentity }
+  | { type: 'task-launch-failed', key: string, containerId: string, message: string }
+  | { type: 'task-exited', key: string, containerId: string, exit: ProcessExit }
+  | { type: 'task-health', key: string, containerId: string, healthy: boolean, kill: boolean }
+  /** Kills every task, with grace. */
+  | { type: 'stop-tasks' }
+
+export interface LaunchOrder {
+  key: string
+  containerId: string
+  /** Name of the sandbox. */
+  directory: string
+  info: LaunchedTaskInfo
+  frameworkId: string
+  /** In order of the task's resources. */
+  volumes: Array<{ role: string, id: string, containerPath: string, readOnly: boolean }>
+}
+
+export type Effect =
+  | { type: 'reply', request: number, status: number, text?: string, json?: unknown }
+  | { type: 'open-stream', request: number, streamId: string }
+  | { type: 'event', stream: number, event: SchedulerEvent }
+  | { type: 'close-stream', stream: number }
+  | { type: 'launch', order: LaunchOrder }
+  | { type: 'adopt', order: LaunchOrder, process: ProcessIdentity }
+  /** The process may become the task's command now. */
+  | { type: 'release', containerId: string }
+  | { type: 'kill', containerId: string, graceMs: number }
+  | { type: 'create-volume', role: string, id: string }
+  | { type: 'destroy-volume', role: string, id: string }
+
+/** A record to write, or to remove when `value` is undefined. */
+export interface DurableWrite { key: string, value: unknown }
+
+/** The writes must be on stable storage before the first effect happens; effects happen in order. */
+export interface StepResult { writes: DurableWrite[], effects: Effect[] }
+
+/** What a step may know of the world. */
+export interface Context {
+  nowMs: number
+  wallMs: number
+  /** 16 bytes that are a version 4 UUID. */
+  uuid: () => Buffer
+}

@@ -1,0 +1,34 @@
+import type { Resource } from '../../mesos/types.ts'
+import type { Resources } from './resources.ts'
+
+/** As Mesos prints resources in its messages: `cpus(allocated: r)(reservations: [(DYNAMIC,r,p,{k: v})]):1`. */
+export function textOf (resources: Resources, role?: string): string {
+  return resources.length === 0 ? '{}' : resources.map((resource) => oneText(resource, role)).join('; ')
+}
+
+function oneText (resource: Resource, role?: string): string {
+  const allocated = role === undefined ? '' : `(allocated: ${role})`
+  return `${resource.name}${allocated}${reservationText(resource)}${diskText(resource)}:${quantityText(resource)}`
+}
+
+function reservationText ({ reservations = [] }: Resource): string {
+  if (reservations.length === 0) return ''
+  const entries = reservations.map(({ type, role, principal, labels }) => {
+    const pairs = labels?.labels.map(({ key, value }) => value === undefined ? key : `${key}: ${value}`)
+    return `(${[type, role, principal, pairs && `{${pairs.join(', ')}}`].filter((part) => part !== undefined).join(',')})`
+  })
+  return `(reservations: [${entries.join(',')}])`
+}
+
+function diskText ({ disk }: Resource): string {
+  if (disk?.persistence === undefined) return ''
+  return `[${disk.persistence.id}${disk.volume === undefined ? '' : `:${disk.volume.container_path}`}]`
+}
+
+function quantityText (resource: Resource): string {
+  switch (resource.type) {
+    case 'SCALAR': return String(resource.scalar?.value ?? 0)
+    case 'RANGES': return `[${(resource.ranges?.range ?? []).map(({ begin, end }) => `${begin}-${end}`).join(', ')}]`
+    case 'SET': return `{${(resource.set?.item ?? []).join(', ')}}`
+  }
+}

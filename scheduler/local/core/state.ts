@@ -1,0 +1,171 @@
+import type { Attribute, DomainInfo, Duration, FrameworkCapability, FrameworkInfo, MasterInfo, Offer, OperationState, Resource, TaskInfo, TaskState, TaskStatus } from '../../mesos/types.ts'
+import type { Resources } from './resources.ts'
+
+/** What LAUNCH may carry beyond what Atoll's own framework sends. */
+export interface LaunchedTaskInfo extends TaskInfo {
+  executor?: unknown
+  check?: unknown
+  max_completion_time?: Duration
+}
+
+export interface Agent {
+  id: string
+  hostname: string
+  /** Where the machine's master, which answers for the agent, listens. */
+  port: number
+  attributes: Attribute[]
+  domain?: DomainInfo
+  /** What the machine gives, without reservations and volumes. */
+  base: Resources
+  /** The same with reservations and volumes. */
+  total: Resources
+  registeredMs: number
+}
+
+export interface Filter { role: string, agentId: string, resources: Resources, expiresMs: number }
+
+export interface Framework {
+  id: string
+  info: FrameworkInfo
+  roles: string[]
+  capabilities: Set<FrameworkCapability>
+  /** The request that is answered by the event stream; null while disconnected. */
+  stream: number | null
+  streamId: string
+  suppressed: Set<string>
+  filters: Filter[]
+  nextHeartbeatMs: number
+  /** While disconnected: when it is removed. */
+  removalMs: number
+  /** Known from before a restart of the master and not seen since. */
+  recovered: boolean
+  registeredMs: number
+  reregisteredMs: number
+  /** Orders claims of equal weight: who was offered something last goes last. */
+  lastOffer: number
+}
+
+export interface CompletedFramework { info: FrameworkInfo, registeredMs: number, reregisteredMs: number, unregisteredMs: number }
+
+export interface PendingOffer {
+  id: string
+  frameworkId: string
+  agentId: string
+  role: string
+  resources: Resources
+}
+
+/** An update that waits for its acknowledgement, or for its predecessors'. */
+export interface PendingUpdate<Status> {
+  status: Status
+  retryMs: number
+  delayMs: number
+  sent: boolean
+}
+
+export interface ProcessIdentity { pid: number, startTime: string }
+
+export interface Task {
+  /** `<framework id>/<task id>` */
+  key: string
+  frameworkId: string
+  info: LaunchedTaskInfo
+  agentId: string
+  role: string
+  resources: Resources
+  containerId: string
+  /** Name of the sandbox. */
+  directory: string
+  /** The newest; updates about earlier ones may still wait. In a terminal state the resources are free again. */
+  state: TaskState
+  process?: ProcessIdentity
+  /** Wall clock. */
+  startedMs?: number
+  killing?: { graceMs: number, overdue: boolean }
+  /** Its framework was removed: it is being killed and nobody is told. */
+  orphan: boolean
+  healthy?: boolean
+  /** The first one is in delivery. */
+  updates: Array<PendingUpdate<TaskStatus>>
+  /** Those that were sent. */
+  statuses: TaskStatus[]
+}
+
+export interface PendingOperation {
+  uuid: string
+  frameworkId: string
+  agentId: string
+  operationId: string
+  state: OperationState
+  retryMs: number
+  delayMs: number
+}
+
+/** Everything that the master knows. `step` changes it in place. */
+export interface MasterState {
+  masterId: string
+  masterInfo: MasterInfo
+  startedMs: number
+  frameworkCount: number
+  offerCount: number
+  /** Offer ids below this one are set aside in the store. */
+  offerCountReserved: number
+  nextAllocationMs: number
+  /** All tasks are being killed: nothing is offered any more. */
+  stopping: boolean
+  agents: Map<string, Agent>
+  frameworks: Map<string, Framework>
+  /** Oldest first. */
+  completedFrameworks: Map<string, CompletedFramework>
+  offers: Map<string, PendingOffer>
+  tasks: Map<string, Task>
+  /** Oldest first. */
+  completedTasks: Task[]
+  /** By uuid. */
+  operations: Map<string, PendingOperation>
+}
+
+export function createState (masterId: string, masterInfo: MasterInfo, startedMs: number): MasterState {
+  return {
+    masterId,
+    masterInfo: { id: masterId, ...masterInfo },
+    startedMs,
+    frameworkCount: 0,
+    offerCount: 0,
+    offerCountReserved: 0,
+    nextAllocationMs: 0,
+    stopping: false,
+    agents: new Map(),
+    frameworks: new Map(),
+    completedFrameworks: new Map(),
+    offers: new Map(),
+    tasks: new Map(),
+    completedTasks: [],
+    operations: new Map()
+  }
+}
+
+export function taskKey (frameworkId: string, taskId: string): string { return `${frameworkId}/${taskId}` }
+
+export function tasksOf (state: MasterState, frameworkId: string): Task[] {
+  return [...state.tasks.values()].filter((task) => task.frameworkId === frameworkId && !task.orphan)
+}
+
+export function offersOf (state: MasterState, frameworkId: string): PendingOffer[] {
+  return [...state.offers.values()].filter((offer) => offer.frameworkId === frameworkId)
+}
+
+/** As it is sent. */
+export function offerJson (offer: PendingOffer, agent: Agent, resources: Resource[]): Offer {
+  return {
+    id: { value: offer.id },
+    framework_id: { value: offer.frameworkId },
+    agent_id: { value: agent.id },
+    hostname: agent.hostname,
+    url: { scheme: 'http', address: { hostname: agent.hostname, ip: '127.0.0.1', port: agent.port }, path: '/slave(1)' },
+    ...(agent.domain !== undefined && { domain: agent.domain }),
+    resources,
+    attributes: agent.attributes,
+    allocation_info: { role: offer.role }
+  }
+}

@@ -1,0 +1,163 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { AtollError, codeOf, messageOf } from '../../fsnode/protocol/errors.ts'
+import type { Logger } from '../../fsnode/protocol/ports.ts'
+import type { SchedulerEvent } from '../mesos/types.ts'
+import { encodeJsonRecord } from '../mesos/recordio.ts'
+import { bodyLengthMaxBytes, keepAliveMs, streamQueuedMaxBytes } from './constants.ts'
+import type { OperatorCall } from './wire/operator-calls.ts'
+import { methodRefusal, readOperatorRequest, readSchedulerRequest, type Read, type Refusal } from './wire/http-contract.ts'
+import type { SchedulerCall } from './wire/scheduler-calls.ts'
+
+/** Whoever answers: through `reply`, `openStream`, ... with the number of the request. */
+export interface RequestHandler {
+  schedulerCall (request: number, call: SchedulerCall, streamId: string | undefined): void
+  operatorCall (request: number, call: OperatorCall): void
+  /** The other side has closed a stream. */
+  streamClosed (request: number): void
+}
+
+/** The HTTP side of the embedded master. */
+export class MasterHttpServer {
+  private readonly server: Server
+  private readonly log: Logger
+  private readonly handler: RequestHandler
+  private readonly waiting = new Map<number, ServerResponse>()
+  private readonly streams = new Map<number, ServerResponse>()
+  private lastRequest = 0
+
+  constructor (components: { log: Logger }, handler: RequestHandler) {
+    this.log = components.log
+    this.handler = handler
+    this.server = createServer({ keepAliveTimeout: keepAliveMs }, (request, response) => {
+      this.answer(request, response).catch((error: unknown) => {
+        this.log.debug('a request broke off', { error: messageOf(error) })
+        response.destroy()
+      })
+    })
+  }
+
+  /** Rejects with ATOLL_PORT_IN_USE, or ATOLL_ADDRESS_UNUSABLE when the host is none of this machine's. */
+  async listen (host: string, port: number): Promise<number> {
+    await new Promise<void>((resolve, reject) => {
+      const fail = (error: Error): void => {
+        const inUse = codeOf(error) === 'EADDRINUSE'
+        reject(new AtollError(inUse ? 'ATOLL_PORT_IN_USE' : 'ATOLL_ADDRESS_UNUSABLE', `cannot listen on ${host}:${port}: ${error.message}`, {
+          ...(inUse && { hint: `find who listens there with: ss -ltnp 'sport = :${port}'; or choose another port` })
+        }))
+      }
+      this.server.once('error', fail)
+      this.server.listen(port, host, () => {
+        this.server.off('error', fail)
+        resolve()
+      })
+    })
+    return (this.server.address() as AddressInfo).port
+  }
+
+  /** Ends the streams and breaks off the rest. */
+  async close (): Promise<void> {
+    for (const stream of this.streams.values()) stream.end()
+    this.streams.clear()
+    const closed = new Promise((resolve) => { this.server.close(resolve) })
+    this.server.closeAllConnections()
+    await closed
+  }
+
+  reply (request: number, status: number, { text, json }: { text?: string, json?: unknown }): void {
+    const response = this.waiting.get(request)
+    if (response === undefined) return
+    this.waiting.delete(request)
+    if (json !== undefined) send(response, status, 'application/json', JSON.stringify(json))
+    else if (text !== undefined) send(response, status, 'text/plain; charset=utf-8', text)
+    else response.writeHead(status, { 'content-length': 0 }).end()
+  }
+
+  openStream (request: number, streamId: string): void {
+    const response = this.waiting.get(request)
+    if (response === undefined) {
+      this.handler.streamClosed(request)
+      return
+    }
+    this.waiting.delete(request)
+    this.streams.set(request, response)
+    response.writeHead(200, { 'content-type': 'application/json', 'mesos-stream-id': streamId })
+    response.flushHeaders()
+  }
+
+  event (stream: number, event: SchedulerEvent): void {
+    const response = this.streams.get(stream)
+    if (response === undefined) return
+    response.write(encodeJsonRecord(event))
+    if (response.writableLength <= streamQueuedMaxBytes) return
+    this.log.warn('a subscriber does not read its events and is disconnected', { queuedBytes: response.writableLength })
+    response.destroy()
+  }
+
+  closeStream (stream: number): void {
+    this.streams.get(stream)?.end()
+    this.streams.delete(stream)
+  }
+
+  private async answer (request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const path = (request.url ?? '/').replace(/\?.*$/, '').replace(/^\/master(?=\/)/, '')
+    const read = path === '/api/v1/scheduler' || path.startsWith('/api/v1/scheduler/')
+      ? readSchedulerRequest
+      : path === '/api/v1' || path.startsWith('/api/v1/') ? readOperatorRequest : undefined
+    if (read === undefined) {
+      answerPlain(path, request.method ?? 'GET', response)
+      return
+    }
+    const body = await bodyOf(request)
+    if (body === undefined) {
+      response.setHeader('connection', 'close')
+      send(response, 413, 'text/plain; charset=utf-8', `The body is longer than ${bodyLengthMaxBytes} bytes`)
+      return
+    }
+    const result: Read<SchedulerCall | OperatorCall> = read({ method: request.method ?? 'GET', headers: request.headers, body })
+    if ('refusal' in result) {
+      refuse(response, result.refusal)
+      return
+    }
+    const number = ++this.lastRequest
+    this.waiting.set(number, response)
+    response.once('close', () => { this.closed(number) })
+    if (read === readSchedulerRequest) this.handler.schedulerCall(number, result.call as SchedulerCall, result.streamId)
+    else this.handler.operatorCall(number, result.call as OperatorCall)
+  }
+
+  private closed (request: number): void {
+    this.waiting.delete(request)
+    if (this.streams.delete(request)) this.handler.streamClosed(request)
+  }
+}
+
+/** Undefined when it is too long. */
+async function bodyOf (request: IncomingMessage): Promise<string | undefined> {
+  const chunks: Buffer[] = []
+  let length = 0
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+    length += chunk.length
+    if (length > bodyLengthMaxBytes) {
+      request.resume()
+      return undefined
+    }
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString()
+}
+
+function answerPlain (path: string, method: string, response: ServerResponse): void {
+  if (path !== '/health') send(response, 404, 'text/plain; charset=utf-8', '404 Not Found.')
+  else if (method !== 'GET') refuse(response, methodRefusal(method, 'GET'))
+  else response.writeHead(200, { 'content-length': 0 }).end()
+}
+
+function refuse (response: ServerResponse, { status, text, headers }: Refusal): void {
+  for (const [name, value] of Object.entries(headers ?? {})) response.setHeader(name, value)
+  send(response, status, 'text/plain; charset=utf-8', text)
+}
+
+function send (response: ServerResponse, status: number, contentType: string, body: string): void {
+  response.writeHead(status, { 'content-type': contentType, 'content-length': Buffer.byteLength(body) }).end(body)
+}

@@ -1,0 +1,157 @@
+import { mkdir } from 'node:fs/promises'
+import { isIP } from 'node:net'
+import { AtollError, messageOf } from '../../fsnode/protocol/errors.ts'
+import type { Clock, Kv, Logger, Random } from '../../fsnode/protocol/ports.ts'
+import type { Attribute, DomainInfo, MasterInfo } from '../mesos/types.ts'
+import { ProcessAgent } from './agent/agent.ts'
+import { Sandboxes } from './agent/sandbox.ts'
+import { detectResources, type MachineResources } from './agent/machine.ts'
+import { mesosVersion } from './constants.ts'
+import { uuidText } from './core/frameworks.ts'
+import { beyond, normalList, plus, unreserved } from './core/resources.ts'
+import { createState, type Agent, type MasterState } from './core/state.ts'
+import { MasterShell } from './master.ts'
+import { openStore, readMeta, restoreAll } from './store.ts'
+
+export type { MachineResources } from './agent/machine.ts'
+
+export interface LocalMasterComponents { clock: Clock, random: Random, log: Logger }
+
+export interface LocalMasterInit {
+  /** Holds the state, the volumes and the sandboxes; one master at a time. */
+  workDir: string
+  /** A loopback address; default 127.0.0.1. Whoever reaches it may run commands as this user. */
+  host?: string
+  /** Default 5050; 0 takes a free one. */
+  port?: number
+  resources?: MachineResources
+  attributes?: Attribute[]
+  domain?: DomainInfo
+  /** What offers name the machine; default: the host. */
+  hostname?: string
+  /** Once, when the store fails while it runs: the master has stopped then, tasks run on. */
+  onFailure?: (error: AtollError) => void
+}
+
+export interface LocalMaster {
+  /** `http://HOST:PORT` */
+  url: string
+  masterId: string
+  agentId: string
+  /** Stops answering; tasks run on, and the next master on this `workDir` takes them over. */
+  close (): Promise<void>
+  /** Kills every task with its grace, waits until their process groups are gone, then closes. Volumes and reservations stay. */
+  shutdown (): Promise<void>
+}
+
+/**
+ * Starts a Mesos master with one agent, this machine.
+ * Rejects with ATOLL_PORT_IN_USE, ATOLL_ADDRESS_UNUSABLE, ATOLL_DATA_DIR_UNUSABLE, ATOLL_ALREADY_RUNNING (another master
+ * works in `workDir`) or ATOLL_STORE_UNUSABLE.
+ */
+export async function startLocalMaster (components: LocalMasterComponents, init: LocalMasterInit): Promise<LocalMaster> {
+  const { workDir, host = '127.0.0.1', port = 5050 } = init
+  requireLoopback(host)
+  await requireDirectory(workDir)
+  const kv = await openStore(workDir)
+  let shell: MasterShell | undefined
+  try {
+    const state = await loadState(components, kv, init)
+    shell = new MasterShell({ ...components, kv }, { state, onFailure: init.onFailure })
+    const sandboxes = await prepareSandboxes(components, workDir)
+    const actualPort = await shell.http.listen(host, port)
+    const [agent] = state.agents.values()
+    Object.assign(state.masterInfo, masterAddress(host, actualPort))
+    agent!.port = actualPort
+    const driver = new ProcessAgent({ ...components, sandboxes }, { endpoint: `${host}:${actualPort}`, report: (report) => { shell!.report(report) } })
+    shell.start(driver)
+    const running = shell
+    return {
+      url: `http://${isIP(host) === 6 ? `[${host}]` : host}:${actualPort}`,
+      masterId: state.masterId,
+      agentId: agent!.id,
+      close: () => running.close(),
+      shutdown: async () => {
+        try {
+          await running.stopTasks()
+        } finally {
+          await running.close()
+        }
+      }
+    }
+  } catch (error) {
+    await (shell?.close() ?? kv.close())
+    throw error
+  }
+}
+
+async function loadState ({ clock, random }: LocalMasterComponents, kv: Kv, init: LocalMasterInit): Promise<MasterState> {
+  const meta = await readMeta(kv)
+  const masterId = meta?.masterId ?? uuidText(random.bytes(16))
+  const wallMs = Number(clock.wallNs() / 1000n) / 1000
+  const state = createState(masterId, { version: mesosVersion }, wallMs)
+  if (meta !== undefined) await restoreAll(kv, state, meta)
+  const agentId = meta === undefined || meta.agentId === '' ? `${masterId}-S0` : meta.agentId
+  state.agents.set(agentId, await currentAgent(agentId, state.agents.get(agentId), wallMs, init))
+  return state
+}
+
+/** The agent with what the machine has today, and with the reservations and volumes of before. */
+async function currentAgent (id: string, before: Agent | undefined, wallMs: number, init: LocalMasterInit): Promise<Agent> {
+  // Volumes take what is free: free space is measured once, when there are none.
+  const measuredDiskMb = before?.base.find(({ name }) => name === 'disk')?.scalar?.value
+  const base = normalList(await detectResources(init.workDir, { ...(measuredDiskMb !== undefined && { diskMb: measuredDiskMb }), ...init.resources }))
+  const reserved = (before?.total ?? []).filter(({ reservations }) => reservations !== undefined)
+  return {
+    id,
+    hostname: init.hostname ?? init.host ?? '127.0.0.1',
+    port: 0,
+    attributes: init.attributes ?? [],
+    ...(init.domain !== undefined && { domain: init.domain }),
+    base,
+    total: plus(beyond(base, unreserved(reserved)), reserved),
+    registeredMs: before?.registeredMs ?? wallMs
+  }
+}
+
+function masterAddress (host: string, port: number): MasterInfo {
+  const ip = isIP(host) === 4 ? host : '127.0.0.1'
+  return {
+    ip: Buffer.from(ip.split('.').map(Number)).readUInt32LE(),
+    port,
+    pid: `master@${ip}:${port}`,
+    hostname: host,
+    address: { hostname: host, ip, port }
+  }
+}
+
+function requireLoopback (host: string): void {
+  if (host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))) return
+  throw new AtollError('ATOLL_ADDRESS_UNUSABLE', `the embedded scheduler listens on loopback only, not on ${host}`, {
+    hint: 'it runs commands for whoever can reach it; for several machines use a Mesos master'
+  })
+}
+
+async function requireDirectory (workDir: string): Promise<void> {
+  try {
+    await mkdir(workDir, { recursive: true })
+  } catch (error) {
+    throw unusable(workDir, error)
+  }
+}
+
+async function prepareSandboxes (components: { log: Logger }, workDir: string): Promise<Sandboxes> {
+  const sandboxes = new Sandboxes(components, { workDir })
+  try {
+    await sandboxes.prepare()
+    return sandboxes
+  } catch (error) {
+    throw unusable(workDir, error)
+  }
+}
+
+function unusable (workDir: string, error: unknown): AtollError {
+  return new AtollError('ATOLL_DATA_DIR_UNUSABLE', `cannot use ${workDir}: ${messageOf(error)}`, {
+    hint: 'choose a data directory that this user may write to'
+  })
+}

@@ -1,0 +1,45 @@
+import type { Resource } from '../../mesos/types.ts'
+import { id, resource } from './messages.ts'
+import { enumeration, list, message, optional, required, type Decoder } from './schema.ts'
+
+interface Id { value: string }
+
+const queries = ['GET_HEALTH', 'GET_VERSION', 'GET_MASTER', 'GET_AGENTS', 'GET_FRAMEWORKS', 'GET_TASKS', 'GET_EXECUTORS', 'GET_OPERATIONS', 'GET_ROLES', 'GET_STATE'] as const
+const mutations = ['TEARDOWN', 'RESERVE_RESOURCES', 'UNRESERVE_RESOURCES', 'CREATE_VOLUMES', 'DESTROY_VOLUMES'] as const
+/** Known to Mesos, meaningless or not offered on one machine. */
+const unsupported = [
+  'GET_FLAGS', 'GET_METRICS', 'GET_LOGGING_LEVEL', 'SET_LOGGING_LEVEL', 'LIST_FILES', 'READ_FILE', 'SUBSCRIBE', 'GET_MAINTENANCE_STATUS', 'GET_MAINTENANCE_SCHEDULE',
+  'UPDATE_MAINTENANCE_SCHEDULE', 'START_MAINTENANCE', 'STOP_MAINTENANCE', 'GET_QUOTA', 'UPDATE_QUOTA', 'SET_QUOTA', 'REMOVE_QUOTA', 'GET_WEIGHTS', 'UPDATE_WEIGHTS',
+  'GROW_VOLUME', 'SHRINK_VOLUME', 'DRAIN_AGENT', 'DEACTIVATE_AGENT', 'REACTIVATE_AGENT', 'MARK_AGENT_GONE'] as const
+
+export type QueryType = typeof queries[number]
+
+export type OperatorCall =
+  | { type: QueryType }
+  | { type: typeof unsupported[number] }
+  | { type: 'TEARDOWN', teardown: { framework_id: Id } }
+  | { type: 'RESERVE_RESOURCES', reserve_resources: { agent_id: Id, resources: Resource[] } }
+  | { type: 'UNRESERVE_RESOURCES', unreserve_resources: { agent_id: Id, resources: Resource[] } }
+  | { type: 'CREATE_VOLUMES', create_volumes: { agent_id: Id, volumes: Resource[] } }
+  | { type: 'DESTROY_VOLUMES', destroy_volumes: { agent_id: Id, volumes: Resource[] } }
+
+const resources = message({ agent_id: required(id), resources: list(resource) })
+const volumes = message({ agent_id: required(id), volumes: list(resource) })
+
+export const operatorCall: Decoder<Record<string, any>> = message({
+  type: optional(enumeration(...queries, ...mutations, ...unsupported)),
+  teardown: optional(message({ framework_id: required(id) })),
+  reserve_resources: optional(resources),
+  unreserve_resources: optional(resources),
+  create_volumes: optional(volumes),
+  destroy_volumes: optional(volumes)
+})
+
+/** Why a decoded call is not valid; undefined if it is. */
+export function operatorCallProblem ({ type, ...members }: Record<string, any>): string | undefined {
+  if (type === undefined) return "Expecting 'type' to be present"
+  const member = (type as string).toLowerCase()
+  return (mutations as readonly string[]).includes(type) && members[member] === undefined ? `Expecting '${member}' to be present` : undefined
+}
+
+export function isQuery (call: OperatorCall): call is { type: QueryType } { return (queries as readonly string[]).includes(call.type) }

@@ -11,30 +11,73 @@ export interface ChunkAddress {
   chunk: number
 }
 
+/**
+ * A change of a chunk. `order` counts up with every attempt that `writer` (a client, any unique name)
+ * sends, retries too: an attempt that the network delivers after a later one is refused, so that it cannot
+ * undo what came after it. Without the two, a retry over a new connection has no such protection.
+ */
+export interface ChunkMutation extends ChunkAddress { writer?: string, order?: number }
+
 /** The payload goes to `offset` within the chunk. Answered when all in-sync replicas have it in memory. */
-export interface DataWriteRequest extends ChunkAddress { offset: number }
+export interface DataWriteRequest extends ChunkMutation { offset: number }
 /** Answered with up to `length` bytes as payload; fewer (or none) where the chunk ends: the rest reads as zeros. */
 export interface DataReadRequest extends ChunkAddress { offset: number, length: number }
-/** Bytes of the chunk from `length` on are gone; 0 removes the chunk. */
-export interface DataTruncateRequest extends ChunkAddress { length: number }
-/** The bytes read as zeros afterwards. */
-export interface DataZeroRequest extends ChunkAddress { offset: number, length: number }
+/** Bytes of the chunk from `length` on are gone; 0 removes the chunk. Never makes it longer. */
+export interface DataTruncateRequest extends ChunkMutation { length: number }
+/** The bytes read as zeros afterwards; the chunk keeps its length. */
+export interface DataZeroRequest extends ChunkMutation { offset: number, length: number }
 /** What was acknowledged before is on stable storage of all in-sync replicas when this is answered. */
 export interface DataSyncRequest extends ChunkAddress {}
 
-/** One ordered mutation from the primary; the payload is that of the write, or the whole chunk for 'put'. */
+/**
+ * One ordered mutation from the primary; the payload is that of the write, or a piece of the whole chunk of
+ * `length` bytes for 'put'. 'settle' changes nothing: it opens a session (sequence 0) or tells what is committed.
+ * See docs/replication.md for sessions, sequences and orders.
+ */
 export interface ReplicaApplyRequest extends ChunkAddress {
-  kind: 'write' | 'truncate' | 'zero' | 'sync' | 'put'
+  kind: 'write' | 'truncate' | 'zero' | 'sync' | 'put' | 'settle'
   offset: number
   length: number
+  /** The primary's process and term of office: another one may not know what this one had under way. */
+  origin: string
+  /** Of the link from this primary to this replica; a message of an older one is refused. */
+  session: number
+  /** Counts the mutations of the session, from 1, without gaps. */
+  sequence: number
+  /** Number of the mutation among all of this origin. */
+  order: number
+  /** All mutations up to this order are committed. */
+  committed: number
+  /** All serving replicas have compared what earlier primaries had left open. */
+  reconciled: boolean
+}
+export interface ReplicaApplyResponse {
+  /** There is no room for growth here. */
+  full?: boolean
+  /** This replica has compared what earlier primaries had left open. */
+  reconciled?: boolean
 }
 
 export interface ChunkDigest { ino: number, chunk: number, length: number, /** CRC-32 over the chunk's block checksums. */ digest: number }
-/** Asks the primary for what its chunks are, in order of (ino, chunk), after the given one. `recent`: only those written since their checksums were last stored. */
-export interface ReplicaDigestsRequest { partition: string, epoch: number, after: [ino: number, chunk: number] | null, limit: number, recent: boolean }
-export interface ReplicaDigestsResponse { digests: ChunkDigest[], done: boolean }
+/**
+ * Asks the primary for what its chunks are, in order of (ino, chunk), after the given one. `recent`: only those
+ * with writes that earlier primaries may have left open. `chunks`: only these.
+ */
+export interface ReplicaDigestsRequest {
+  partition: string
+  epoch: number
+  after: [ino: number, chunk: number] | null
+  limit: number
+  recent: boolean
+  chunks?: Array<[ino: number, chunk: number]>
+}
+/** `complete`: of all chunks, also if only recent ones were asked for (the primary cannot tell which they are). */
+export interface ReplicaDigestsResponse { digests: ChunkDigest[], done: boolean, complete: boolean }
 /** Asks the primary to send chunks (as 'put', in order with its writes). Answered when they are applied here. */
 export interface ReplicaPullRequest { partition: string, epoch: number, node: string, chunks: Array<[ino: number, chunk: number]> }
+export interface ReplicaSettledRequest extends ChunkAddress { origin: string }
+/** A replica that serves reads (Tivoli) asks the primary to commit nothing without it for `readLeaseMs`, counted from when it asked. */
+export interface ReplicaLeaseRequest { partition: string, epoch: number, node: string }
 
 export interface DataMethods {
   'data.write': { request: DataWriteRequest, response: Empty }
@@ -42,9 +85,12 @@ export interface DataMethods {
   'data.truncate': { request: DataTruncateRequest, response: Empty }
   'data.zero': { request: DataZeroRequest, response: Empty }
   'data.sync': { request: DataSyncRequest, response: Empty }
-  'replica.apply': { request: ReplicaApplyRequest, response: Empty }
+  'replica.apply': { request: ReplicaApplyRequest, response: ReplicaApplyResponse }
   'replica.digests': { request: ReplicaDigestsRequest, response: ReplicaDigestsResponse }
   'replica.pull': { request: ReplicaPullRequest, response: Empty }
+  /** Bytes as this replica has them, verified: to repair another one. */
+  'replica.read': { request: DataReadRequest, response: Empty }
   /** Is this write committed? Asked by a replica that is read; answered once it is, or was dropped. */
-  'replica.settled': { request: ChunkAddress, response: Empty }
+  'replica.settled': { request: ReplicaSettledRequest, response: Empty }
+  'replica.lease': { request: ReplicaLeaseRequest, response: Empty }
 }

@@ -43,6 +43,8 @@ export interface DispatcherInit {
   generation: number
   /** From an earlier worker's INIT: there is only one in a mount's life. */
   negotiated: Negotiated | null
+  /** What writes of an earlier worker failed with, by inode: the next flush or fsync says so. */
+  lostWrites?: ReadonlyMap<number, unknown>
   /** Called before INIT is answered. */
   onNegotiated?: (negotiated: Negotiated) => void
 }
@@ -70,7 +72,7 @@ export class Dispatcher {
       clock,
       log,
       pool,
-      files: new FileHandles(components, { generation: init.generation }),
+      files: new FileHandles(components, { generation: init.generation, lostWrites: init.lostWrites }),
       directories: new DirectoryHandles(client),
       negotiated: null,
       timeouts: cacheTimeouts,

@@ -107,11 +107,13 @@ export class FileHandles {
   private readonly byIno = new Map<number, Set<FileHandle>>()
   private readonly reopening = new Map<number, Promise<FileHandle>>()
   private readonly knownContents = new Set<number>()
+  private readonly lostWrites: Map<number, unknown>
   private nextFh: number
 
-  /** `generation` counts the workers of the mount from 0. */
-  constructor (components: FileHandlesComponents, init: { generation: number }) {
+  /** `generation` counts the workers of the mount from 0; `lostWrites`: see DispatcherInit. */
+  constructor (components: FileHandlesComponents, init: { generation: number, lostWrites?: ReadonlyMap<number, unknown> }) {
     this.components = components
+    this.lostWrites = new Map(init.lostWrites)
     this.generation = init.generation
     this.nextFh = init.generation * handlesPerGeneration + 1
   }
@@ -136,6 +138,12 @@ export class FileHandles {
   /** `flags`: O_* that it was opened with. */
   get (fh: number, ino: number, flags: number): FileHandle | Promise<FileHandle> {
     return this.known(fh, ino) ?? this.reopen(fh, ino, (flags & O_ACCMODE) !== constants.O_RDONLY)
+  }
+
+  /** Once for each inode: throws what a write of an earlier worker failed with. */
+  throwLost (ino: number): void {
+    const failure = this.lostWrites.get(ino)
+    if (this.lostWrites.delete(ino)) throw failure
   }
 
   isOpen (ino: number): boolean { return this.byIno.has(ino) }

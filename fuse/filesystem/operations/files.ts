@@ -104,6 +104,7 @@ async function endOfFile (context: FileSystemContext, request: DispatchedRequest
 export const flush: Handler = async (context, request, reply) => {
   const { fh } = parseRelease(request)
   const ino = inoOf(context, request.nodeid)
+  context.files.throwLost(ino)
   // What a handle of an earlier worker wrote was flushed when its journal was replayed.
   await context.files.known(fh, ino)?.flush()
   reply.empty()
@@ -111,7 +112,9 @@ export const flush: Handler = async (context, request, reply) => {
 
 export const fsync: Handler = async (context, request, reply) => {
   const { fh } = parseFsync(request)
-  const found = context.files.get(fh, inoOf(context, request.nodeid), constants.O_RDONLY)
+  const ino = inoOf(context, request.nodeid)
+  context.files.throwLost(ino)
+  const found = context.files.get(fh, ino, constants.O_RDONLY)
   await (found instanceof Promise ? await orStale(found) : found).sync()
   reply.empty()
 }

@@ -1,0 +1,186 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { accessSync, constants, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { codeOf, messageOf, type ErrorDetails } from '../../fsnode/protocol/errors.ts'
+import type { Clock, Logger, Random, Timer } from '../../fsnode/protocol/ports.ts'
+import { threadPoolSize } from '../device/kernel-device.ts'
+import { mountKernel, openDevice, tuneMount, unmountKernel } from '../device/mounts.ts'
+import type { Negotiated } from '../protocol/init.ts'
+import { restartDelayMs, stableAfterMs } from './restarts.ts'
+import { workerDeviceFd, workerEnvironment, type Failure, type HolderInit, type HolderMessage, type StopMessage, type WorkerInit, type WorkerMessage, type WorkerOutcome } from './types.ts'
+
+/** How long the worker may go on after a lazy unmount, for programs that still use the mount. Milliseconds. */
+export const lazyGraceMs = 3000
+/** Then it is told to stop, and killed this much later; without a lazy unmount it has both. Milliseconds. */
+export const stopGraceMs = 10_000
+
+export interface HolderComponents {
+  clock: Clock
+  random: Random
+  log: Logger
+  /** To whoever started this process and waits for the mount. */
+  tellStarter: (message: HolderMessage) => void
+  exit: (code: number) => void
+}
+
+/**
+ * Keeps a mount alive: has the descriptor of /dev/fuse, and always a worker that answers it. As long
+ * as one process has the descriptor the kernel waits for answers, so a worker may die: the next one
+ * asks for what was not answered.
+ */
+export class HolderProcess {
+  private readonly components: HolderComponents
+  private readonly init: HolderInit
+  private readonly session: string
+  private readonly journal: string | null
+  private fd = -1
+  private worker: ChildProcess | null = null
+  private outcome: WorkerOutcome | null = null
+  private negotiated: Negotiated | null = null
+  private generation = 0
+  private failures = 0
+  private startedAtMs = 0
+  private restart: Timer | null = null
+  /** It has served: from then on its death is made good, however often. */
+  private mounted = false
+  private stopping = false
+
+  constructor (components: HolderComponents, init: HolderInit) {
+    this.components = components
+    this.init = init
+    this.session = components.random.bytes(16).toString('hex')
+    this.journal = init.journal === false ? null : init.journal ?? join(memoryDirectory(), `atoll-${this.session}.journal`)
+  }
+
+  async start (): Promise<void> {
+    const { mountPoint, source, mountOptions } = this.init
+    try {
+      this.fd = openDevice()
+      await mountKernel({ fd: this.fd, path: mountPoint, source, options: mountOptions })
+    } catch (error) {
+      await this.giveUp(failureOf(error), false)
+      return
+    }
+    this.spawnWorker()
+  }
+
+  /** Unmounts; the worker flushes and ends, and then this process does. */
+  async stop (): Promise<void> {
+    if (this.stopping) return
+    this.stopping = true
+    const { clock, log } = this.components
+    const { mountPoint } = this.init
+    log.info('unmounting', { mountPoint })
+    const clean = await unmountKernel(mountPoint, { lazy: false })
+    if (!clean && !(await unmountKernel(mountPoint, { lazy: true }))) log.warn('it was not mounted any more', { mountPoint })
+    this.restart?.cancel()
+    // Without a worker there may be writes in the journal: one more starts, replays them, and finds the mount gone.
+    if (this.worker === null) this.spawnWorker()
+    const message: StopMessage = { type: 'stop' }
+    if (!clean) clock.setTimer(() => { this.worker?.send(message, () => {}) }, lazyGraceMs)
+    clock.setTimer(() => {
+      log.error('the worker does not end: it is killed', { stopGraceMs })
+      this.worker?.kill('SIGKILL')
+    }, stopGraceMs)
+  }
+
+  private spawnWorker (): void {
+    const { mountPoint, factory, options } = this.init
+    const init: WorkerInit = { mountPoint, factory, options, journal: this.journal, session: this.session, generation: this.generation++, negotiated: this.negotiated }
+    const entry = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url))
+    this.outcome = null
+    this.startedAtMs = this.components.clock.now()
+    const stdio = ['ignore', 'inherit', 'inherit', 'ipc'] as ('ignore' | 'inherit' | 'ipc' | number)[]
+    stdio.splice(workerDeviceFd, 0, this.fd)
+    const worker = spawn(process.execPath, [...process.execArgv, entry], {
+      stdio,
+      env: { ...process.env, UV_THREADPOOL_SIZE: String(threadPoolSize), [workerEnvironment]: JSON.stringify(init) }
+    })
+    this.worker = worker
+    worker.on('message', (message: WorkerMessage) => { this.received(message) })
+    worker.on('error', (error) => { this.components.log.error('cannot start a worker', { error: messageOf(error) }) })
+    worker.on('close', (code, signal) => { void this.workerEnded(code, signal) })
+  }
+
+  private received (message: WorkerMessage): void {
+    switch (message.type) {
+      case 'negotiated':
+        this.negotiated = message.negotiated
+        break
+      case 'serving':
+        if (!this.mounted) this.hasMounted()
+        break
+      case 'failed':
+        if (!this.mounted && !this.stopping) void this.giveUp(message.failure, true)
+        break
+      case 'ended':
+        this.outcome = message.outcome
+    }
+  }
+
+  private hasMounted (): void {
+    const { log, tellStarter } = this.components
+    this.mounted = true
+    tuneMount(this.init.mountPoint, log)
+    tellStarter({ type: 'mounted' })
+  }
+
+  private async workerEnded (code: number | null, signal: NodeJS.Signals | null): Promise<void> {
+    const { log, clock } = this.components
+    this.worker = null
+    const outcome = this.outcome ?? 'failed'
+    if (outcome === 'done' || outcome === 'unflushed' || this.stopping) {
+      this.end(outcome)
+      return
+    }
+    if (!this.mounted) {
+      await this.giveUp({ code: 'ATOLL_MOUNT_FAILED', message: `the worker ended at once (${signal ?? `exit code ${code}`})`, hint: `see its log: ${this.init.logFile ?? 'start it with a log file'}` }, true)
+      return
+    }
+    this.failures = clock.now() - this.startedAtMs >= stableAfterMs ? 1 : this.failures + 1
+    const delayMs = restartDelayMs(this.failures)
+    log.warn('the worker died: the next one takes over', { code, signal, failures: this.failures, delayMs })
+    this.restart = clock.setTimer(() => { this.spawnWorker() }, delayMs)
+  }
+
+  /** The mount never worked: nothing is left of it. */
+  private async giveUp (failure: Failure, mounted: boolean): Promise<void> {
+    if (this.stopping) return
+    this.stopping = true
+    this.components.log.error('the mount failed', { ...failure })
+    if (mounted) await unmountKernel(this.init.mountPoint, { lazy: true })
+    this.worker?.kill('SIGKILL')
+    this.removeJournal()
+    this.components.tellStarter({ type: 'failed', failure })
+    this.components.exit(1)
+  }
+
+  private end (outcome: WorkerOutcome): void {
+    const { log, exit } = this.components
+    if (outcome === 'done') this.removeJournal()
+    else log.error('the mount ended without its last writes being with the nodes', { outcome, journal: this.journal })
+    log.info('unmounted', { mountPoint: this.init.mountPoint })
+    exit(outcome === 'done' ? 0 : 1)
+  }
+
+  private removeJournal (): void {
+    if (this.journal !== null) rmSync(this.journal, { force: true })
+  }
+}
+
+export function failureOf (error: unknown): Failure {
+  const { hint } = (error as { details?: ErrorDetails } | null)?.details ?? {}
+  return { code: codeOf(error), message: messageOf(error), ...(hint === undefined ? {} : { hint }) }
+}
+
+/** Where files live in memory: what is written there survives a process at the cost of a copy. */
+function memoryDirectory (): string {
+  try {
+    accessSync('/dev/shm', constants.W_OK)
+    return '/dev/shm'
+  } catch {
+    return tmpdir()
+  }
+}

@@ -292,11 +292,17 @@ export class Group implements RaftGroup {
 
   private async applyFromStore (): Promise<void> {
     const first = this.appliedIndex + 1
-    const entries = await this.readFromStore(first, Math.min(this.state.commitIndex, first + this.init.limits.applyEntriesMax - 1))
+    // Beyond persistedIndex the disk may still hold what was replaced; those entries are in memory.
+    const { commitIndex, persistedIndex, log } = this.state
+    const entries = await this.readFromStore(first, Math.min(commitIndex, persistedIndex, first + this.init.limits.applyEntriesMax - 1))
     if (this.stopped !== null) return
     try {
       // A restore may have begun meanwhile.
-      for (const entry of entries) if (!this.restoring && entry.index === this.appliedIndex + 1) this.apply(entry)
+      for (const entry of entries) {
+        if (this.restoring || entry.index !== this.appliedIndex + 1) break
+        if (entry.index > log.markIndex && log.termAt(entry.index) !== entry.term) throw new Error(`raft: the entry ${entry.index} on disk is not the committed one`)
+        this.apply(entry)
+      }
       if (entries.length === 0) throw new Error(`raft: the committed entry ${first} is not in the log`)
     } catch (error) {
       this.fail(error instanceof Error ? error : new Error(String(error)))

@@ -59,7 +59,7 @@ export function onEntriesRead (state: RaftState, effects: Effects, to: NodeId, e
   if (progress === undefined) return
   progress.reading = false
   const first = entries[0]
-  const wanted = first !== undefined && first.index === progress.next && state.log.termAt(first.index) === first.term
+  const wanted = first !== undefined && first.index === progress.next && entries.every(({ index, term }) => state.log.termAt(index) === term)
   if (wanted && progress.mode !== 'snapshot' && state.log.termAt(first.index - 1) !== undefined) {
     sendAppend(state, effects, to, progress, entries)
   }

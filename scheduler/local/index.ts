@@ -5,15 +5,15 @@ import type { Clock, Kv, Logger, Random } from '../../fsnode/protocol/ports.ts'
 import type { Attribute, DomainInfo, MasterInfo } from '../mesos/types.ts'
 import { ProcessAgent } from './agent/agent.ts'
 import { Sandboxes } from './agent/sandbox.ts'
-import { detectResources, type MachineResources } from './agent/machine.ts'
+import { detectResources, type MachineResources, type PortRange } from './agent/machine.ts'
 import { mesosVersion } from './constants.ts'
 import { uuidText } from './core/frameworks.ts'
 import { beyond, normalList, plus, unreserved } from './core/resources.ts'
 import { createState, type Agent, type MasterState } from './core/state.ts'
-import { MasterShell } from './master.ts'
+import { MasterShell, uuidOf } from './master.ts'
 import { openStore, readMeta, restoreAll } from './store.ts'
 
-export type { MachineResources } from './agent/machine.ts'
+export type { MachineResources, PortRange } from './agent/machine.ts'
 
 export interface LocalMasterComponents { clock: Clock, random: Random, log: Logger }
 
@@ -22,9 +22,12 @@ export interface LocalMasterInit {
   workDir: string
   /** A loopback address; default 127.0.0.1. Whoever reaches it may run commands as this user. */
   host?: string
-  /** Default 5050; 0 takes a free one. */
+  /** Default 0: a free one. */
   port?: number
+  /** Instead of what the machine has. */
   resources?: MachineResources
+  /** Ranges of ports for tasks, inclusive at both ends; default 31000 to 32000. What is reserved already stays as it is. */
+  ports?: PortRange[]
   attributes?: Attribute[]
   domain?: DomainInfo
   /** What offers name the machine; default: the host. */
@@ -40,8 +43,11 @@ export interface LocalMaster {
   agentId: string
   /** Stops answering; tasks run on, and the next master on this `workDir` takes them over. */
   close (): Promise<void>
-  /** Kills every task with its grace, waits until their process groups are gone, then closes. Volumes and reservations stay. */
-  shutdown (): Promise<void>
+  /**
+   * Kills every task with its grace and waits until their process groups are gone. Nothing is offered from then on.
+   * Volumes and reservations stay. Rejects with ATOLL_TIMEOUT when some tasks do not go away.
+   */
+  killAllTasks (): Promise<void>
 }
 
 /**
@@ -50,7 +56,7 @@ export interface LocalMaster {
  * works in `workDir`) or ATOLL_STORE_UNUSABLE.
  */
 export async function startLocalMaster (components: LocalMasterComponents, init: LocalMasterInit): Promise<LocalMaster> {
-  const { workDir, host = '127.0.0.1', port = 5050 } = init
+  const { workDir, host = '127.0.0.1', port = 0 } = init
   requireLoopback(host)
   await requireDirectory(workDir)
   const kv = await openStore(workDir)
@@ -71,13 +77,7 @@ export async function startLocalMaster (components: LocalMasterComponents, init:
       masterId: state.masterId,
       agentId: agent!.id,
       close: () => running.close(),
-      shutdown: async () => {
-        try {
-          await running.stopTasks()
-        } finally {
-          await running.close()
-        }
-      }
+      killAllTasks: () => running.stopTasks()
     }
   } catch (error) {
     await (shell?.close() ?? kv.close())
@@ -87,7 +87,7 @@ export async function startLocalMaster (components: LocalMasterComponents, init:
 
 async function loadState ({ clock, random }: LocalMasterComponents, kv: Kv, init: LocalMasterInit): Promise<MasterState> {
   const meta = await readMeta(kv)
-  const masterId = meta?.masterId ?? uuidText(random.bytes(16))
+  const masterId = meta?.masterId ?? uuidText(uuidOf(random))
   const wallMs = Number(clock.wallNs() / 1000n) / 1000
   const state = createState(masterId, { version: mesosVersion }, wallMs)
   if (meta !== undefined) await restoreAll(kv, state, meta)
@@ -100,7 +100,7 @@ async function loadState ({ clock, random }: LocalMasterComponents, kv: Kv, init
 async function currentAgent (id: string, before: Agent | undefined, wallMs: number, init: LocalMasterInit): Promise<Agent> {
   // Volumes take what is free: free space is measured once, when there are none.
   const measuredDiskMb = before?.base.find(({ name }) => name === 'disk')?.scalar?.value
-  const base = normalList(await detectResources(init.workDir, { ...(measuredDiskMb !== undefined && { diskMb: measuredDiskMb }), ...init.resources }))
+  const base = normalList(await detectResources(init.workDir, { ...(measuredDiskMb !== undefined && { diskMb: measuredDiskMb }), ...init.resources }, init.ports))
   const reserved = (before?.total ?? []).filter(({ reservations }) => reservations !== undefined)
   return {
     id,

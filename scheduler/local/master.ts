@@ -174,12 +174,15 @@ export class MasterShell {
     return {
       nowMs: clock.now(),
       wallMs: Number(clock.wallNs() / 1000n) / 1000,
-      uuid: () => {
-        const bytes = random.bytes(16)
-        bytes[6] = (bytes[6]! & 0x0f) | 0x40
-        bytes[8] = (bytes[8]! & 0x3f) | 0x80
-        return bytes
-      }
+      uuid: () => uuidOf(random)
     }
   }
+}
+
+/** A version 4 UUID. */
+export function uuidOf (random: Random): Buffer {
+  const bytes = random.bytes(16)
+  bytes[6] = (bytes[6]! & 0x0f) | 0x40
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80
+  return bytes
 }

@@ -4,31 +4,29 @@ import type { Resource } from '../../mesos/types.ts'
 import { cpusUndetected, diskUndetectedMb, memUndetectedMb, portsDefault } from '../constants.ts'
 
 const mb = 1024 * 1024
+/** Memory that is left to the rest of the machine, or half of a small one: as Mesos reckons. */
 const memSpareMb = 1024
-const diskSpareMb = 5 * 1024
 
-/** Overrides of what the machine has. `memMb` and `diskMb` in MB of 1024 * 1024 bytes; ports inclusive at both ends. */
+/** Overrides of what the machine has. `memMb` and `diskMb` in MB of 1024 * 1024 bytes. */
 export interface MachineResources {
   cpus?: number
   memMb?: number
   diskMb?: number
-  ports?: Array<{ begin: number, end: number }>
 }
 
-/**
- * What is offered: cpus and memory of the machine, disk that is free in `workDir`, less what the rest of the machine
- * needs (as Mesos reckons: 1 GB of memory, 5 GB of disk, or half of small ones).
- */
-export async function detectResources (workDir: string, given: MachineResources): Promise<Resource[]> {
+/** Inclusive at both ends. */
+export interface PortRange { begin: number, end: number }
+
+/** What is offered: cpus and memory of the machine, and the disk that is free in `workDir`. */
+export async function detectResources (workDir: string, given: MachineResources, ports: PortRange[] = [portsDefault]): Promise<Resource[]> {
   const cpus = given.cpus ?? (availableParallelism() || cpusUndetected)
-  const memMb = given.memMb ?? spared(memoryMb(), memSpareMb, memUndetectedMb)
-  const diskMb = given.diskMb ?? spared(await freeDiskMb(workDir), diskSpareMb, diskUndetectedMb)
-  const range = (given.ports ?? [portsDefault]).map(({ begin, end }) => ({ begin, end }))
+  const memMb = given.memMb ?? spared(memoryMb())
+  const diskMb = given.diskMb ?? (await freeDiskMb(workDir) || diskUndetectedMb)
   return [
     { name: 'cpus', type: 'SCALAR', scalar: { value: cpus } },
     { name: 'mem', type: 'SCALAR', scalar: { value: memMb } },
     { name: 'disk', type: 'SCALAR', scalar: { value: diskMb } },
-    { name: 'ports', type: 'RANGES', ranges: { range } }
+    { name: 'ports', type: 'RANGES', ranges: { range: ports.map(({ begin, end }) => ({ begin, end })) } }
   ]
 }
 
@@ -42,7 +40,7 @@ async function freeDiskMb (directory: string): Promise<number> {
   return Math.floor(bavail * bsize / mb)
 }
 
-function spared (whole: number, spare: number, undetected: number): number {
-  if (!(whole > 0)) return undetected
-  return whole >= 2 * spare ? whole - spare : Math.floor(whole / 2)
+function spared (wholeMb: number): number {
+  if (!(wholeMb > 0)) return memUndetectedMb
+  return wholeMb >= 2 * memSpareMb ? wholeMb - memSpareMb : Math.floor(wholeMb / 2)
 }

@@ -51,7 +51,7 @@ export interface Framework {
   releaseNode (id: string): Promise<void>
   /** Leaves: tasks go on, another start adopts them. */
   close (): Promise<void>
-  /** Kills all tasks, waits for their end and closes. Reservations and volumes stay. Rejects with ATOLL_TIMEOUT, still running. */
+  /** Kills all tasks, waits for their end and closes. Reservations and volumes stay. Rejects with ATOLL_TIMEOUT, closed all the same. */
   shutdown (options?: { timeoutMs?: number }): Promise<void>
 }
 
@@ -151,8 +151,11 @@ class RunningFramework implements Framework {
 
   async shutdown ({ timeoutMs = shutdownTimeoutMsDefault }: { timeoutMs?: number } = {}): Promise<void> {
     await this.#do({ type: 'setGoal', goal: 'stopped' })
-    await this.#noTasks(timeoutMs)
-    await this.close()
+    try {
+      await this.#noTasks(timeoutMs)
+    } finally {
+      await this.close()
+    }
   }
 
   #noTasks (timeoutMs: number): Promise<void> {

@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, statfsSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { AtollError } from '../fsnode/protocol/errors.ts'
 import { openLevelKv } from '../fsnode/protocol/level-kv.ts'
 import type { Clock, Logger, Random } from '../fsnode/protocol/ports.ts'
 import { startFramework, type Framework } from './framework/index.ts'
@@ -40,7 +41,12 @@ export interface Embedded {
 export async function startEmbedded (components: EmbeddedComponents, { directory, nodes }: EmbeddedInit): Promise<Embedded> {
   const { log } = components
   mkdirSync(directory, { recursive: true })
-  const master = await startLocalMaster({ ...components, log: log.child({ part: 'master' }) }, { workDir: join(directory, 'master'), ports: await portsFor(directory, nodes) })
+  const diskMb = diskMbPerNode(directory, nodes)
+  const master = await startLocalMaster({ ...components, log: log.child({ part: 'master' }) }, {
+    workDir: join(directory, 'master'),
+    port: 0,
+    resources: { ports: await portsFor(directory, nodes), diskMb: diskMb * nodes }
+  })
   try {
     const kv = await openLevelKv({ directory: join(directory, 'framework') })
     const framework = await startFramework({
@@ -55,13 +61,12 @@ export async function startEmbedded (components: EmbeddedComponents, { directory
       name: 'atoll',
       nodes,
       nodesPerAgentMax: nodes,
-      resources: { cpus: nodeCpus, memMb: nodeMemMb, diskMb: diskMbPerNode(directory, nodes) },
+      resources: { cpus: nodeCpus, memMb: nodeMemMb, diskMb },
       nodeCommand: { arguments: [process.execPath, ...nodeFlags, fileURLToPath(new URL('../fsnode/server/main.ts', import.meta.url))] }
     })
     const shutdown = async (): Promise<void> => {
       await framework.shutdown().catch((error) => { log.warn('the framework could not end its tasks', { error: String(error) }) })
-      await master.killAllTasks()
-      await master.close()
+      await master.shutdown()
       await kv.close()
     }
     return { master, framework, shutdown }
@@ -77,14 +82,21 @@ const nodeFlags = ['--disable-warning=ExperimentalWarning', '--max-semi-space-si
 export async function stopEmbeddedTasks (components: EmbeddedComponents, directory: string): Promise<void> {
   const workDir = join(directory, 'master')
   if (!existsSync(workDir)) return
-  const master = await startLocalMaster(components, { workDir, ports: [] })
-  await master.killAllTasks()
-  await master.close()
+  const master = await startLocalMaster(components, { workDir, port: 0 })
+  await master.shutdown()
 }
 
+/** Reserved volumes keep the size they were made with: only a new cluster needs the room. */
 function diskMbPerNode (directory: string, nodes: number): number {
   const { bavail, bsize } = statfsSync(directory)
-  return Math.max(nodeDiskMbMin, Math.floor(bavail * bsize * diskShareMax / nodes / 1024 / 1024))
+  const diskMb = Math.floor(bavail * bsize * diskShareMax / nodes / 1024 / 1024)
+  const isNew = !existsSync(join(directory, 'framework'))
+  if (isNew && diskMb < nodeDiskMbMin) {
+    throw new AtollError('ATOLL_DISK_FULL', `the disk of ${directory} has no room for ${nodes} nodes of at least ${nodeDiskMbMin} MB`, {
+      hint: `free some space (df -h ${directory}), or choose another place: atoll up --data DIR`
+    })
+  }
+  return Math.max(nodeDiskMbMin, diskMb)
 }
 
 /** A range that nobody listens in now: two clusters may share a machine. What is reserved already stays as it is. */

@@ -5,7 +5,7 @@ import type { Clock, Kv, Logger, Random } from '../../fsnode/protocol/ports.ts'
 import type { Attribute, DomainInfo, MasterInfo } from '../mesos/types.ts'
 import { ProcessAgent } from './agent/agent.ts'
 import { Sandboxes } from './agent/sandbox.ts'
-import { detectResources, type MachineResources, type PortRange } from './agent/machine.ts'
+import { detectResources, type MachineResources } from './agent/machine.ts'
 import { mesosVersion } from './constants.ts'
 import { uuidText } from './core/frameworks.ts'
 import { beyond, normalList, plus, unreserved } from './core/resources.ts'
@@ -26,8 +26,6 @@ export interface LocalMasterInit {
   port?: number
   /** Instead of what the machine has. */
   resources?: MachineResources
-  /** Ranges of ports for tasks, inclusive at both ends; default 31000 to 32000. What is reserved already stays as it is. */
-  ports?: PortRange[]
   attributes?: Attribute[]
   domain?: DomainInfo
   /** What offers name the machine; default: the host. */
@@ -48,6 +46,8 @@ export interface LocalMaster {
    * Volumes and reservations stay. Rejects with ATOLL_TIMEOUT when some tasks do not go away.
    */
   killAllTasks (): Promise<void>
+  /** `killAllTasks`, then `close` in any case. */
+  shutdown (): Promise<void>
 }
 
 /**
@@ -77,7 +77,14 @@ export async function startLocalMaster (components: LocalMasterComponents, init:
       masterId: state.masterId,
       agentId: agent!.id,
       close: () => running.close(),
-      killAllTasks: () => running.stopTasks()
+      killAllTasks: () => running.stopTasks(),
+      shutdown: async () => {
+        try {
+          await running.stopTasks()
+        } finally {
+          await running.close()
+        }
+      }
     }
   } catch (error) {
     await (shell?.close() ?? kv.close())
@@ -100,7 +107,7 @@ async function loadState ({ clock, random }: LocalMasterComponents, kv: Kv, init
 async function currentAgent (id: string, before: Agent | undefined, wallMs: number, init: LocalMasterInit): Promise<Agent> {
   // Volumes take what is free: free space is measured once, when there are none.
   const measuredDiskMb = before?.base.find(({ name }) => name === 'disk')?.scalar?.value
-  const base = normalList(await detectResources(init.workDir, { ...(measuredDiskMb !== undefined && { diskMb: measuredDiskMb }), ...init.resources }, init.ports))
+  const base = normalList(await detectResources(init.workDir, { ...(measuredDiskMb !== undefined && { diskMb: measuredDiskMb }), ...init.resources }))
   const reserved = (before?.total ?? []).filter(({ reservations }) => reservations !== undefined)
   return {
     id,

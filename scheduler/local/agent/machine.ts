@@ -12,13 +12,16 @@ export interface MachineResources {
   cpus?: number
   memMb?: number
   diskMb?: number
+  /** For tasks; default 31000 to 32000. What is reserved already stays as it is. */
+  ports?: PortRange[]
 }
 
 /** Inclusive at both ends. */
 export interface PortRange { begin: number, end: number }
 
 /** What is offered: cpus and memory of the machine, and the disk that is free in `workDir`. */
-export async function detectResources (workDir: string, given: MachineResources, ports: PortRange[] = [portsDefault]): Promise<Resource[]> {
+export async function detectResources (workDir: string, given: MachineResources): Promise<Resource[]> {
+  const ports = given.ports ?? [portsDefault]
   const cpus = given.cpus ?? (availableParallelism() || cpusUndetected)
   const memMb = given.memMb ?? spared(memoryMb())
   const diskMb = given.diskMb ?? (await freeDiskMb(workDir) || diskUndetectedMb)

@@ -17,7 +17,7 @@ export const killRepeatMs = 5_000
 /** A task that ran this long was well: the back-off starts anew. */
 export const stableAfterMs = 120_000
 export const relaunchBackoffMinMs = 1_000
-export const relaunchBackoffMaxMs = 300_000
+export const relaunchBackoffMaxMs = 60_000
 
 export const reviveIntervalMinMs = 250
 /** While something is wanted, filters are cleared this often. */

@@ -53,7 +53,7 @@ export function evaluate (node: NodeRecord, offer: AgentOffer, context: Evaluati
     outcome: {
       pass,
       source: 'placement',
-      reason: pass ? `${node.id} fits on ${offer.hostname}` : `${node.id} does not fit on ${offer.hostname}: ${failed.map(({ source, reason }) => `${source}: ${reason}`).join('; ')}`,
+      reason: pass ? `fits on ${offer.hostname}` : `does not fit on ${offer.hostname}: ${failed.map(({ source, reason }) => `${source}: ${reason}`).join('; ')}`,
       children
     },
     slot: ports === undefined ? null : { resources: context.resources, rpcPort: ports[0]!, raftPort: ports[1]! }

@@ -55,11 +55,13 @@ export interface Framework {
   shutdown (options?: { timeoutMs?: number }): Promise<void>
 }
 
-/** Rejects with ATOLL_INVALID, ATOLL_INVALID_MASTER, ATOLL_STORE_CORRUPT. A master that is away is no error: see the status. */
+/** Rejects with ATOLL_INVALID, ATOLL_INVALID_MASTER, ATOLL_STORE_CORRUPT, or as the store does. A master that is away is no error: see the status. */
 export async function startFramework (components: FrameworkComponents, init: FrameworkInit): Promise<Framework> {
   validate(init)
   const { kv, random, clock } = components
   const state = await loadState(kv, random, init.nodes)
+  // A store that cannot be written at the start is told at once; later the framework waits for it.
+  await kv.batch(state.takeWrites(), { sync: true })
   const core = new FrameworkCore({ random }, { state, settings: settingsOf(init), nowMs: clock.now() })
   const framework = new RunningFramework(components, init, core)
   await framework.start(Math.max(init.nodes, state.framework.nodes))
@@ -165,9 +167,11 @@ class RunningFramework implements Framework {
         stop()
       }
       const look = (): void => {
-        if (this.#core.tasks.length > 0 && !this.#closed) return
+        const isOver = this.#core.tasks.length === 0
+        if (!isOver && !this.#closed) return
         done()
-        resolve()
+        if (isOver) resolve()
+        else reject(closedError())
       }
       const timer = this.#components.clock.setTimer(() => {
         done()

@@ -1,12 +1,13 @@
 import type { CallBody, Offer, Operation } from '../mesos/types.ts'
 import { declineLongSeconds, declineShortSeconds } from './constants.ts'
+import { Crowd } from './crowd.ts'
 import { evaluate } from './evaluate.ts'
 import { taskInfo } from './launch.ts'
 import { choosePlace, endTask, isDue, isGroupReadyFor, provePlace } from './nodes.ts'
 import type { StepContext } from './nodes.ts'
 import { groupOffers, hasVolume, reservedResources, takeSlot, volumeResource, withoutVolume } from './resources.ts'
 import type { AgentOffer, Owner, ReservedGroup } from './resources.ts'
-import type { NodeRecord } from './types.ts'
+import type { Evaluation, NodeRecord } from './types.ts'
 
 interface Plan {
   offer: AgentOffer
@@ -118,49 +119,41 @@ export function wantsPlace (context: StepContext, node: NodeRecord): boolean {
 }
 
 function placeNodes (context: StepContext, plans: Plan[]): void {
-  const { state, settings } = context
-  for (const node of state.sortedNodes()) {
+  if (plans.length === 0) return
+  const crowd = new Crowd(context.state.nodes.values())
+  let hopeless: Evaluation | undefined
+  for (const node of context.state.sortedNodes()) {
     if (!wantsPlace(context, node)) continue
-    for (const plan of byCrowding(context, plans)) {
-      const { offer } = plan
-      const nodesOnAgent = placedNodes(context).filter(({ agentId }) => agentId === offer.agentId).map(({ id }) => id)
-      const { role, resources, nodesPerAgentMax } = settings
-      const { outcome, slot } = evaluate(node, offer, { role, resources, nodesPerAgentMax, nodesOnAgent })
-      state.addEvaluation(node, {
-        atMs: context.nowMs, nodeId: node.id, offerIds: offer.offerIds, agentId: offer.agentId, hostname: offer.hostname, outcome
-      })
-      if (slot === null) continue
-      takeSlot(offer, slot)
-      choosePlace(context, node, slot, offer)
-      const owner = ownerOf(context, node)
-      plan.operations.push(
-        { type: 'RESERVE', id: operationId(node.resourceId!, 'reserve', context), reserve: { resources: reservedResources(owner, slot) } },
-        createOperation(context, node)
-      )
-      break
+    if (hopeless !== undefined) {
+      // All nodes want the same: where one did not fit, the next does not either.
+      context.state.runtime(node).evaluation = { ...hopeless, nodeId: node.id }
+    } else {
+      hopeless = placeNode(context, crowd.sort(plans), node, crowd)
     }
     // Not a change of its state, so not worth a write.
-    if (node.placement === 'none' && plans.length > 0) node.reason = 'no offer fits'
+    if (hopeless !== undefined) node.reason = 'no offer fits'
   }
 }
 
-const placedNodes = ({ state }: StepContext): NodeRecord[] =>
-  [...state.nodes.values()].filter(({ placement }) => placement !== 'none' && placement !== 'lost')
-
-/** Agents in the least used zone, rack, host come first, so that nodes spread. */
-function byCrowding (context: StepContext, plans: Plan[]): Plan[] {
-  const placed = placedNodes(context)
-  const crowding = ({ offer }: Plan): number[] => [
-    ...[2, 3, 4].map((depth) => {
-      const prefix = offer.domain.slice(0, depth).join('\n')
-      return placed.filter(({ domain }) => domain.slice(0, depth).join('\n') === prefix).length
-    }),
-    placed.filter(({ agentId }) => agentId === offer.agentId).length
-  ]
-  return plans
-    .map((plan) => ({ plan, crowding: crowding(plan) }))
-    .sort((a, b) => a.crowding.map((count, index) => count - b.crowding[index]!).find((difference) => difference !== 0) ?? 0)
-    .map(({ plan }) => plan)
+/** Reserves on the first agent that does; if none does, the last evaluation. */
+function placeNode (context: StepContext, plans: Plan[], node: NodeRecord, crowd: Crowd): Evaluation | undefined {
+  const { state, settings: { role, resources, nodesPerAgentMax } } = context
+  let evaluation: Evaluation | undefined
+  for (const { offer, operations } of plans) {
+    const { outcome, slot } = evaluate(node, offer, { role, resources, nodesPerAgentMax, nodesOnAgent: crowd.on(offer.agentId) })
+    evaluation = { atMs: context.nowMs, nodeId: node.id, offerIds: offer.offerIds, agentId: offer.agentId, hostname: offer.hostname, outcome }
+    state.addEvaluation(node, evaluation)
+    if (slot === null) continue
+    takeSlot(offer, slot)
+    choosePlace(context, node, slot, offer)
+    crowd.add(node)
+    operations.push(
+      { type: 'RESERVE', id: operationId(node.resourceId!, 'reserve', context), reserve: { resources: reservedResources(ownerOf(context, node), slot) } },
+      createOperation(context, node)
+    )
+    return undefined
+  }
+  return evaluation
 }
 
 function ownerOf ({ state, settings }: StepContext, node: NodeRecord): Owner {

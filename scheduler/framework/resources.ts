@@ -41,6 +41,7 @@ export interface Owner { role: string, principal: string, clusterId: string, nod
 export interface Slot { resources: NodeResources, rpcPort: number, raftPort: number }
 
 const domainUnknown = 'default'
+const portMax = 65_535
 /** Mesos counts with three decimals. */
 const round = (value: number): number => Math.round(value * 1000) / 1000
 
@@ -114,7 +115,7 @@ function addReserved (group: AgentOffer, resource: Resource, reservation: Reserv
       break
     case 'ports':
       for (const { begin, end } of resource.ranges?.range ?? []) {
-        for (let port = begin; port <= end; port++) found.ports.push(port)
+        for (let port = Math.max(begin, 0); port <= Math.min(end, portMax); port++) found.ports.push(port)
       }
   }
 }

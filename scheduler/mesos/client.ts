@@ -191,6 +191,8 @@ class HttpMasterClient implements MasterClient {
         this.#step({ type: 'doubt', ...failure })
         return
       }
+    } else {
+      this.#step({ type: 'accepted' })
     }
     this.#sendNext()
   }

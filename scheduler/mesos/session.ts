@@ -28,6 +28,8 @@ export type SessionInput =
   | { type: 'end', code: string, message: string }
   /** The one timer that was asked for last. */
   | { type: 'timer' }
+  /** A call was accepted. */
+  | { type: 'accepted' }
   /** A call came to an end that makes the subscription doubtful. */
   | { type: 'doubt', code: string, message: string }
   | { type: 'stop' }
@@ -80,8 +82,10 @@ export class Session {
   #nextMaster = 0
   #url = ''
   #hops = 0
-  /** Failed attempts since the last subscription. */
+  /** Failed attempts since the last subscription that was good for anything. */
   #failures = 0
+  /** The last subscription ended because of a call: the next is good only when a call is accepted. */
+  #doubted = false
   #streamId: string | undefined
   #silenceMaxMs = heartbeatIntervalDefaultMs * heartbeatsMissedMax
 
@@ -107,7 +111,8 @@ export class Session {
       case 'response': return this.#onResponse(input.response)
       case 'event': return this.#onEvent(input.event)
       case 'end': return this.#isOpen() ? this.#retry(input.code, input.message) : []
-      case 'doubt': return this.#phase === 'subscribed' ? this.#retry(input.code, input.message) : []
+      case 'accepted': return this.#onAccepted()
+      case 'doubt': return this.#onDoubt(input.code, input.message)
       case 'timer': return this.#onTimer()
       case 'stop': return this.#stop('ATOLL_CLOSED', 'closed')
     }
@@ -150,7 +155,7 @@ export class Session {
     if (event.type === 'SUBSCRIBED') {
       const { framework_id: frameworkId, heartbeat_interval_seconds: interval, master_info: master } = event.subscribed
       this.#phase = 'subscribed'
-      this.#failures = 0
+      if (!this.#doubted) this.#failures = 0
       this.#hops = 0
       const intervalMs = Math.max(heartbeatIntervalMinMs, interval === undefined ? heartbeatIntervalDefaultMs : interval * 1000)
       this.#silenceMaxMs = intervalMs * heartbeatsMissedMax
@@ -162,6 +167,18 @@ export class Session {
     if (this.#phase !== 'subscribed') return []
     const alive: SessionEffect = { type: 'timer', delayMs: this.#silenceMaxMs }
     return event.type === 'HEARTBEAT' ? [alive] : [alive, { type: 'notice', notice: { type: 'event', event } }]
+  }
+
+  #onAccepted (): SessionEffect[] {
+    this.#doubted = false
+    this.#failures = 0
+    return []
+  }
+
+  #onDoubt (code: string, message: string): SessionEffect[] {
+    if (this.#phase !== 'subscribed') return []
+    this.#doubted = true
+    return this.#retry(code, message)
   }
 
   #onError (message: string): SessionEffect[] {

@@ -132,6 +132,19 @@ describe('framework core: bring-up', () => {
     expect(script.node('node-1').lastEvaluation!.outcome.reason).to.contain('role: needs role atoll').and.to.contain('maintenance')
   })
 
+  it('hundreds of nodes look at hundreds of agents without stopping the process for long', async () => {
+    const script = await Script.begin(3)
+    await script.subscribe()
+    await script.send({ type: 'setNodes', nodes: 400 })
+    const offers = Array.from({ length: 400 }, (_, index) => script.offer(`a${index}`, unreserved(index % 2 === 0 ? {} : { cpus: 0.1 })))
+    const start = performance.now()
+    const calls = await script.offers(...offers)
+    expect(performance.now() - start).to.be.lessThan(3000)
+    expect(types(calls).filter((type) => type === 'ACCEPT')).to.have.length(200)
+    expect(script.node('node-400')).to.deep.include({ state: 'wanted', reason: 'no offer fits' })
+    expect(script.node('node-400').lastEvaluation).to.include({ nodeId: 'node-400' })
+  })
+
   it('keeps the newest evaluations only', async () => {
     const script = await Script.begin(1)
     await script.subscribe()
@@ -263,11 +276,11 @@ describe('framework core: tasks', () => {
       await script.update(task, 'TASK_RUNNING')
     }
     expect(delays[0]).to.equal(0)
-    delays.slice(1).forEach((delayMs, index) => { expect(delayMs).to.be.within(Math.min(300_000, 1000 * 2 ** index) / 2, Math.min(300_000, 1000 * 2 ** index)) })
+    delays.slice(1).forEach((delayMs, index) => { expect(delayMs).to.be.within(Math.min(60_000, 1000 * 2 ** index) / 2, Math.min(60_000, 1000 * 2 ** index)) })
     await script.update(task, 'TASK_FAILED')
     await script.crash()
     expect(script.node('node-1')).to.include({ attempts: 13, state: 'backoff' })
-    await script.advance(300_000)
+    await script.advance(60_000)
     task = (await script.offers(script.offer('a1', held))).flatMap(tasksOf)[0]!
     await script.update(task, 'TASK_RUNNING')
     await script.advance(120_000)
@@ -278,7 +291,7 @@ describe('framework core: tasks', () => {
     const script = await Script.begin(1)
     const { task } = (await script.bringUp(1))[0]!
     await script.tell(task, 'TASK_ERROR', 'REASON_TASK_INVALID')
-    expect(script.node('node-1').retryInMs).to.be.within(150_000, 300_000)
+    expect(script.node('node-1').retryInMs).to.be.within(30_000, 60_000)
   })
 
   it('an unreachable task is waited for, and is what it was when its agent returns', async () => {

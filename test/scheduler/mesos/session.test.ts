@@ -98,6 +98,25 @@ describe('session', () => {
     expect(find(session.step({ type: 'end', code: 'ATOLL_CONNECTION_LOST', message: '' }), 'timer')!.delayMs).to.be.at.most(500)
   })
 
+  it('backs off longer and longer while each subscription ends by its first call, until a call is accepted', () => {
+    const session = newSession(['a'])
+    subscribe(session)
+    const doubt = (): number => find(session.step({ type: 'doubt', code: 'ATOLL_MESOS_NOT_SUBSCRIBED', message: '403' }), 'timer')!.delayMs
+    const again = (): void => {
+      session.step({ type: 'timer' })
+      session.step({ type: 'response', response: ok })
+      session.step({ type: 'event', event: subscribed })
+    }
+    const delays = Array.from({ length: 7 }, () => {
+      const delayMs = doubt()
+      again()
+      return delayMs
+    })
+    expect(delays.at(-1)).to.be.at.least(7_500)
+    session.step({ type: 'accepted' })
+    expect(doubt()).to.be.at.most(500)
+  })
+
   it('follows redirects at once, five in a row, then waits and tries the next master', () => {
     const session = newSession()
     session.step({ type: 'start' })

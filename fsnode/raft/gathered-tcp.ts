@@ -1,0 +1,63 @@
+import type { MultiaddrConnection, Transport, Upgrader } from '@libp2p/interface'
+import { tcp, type TCPComponents } from '@libp2p/tcp'
+import { Socket } from 'node:net'
+
+/** Up to here the pieces of a message are copied together; beyond, they leave in one gathering write. */
+export const copyBytesMax = 16 * 1024
+
+interface Pieces extends Iterable<Uint8Array> { readonly byteLength: number, subarray (): Uint8Array }
+
+interface SocketConnection {
+  socket: Socket
+  sendData (data: Pieces): { sentBytes: number, canSendMore: boolean }
+}
+
+/**
+ * libp2p's TCP, but an encrypted message leaves in one system call and one packet: it comes from the layers
+ * above in up to five pieces, and the library writes each on its own. Measured on loopback: a round trip of
+ * 2 KiB took 0.6 ms piece by piece.
+ */
+export function gatheredTcp (): (components: TCPComponents) => Transport {
+  const make = tcp({ dialOpts: { noDelay: true }, listenOpts: { noDelay: true } })
+  return (components) => {
+    const transport = make(components)
+    const { dial, createListener } = transport
+    transport.dial = (address, options) => dial.call(transport, address, { ...options, upgrader: gatheringUpgrader(options.upgrader) })
+    transport.createListener = (options) => createListener.call(transport, { ...options, upgrader: gatheringUpgrader(options.upgrader) })
+    return transport
+  }
+}
+
+/** The upgrader is the first to see a new connection. */
+function gatheringUpgrader (upgrader: Upgrader): Upgrader {
+  return new Proxy(upgrader, {
+    get (target, property) {
+      const value: unknown = Reflect.get(target, property)
+      if (typeof value !== 'function') return value
+      if (property !== 'upgradeInbound' && property !== 'upgradeOutbound') return value.bind(target)
+      return (connection: MultiaddrConnection, options: unknown) => {
+        gather(connection)
+        return value.call(target, connection, options)
+      }
+    }
+  })
+}
+
+function gather (connection: object): void {
+  if (!isSocketConnection(connection)) return // another version of the library: it works as it comes
+  const { socket } = connection
+  const sendPieces = connection.sendData.bind(connection)
+  connection.sendData = (data) => {
+    if (data.byteLength <= copyBytesMax) return { sentBytes: data.byteLength, canSendMore: socket.write(data.subarray()) }
+    socket.cork()
+    try {
+      return sendPieces(data)
+    } finally {
+      socket.uncork()
+    }
+  }
+}
+
+function isSocketConnection (connection: object): connection is SocketConnection {
+  return 'socket' in connection && connection.socket instanceof Socket && 'sendData' in connection && typeof connection.sendData === 'function'
+}

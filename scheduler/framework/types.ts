@@ -74,7 +74,7 @@ export interface FrameworkRecord {
 
 export type NodeState =
   | 'wanted' | 'reserving' | 'creating' | 'placed' | 'launching' | 'running' | 'backoff' | 'unreachable'
-  | 'draining' | 'killing' | 'stopped' | 'destroying' | 'lost'
+  | 'draining' | 'killing' | 'stopped' | 'lost'
 
 /** The outcome of one rule, or of a whole evaluation with its rules as children. */
 export interface Outcome {

@@ -1,7 +1,7 @@
 import { startFramework } from '../../../scheduler/framework/index.ts'
 import type { Framework, FrameworkInit, FrameworkStatus } from '../../../scheduler/framework/index.ts'
 import type { Kv, KvOperation, Logger } from '../../../fsnode/protocol/ports.ts'
-import { SimClock, settle } from '../../sim/clock.ts'
+import { SimClock } from '../../sim/clock.ts'
 import { MemoryKv } from '../../sim/memory-kv.ts'
 import { SimRandom } from '../../sim/random.ts'
 import { ModelMaster } from './model-master.ts'
@@ -121,5 +121,3 @@ export class Harness {
     }
   }
 }
-
-export { settle }

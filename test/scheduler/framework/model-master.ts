@@ -59,6 +59,8 @@ export class ModelMaster {
   readonly #random: SimRandom
   readonly #offers = new Map<string, { agent: ModelAgent, items: Item[] }>()
   #session: Session | null = null
+  /** By chance, to be healed by chance. */
+  readonly #partitioned = new Set<ModelAgent>()
   #sequence = 0
   #stopped = false
 
@@ -139,6 +141,7 @@ export class ModelMaster {
 
   heal (agent: ModelAgent): void {
     agent.reachable = true
+    this.#partitioned.delete(agent)
     for (const task of this.tasks.values()) {
       if (task.agent !== agent) continue
       if (!isTerminal(task.state)) this.#tell(task, task.state, 'REASON_AGENT_REREGISTERED')
@@ -206,8 +209,11 @@ export class ModelMaster {
     for (const agent of this.agents) {
       if (!agent.reachable) {
         // Half a minute on average, so some last longer than the framework waits for a proof.
-        if (chaos.partition === 0 || random.chance(0.015)) this.heal(agent)
-      } else if (random.chance(chaos.partition)) this.partition(agent)
+        if (this.#partitioned.has(agent) && (chaos.partition === 0 || random.chance(0.015))) this.heal(agent)
+      } else if (random.chance(chaos.partition)) {
+        this.#partitioned.add(agent)
+        this.partition(agent)
+      }
     }
     if (random.chance(chaos.disconnect)) this.disconnect()
   }

@@ -25,6 +25,44 @@ describe('framework against a model master', () => {
     harness.master.stop()
   })
 
+  it('a store that cannot be written stops every action, and is told; all goes on when it can', async () => {
+    const harness = new Harness()
+    await harness.start()
+    await harness.untilRunning(3, 10_000)
+    await harness.clock.advance(1_000)
+    harness.kv.failure = new Error('no space left')
+    const task = harness.master.liveTasks()[0]!
+    const calls = harness.master.calls.length
+    harness.master.endTask(task.info.task_id.value)
+    await harness.clock.advance(30_000)
+    expect(harness.master.calls.length).to.equal(calls)
+    expect(task.updates).to.have.length(1)
+    expect(harness.status().problem).to.include({ message: 'the records cannot be written: no space left', final: false })
+    harness.kv.failure = null
+    await harness.untilRunning(3, 10_000)
+    expect(harness.status().problem).to.equal(null)
+    expect(task.updates).to.have.length(0)
+    harness.master.stop()
+  })
+
+  it('shutdown resolves when the last task has ended, and rejects when one does not', async () => {
+    const harness = new Harness()
+    await harness.start()
+    await harness.untilRunning(3, 10_000)
+    harness.master.partition(harness.master.agents[0]!)
+    const failed = harness.framework!.shutdown({ timeoutMs: 20_000 }).then(() => null, (error: { code: string }) => error.code)
+    expect(await harness.clock.run(failed)).to.equal('ATOLL_TIMEOUT')
+    expect(harness.master.liveTasks()).to.have.length(1)
+    await harness.start()
+    harness.master.heal(harness.master.agents[0]!)
+    await harness.untilRunning(3, 120_000)
+    await harness.clock.run(harness.framework!.shutdown({ timeoutMs: 20_000 }))
+    expect(harness.master.liveTasks()).to.deep.equal([])
+    expect(harness.leaks()).to.deep.equal([])
+    expect(harness.master.violations).to.deep.equal([])
+    harness.master.stop()
+  })
+
   it('crash: wherever the scheduler dies while it brings up, loses a task and relaunches, everything runs in the end', async () => {
     let reached = true
     for (let crashAt = 1; reached; crashAt++) {

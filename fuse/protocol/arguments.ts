@@ -255,9 +255,9 @@ export function parseFallocate (request: Request): FallocateIn {
   }
 }
 
-export interface LseekIn { fh: number, offset: number, whence: number }
+export interface LseekIn { fh: number, /** May be negative. */ offset: number, whence: number }
 export function parseLseek (request: Request): LseekIn {
   const at = argumentsOf(request, 24)
   const { buffer } = request
-  return { fh: readSafe(buffer, at, 'fh'), offset: readSafe(buffer, at + 8, 'offset'), whence: buffer.readUInt32LE(at + 16) }
+  return { fh: readSafe(buffer, at, 'fh'), offset: Number(buffer.readBigInt64LE(at + 8)), whence: buffer.readUInt32LE(at + 16) }
 }

@@ -12,10 +12,6 @@ export function writeU64 (buffer: Buffer, value: number, offset: number): void {
   buffer.writeUInt32LE(Math.floor(value / two32), offset + 4)
 }
 
-export function readI64 (buffer: Buffer, offset: number): bigint {
-  return buffer.readBigInt64LE(offset)
-}
-
 /** Splits nanoseconds since the epoch as struct timespec does: the nanoseconds are never negative. */
 export function writeTime (buffer: Buffer, ns: bigint, secondsOffset: number, nanosecondsOffset: number): void {
   let seconds = ns / nanosecondsPerSecond

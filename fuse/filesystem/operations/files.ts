@@ -130,6 +130,6 @@ export const lseek: Handler = async (context, request, reply) => {
   const { offset, whence } = parseLseek(request)
   if (whence !== SEEK_DATA && whence !== SEEK_HOLE) throw posixError('EINVAL', `whence ${whence}`)
   const { size } = await orStale(context.client.getattr(inoOf(context, request.nodeid)))
-  if (offset >= size) throw posixError('ENXIO')
+  if (offset < 0 || offset >= size) throw posixError('ENXIO')
   reply.offset(whence === SEEK_DATA ? offset : size)
 }

@@ -149,6 +149,10 @@ class Model {
       () => { node.leased = false },
       () => { this.restart(node) },
       () => { node.up = false; this.decide({}) },
+      () => {
+        for (const each of this.nodes) each.up = false
+        this.decide({})
+      },
       () => { if (node.alive) { node.up = true; this.decide({}) } },
       () => { this.heartbeat(node) }, () => { this.heartbeat(node) },
       () => { this.learn(node) }, () => { this.learn(node) }, () => { this.learn(node) },
@@ -193,18 +197,10 @@ class Model {
 
   private restart (node: ModelNode): void {
     const lost = this.random.chance(0.4)
-    const before = this.current
-    const inSync = before.partition.replicas.filter(({ state }) => state === 'serving' || state === 'last').map(({ node: id }) => id)
     if (lost) node.writes = new Set(node.stable)
     Object.assign(node, { alive: true, leased: false, up: true })
     this.decide({ restartOf: (id) => id === node.id ? (lost ? 'doubtful' : 'intact') : undefined })
     node.known = this.version
-    // Only when the machines of all in-sync replicas restarted may writes be gone, and only those never synced.
-    if (!lost || !inSync.every((id) => id === node.id || before.doubtful.includes(id))) return
-    const serving = this.current.partition.replicas.find(({ state }) => state === 'serving')
-    for (const write of this.acknowledged) {
-      if (serving !== undefined && !this.node(serving.node).writes.has(write) && !this.durable.has(write)) this.acknowledged.delete(write)
-    }
   }
 
   private report (node: ModelNode): void {
@@ -263,9 +259,18 @@ class Model {
     }))
     if (next === this.current) return
     this.checkStep(this.current, next)
+    this.forgive(this.current, next, extra)
     this.current = next
     this.version = version
     this.history.set(version, next)
+  }
+
+  /** Only when the machines of all in-sync replicas restarted may writes be gone, and only those no fsync covered. */
+  private forgive (before: PartitionRecord, next: PartitionRecord, { restartOf }: Partial<ReplicaFacts>): void {
+    const inSync = before.partition.replicas.filter(({ state }) => state === 'serving' || state === 'last').map(({ node }) => node)
+    const serving = next.partition.replicas.find(({ state }) => state === 'serving')
+    if (serving === undefined || !inSync.every((id) => before.doubtful.includes(id) || restartOf?.(id) === 'doubtful')) return
+    for (const write of this.acknowledged) if (!this.node(serving.node).writes.has(write) && !this.durable.has(write)) this.acknowledged.delete(write)
   }
 
   private released ({ node: id, since }: Fence): boolean {

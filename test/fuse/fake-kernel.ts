@@ -104,7 +104,7 @@ export class FakeKernel {
 
   private received (bytes: Buffer): boolean {
     if (bytes.readUInt32LE(0) !== bytes.length) throw new Error(`a reply of ${bytes.length} bytes says ${bytes.readUInt32LE(0)}`)
-    const errno = -bytes.readInt32LE(4)
+    const errno = 0 - bytes.readInt32LE(4)
     if (errno < 0 || errno > 511 || (errno !== 0 && bytes.length !== 16)) throw new Error('the kernel would refuse this reply')
     if (this.deaf) return false
     const unique = bytes.readBigUInt64LE(8)
@@ -118,6 +118,7 @@ export class FakeKernel {
 
 export function errnoName (errno: number): string {
   if (errno === 0) return 'OK'
+  if (errno === osConstants.errno.EOPNOTSUPP) return 'EOPNOTSUPP' // also known as ENOTSUP
   return Object.entries(osConstants.errno).find(([, number]) => number === errno)?.[0] ?? String(errno)
 }
 

@@ -1,0 +1,32 @@
+import { beginTruncation, endTruncation, setattr } from './attributes.ts'
+import { commit, extent } from './content.ts'
+import { create } from './create.ts'
+import { link } from './link.ts'
+import { collect, format } from './maintenance.ts'
+import { forget, rmdir, unlink } from './remove.ts'
+import { rename } from './rename.ts'
+import { endSession, openSession } from './sessions.ts'
+import { removexattr, setxattr } from './xattrs.ts'
+
+/** Every command of the replicated log, by its name there: names are never reused with another meaning. */
+export const operations = {
+  format,
+  create,
+  unlink,
+  rmdir,
+  rename,
+  link,
+  setattr,
+  commit,
+  extent,
+  setxattr,
+  removexattr,
+  forget,
+  'begin-truncation': beginTruncation,
+  'end-truncation': endTruncation,
+  'open-session': openSession,
+  'end-session': endSession,
+  collect
+}
+
+export type Operations = typeof operations

@@ -1,0 +1,64 @@
+import { mode as modes } from '../mode.ts'
+import type { Outcome } from '../types.ts'
+import { type Context, failure } from './context.ts'
+import { destroy, directoryOf, dropLink, isLocal, touchDirectory } from './inodes.ts'
+
+export interface UnlinkArgs {
+  dir: number
+  name: string
+  /** Sessions that have the file open. */
+  holders: string[]
+}
+
+export interface RmdirArgs { dir: number, name: string }
+
+/** unlink(2) of a name whose inode lives here. */
+export function unlink (context: Context, { dir, name, holders }: UnlinkArgs): Outcome {
+  const { store } = context
+  const directory = directoryOf(context, dir)
+  if (typeof directory === 'string') return failure(directory)
+  const entry = store.entry(dir, name)
+  if (entry === undefined) return failure('ENOENT')
+  if (entry.type === modes.directory) return failure('EISDIR')
+  if (!isLocal(context, entry.ino)) return failure('ATOLL_OTHER_PARTITION')
+  const inode = store.inodes.get(entry.ino)!
+  store.entries.delete(`${dir}/${name}`)
+  touchDirectory(context, directory, -1, 0)
+  dropLink(context, inode, holders)
+  return { ino: entry.ino }
+}
+
+/** rmdir(2) of a directory whose inode lives here. */
+export function rmdir (context: Context, { dir, name }: RmdirArgs): Outcome {
+  const { store } = context
+  const directory = directoryOf(context, dir)
+  if (typeof directory === 'string') return failure(directory)
+  const entry = store.entry(dir, name)
+  if (entry === undefined) return failure('ENOENT')
+  if (entry.type !== modes.directory) return failure('ENOTDIR')
+  if (!isLocal(context, entry.ino)) return failure('ATOLL_OTHER_PARTITION')
+  const child = store.inodes.get(entry.ino)!
+  if (child.entries > 0) return failure('ENOTEMPTY')
+  store.entries.delete(`${dir}/${name}`)
+  destroy(context, child)
+  touchDirectory(context, directory, -1, -1)
+  return { ino: entry.ino }
+}
+
+export interface ForgetArgs { ino: number }
+
+/** A session no longer has an orphan open. */
+export function forget (context: Context, { ino }: ForgetArgs): Outcome {
+  releaseOrphan(context, ino, context.session!.id)
+  return { ino }
+}
+
+export function releaseOrphan (context: Context, ino: number, session: string): void {
+  const { store } = context
+  const holders = store.orphans.get(ino)
+  if (holders === undefined || !holders.includes(session)) return
+  const left = holders.filter((id) => id !== session)
+  if (left.length > 0) store.orphans.put(ino, left)
+  else destroy(context, store.inodes.get(ino)!)
+}
+

@@ -1,0 +1,25 @@
+import { sessionsMax } from '../constants.ts'
+import type { Outcome } from '../types.ts'
+import { type Context, done, failure } from './context.ts'
+import { releaseOrphan } from './remove.ts'
+
+export interface OpenSessionArgs { id: string, client: string }
+
+export function openSession ({ store, now }: Context, { id, client }: OpenSessionArgs): Outcome {
+  if (store.sessions.get(id) !== undefined) return done
+  if (store.sessions.all.size >= sessionsMax) return failure('ATOLL_TOO_MANY_SESSIONS')
+  store.addSession({ id, client, openedAt: now, nextResult: 0, results: new Map() })
+  return done
+}
+
+export interface EndSessionArgs { id: string }
+
+/** Closed or expired: what it had open without a name is released, its answers are forgotten, its requests are refused. */
+export function endSession (context: Context, { id }: EndSessionArgs): Outcome {
+  const { store } = context
+  const session = store.sessions.get(id)
+  if (session === undefined) return done
+  for (const ino of [...store.orphans.all.keys()]) releaseOrphan(context, ino, id)
+  store.removeSession(session)
+  return done
+}

@@ -1,0 +1,99 @@
+import { codeOf } from '../protocol/errors.ts'
+import type { RecallRequest, RecallResponse } from '../protocol/metadata.ts'
+import type { Peer } from '../protocol/peer.ts'
+import type { Clock, Logger } from '../protocol/ports.ts'
+import { recallMsMax } from './constants.ts'
+import type { LeaseTable } from './leases.ts'
+import type { LiveSession } from './sessions.ts'
+
+export interface RecallsComponents {
+  clock: Clock
+  log: Logger
+  leases: LeaseTable
+  sessions: ReadonlyMap<string, LiveSession>
+  /** The session did not give up what it must: it loses everything. */
+  expire: (session: LiveSession, reason: string) => void
+}
+
+interface Pending { to: 'none' | 'shared', answer: Promise<boolean> }
+
+const closed = { open: false }
+
+/** Asks sessions to give up leases and waits for them, or for the end of their time. */
+export class Recalls {
+  private readonly components: RecallsComponents
+  private readonly partition: string
+  private readonly pending = new Map<string, Pending>()
+
+  constructor (components: RecallsComponents, partition: string) {
+    this.components = components
+    this.partition = partition
+  }
+
+  /** Resolves once the session has no more than `to` of the inode: does it have it open? */
+  recall (sessionId: string, ino: number, to: 'none' | 'shared'): Promise<boolean> {
+    const key = `${ino}/${sessionId}`
+    const known = this.pending.get(key)
+    if (known !== undefined) {
+      return known.to === to || to === 'shared' ? known.answer : known.answer.then(() => this.recall(sessionId, ino, to))
+    }
+    const answer = this.ask(sessionId, { partition: this.partition, ino, to }).then(({ open }) => {
+      this.components.leases.lower(sessionId, ino, to, open)
+      return open
+    }).finally(() => { this.pending.delete(key) })
+    this.pending.set(key, { to, answer })
+    return answer
+  }
+
+  /** Resolves once the session no longer knows these names of the directory, nor its attributes. */
+  async recallNames (sessionId: string, dir: number, names: string[]): Promise<void> {
+    await this.ask(sessionId, { partition: this.partition, ino: dir, to: 'shared', names })
+    this.components.leases.lower(sessionId, dir, 'shared', false)
+  }
+
+  private async ask (sessionId: string, request: RecallRequest): Promise<RecallResponse> {
+    const { clock, sessions } = this.components
+    // An answer that granted this very lease may be on its way to the connection: let it go first.
+    for (let turn = 0; turn < 4; turn++) await null
+    const deadline = clock.now() + recallMsMax
+    for (;;) {
+      const session = sessions.get(sessionId)
+      if (session === undefined || session.ended) return closed
+      const { peer } = session
+      if (peer === null || peer.closed) {
+        await changed(session)
+        continue
+      }
+      const answer = await this.attempt(session, peer, request, deadline)
+      if (answer !== null) return answer
+    }
+  }
+
+  /** null: the session has ended, or got a connection on which to try again. */
+  private attempt (session: LiveSession, peer: Peer, request: RecallRequest, deadline: number): Promise<RecallResponse | null> {
+    const timeoutMs = Math.max(1, deadline - this.components.clock.now())
+    return new Promise((resolve) => {
+      const settle = (answer: RecallResponse | null): void => {
+        stop()
+        resolve(answer)
+      }
+      const stop = session.onChange(() => { settle(null) })
+      peer.call('lease.recall', request, { timeoutMs }).then(({ body }) => { settle(body) }, (error: unknown) => {
+        const code = codeOf(error)
+        if (code !== 'ATOLL_CONNECTION_LOST' && !session.ended && session.peer === peer) {
+          this.components.expire(session, `a recall failed: ${code}`)
+        }
+        settle(null)
+      })
+    })
+  }
+}
+
+function changed (session: LiveSession): Promise<void> {
+  return new Promise((resolve) => {
+    const stop = session.onChange(() => {
+      stop()
+      resolve()
+    })
+  })
+}

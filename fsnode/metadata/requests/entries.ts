@@ -1,0 +1,129 @@
+import { metadataIndexOf } from '../../../partitioning/routing.ts'
+import { codeOf } from '../../protocol/errors.ts'
+import type {
+  CreateRequest, CreateResponse, InodeAttr, LinkRequest, LinkResponse, RemoveResponse, RenameRequest, RenameResponse, RmdirRequest, UnlinkRequest
+} from '../../protocol/metadata.ts'
+import type { Reply } from '../../protocol/peer.ts'
+import type { Claim, Leader } from '../leader.ts'
+import { attrOf } from '../records.ts'
+import type { LiveSession } from '../sessions.ts'
+import { describe } from './content.ts'
+import { acquire } from './inodes.ts'
+import { readInode } from './reads.ts'
+
+interface Answer<T> extends Reply<any> { body: T }
+
+/** Requests on the names of a directory where everything lives in this partition. */
+
+export async function create (leader: Leader, session: LiveSession, request: CreateRequest): Promise<Answer<CreateResponse>> {
+  const { op, dir, name, mode, caller, rdev, symlink, exclusive, lease } = request
+  const claims: Claim[] = [{ kind: 'name', dir, name }]
+  const { ino, body } = await leader.change(session, () => claims, async () => {
+    const outcome = await leader.proposeFor(session.id, op, 'create', { dir, name, mode, uid: caller.uid, gid: caller.gid, rdev, symlink, exclusive })
+    const ino = outcome.ino!
+    const inode = leader.store.inodes.get(ino)
+    // Only a replay, or a file that was there, can be known to others.
+    const isFresh = outcome.created === true && inode !== undefined && leader.leases.holders(ino).length === 0
+    if (!isFresh) return { ino, body: undefined }
+    leader.grant(session, ino, lease)
+    return { ino, body: withDirectory(leader, session, dir, 1, { ...describe(leader.store, inode), created: true }) }
+  })
+  return { body: body ?? await findCreated(leader, session, ino, request) }
+}
+
+/** What was there before, or was made by an earlier attempt. */
+async function findCreated (leader: Leader, session: LiveSession, ino: number, { op, lease }: CreateRequest): Promise<CreateResponse> {
+  const created = leader.store.sessions.get(session.id)?.results.get(op)?.outcome.created === true
+  if (lease === 'exclusive') return { ...await acquire(leader, session, ino, 'exclusive'), created }
+  return { ...await readInode(leader, session, ino, (inode) => describe(leader.store, inode)), created }
+}
+
+export async function unlink (leader: Leader, session: LiveSession, { op, dir, name, open }: UnlinkRequest): Promise<Answer<RemoveResponse>> {
+  return leader.change(session, () => [{ kind: 'name', dir, name }, ...inodeClaim(leader, dir, name)], async (opens) => {
+    const outcome = await leader.proposeFor(session.id, op, 'unlink', { dir, name, holders: withSelf(opens, session, open) })
+    return { body: removed(leader, session, dir, outcome.ino!) }
+  })
+}
+
+export async function rmdir (leader: Leader, session: LiveSession, { op, dir, name }: RmdirRequest): Promise<Answer<RemoveResponse>> {
+  return leader.change(session, () => [{ kind: 'name', dir, name }, ...inodeClaim(leader, dir, name)], async () => {
+    const outcome = await leader.proposeFor(session.id, op, 'rmdir', { dir, name })
+    return { body: removed(leader, session, dir, outcome.ino!) }
+  })
+}
+
+export async function rename (leader: Leader, session: LiveSession, request: RenameRequest): Promise<Answer<RenameResponse>> {
+  const { op, dir, name, newDir, newName, flags, open } = request
+  const claims = (): Claim[] => [
+    { kind: 'name', dir, name }, { kind: 'name', dir: newDir, name: newName },
+    ...inodeClaim(leader, dir, name), ...inodeClaim(leader, newDir, newName)
+  ]
+  return leader.change(session, claims, async (opens) => {
+    const outcome = await leader.proposeFor(session.id, op, 'rename', { dir, name, newDir, newName, flags, holders: withSelf(opens, session, open) })
+    const body: RenameResponse = { ino: outcome.ino! }
+    const attr = leased(leader, session, outcome.ino!)
+    if (attr !== undefined) body.attr = attr
+    if (outcome.replaced !== undefined) {
+      const left = leased(leader, session, outcome.replaced)
+      body.replaced = left === undefined ? { ino: outcome.replaced } : { ino: outcome.replaced, attr: left }
+    }
+    const own = dir === newDir ? 2 : 1
+    const dirAttr = directoryAttr(leader, session, dir, own)
+    const newDirAttr = directoryAttr(leader, session, newDir, own)
+    if (dirAttr !== undefined) body.dirAttr = dirAttr
+    if (newDirAttr !== undefined) body.newDirAttr = newDirAttr
+    return { body }
+  })
+}
+
+export async function link (leader: Leader, session: LiveSession, { op, ino, dir, name }: LinkRequest): Promise<Answer<LinkResponse>> {
+  const body = await leader.change(session, () => [{ kind: 'name', dir, name }, { kind: 'inode', ino }], async () => {
+    await leader.proposeFor(session.id, op, 'link', { ino, dir, name })
+    const attr = leased(leader, session, ino)
+    return attr === undefined ? undefined : withDirectory(leader, session, dir, 1, { attr })
+  })
+  return { body: body ?? { attr: await readInode(leader, session, ino, attrOf) } }
+}
+
+/** The inode that a name refers to now, if it lives here. */
+export function inodeClaim (leader: Leader, dir: number, name: string): Claim[] {
+  const entry = leader.store.entry(dir, name)
+  return entry === undefined || metadataIndexOf(entry.ino) !== leader.init.index ? [] : [{ kind: 'inode', ino: entry.ino, opens: true }]
+}
+
+export function withSelf (opens: string[], session: LiveSession, open: boolean): string[] {
+  return open ? [...opens, session.id] : opens
+}
+
+function removed (leader: Leader, session: LiveSession, dir: number, ino: number): RemoveResponse {
+  const attr = leased(leader, session, ino)
+  return withDirectory(leader, session, dir, 1, attr === undefined ? { ino } : { ino, attr })
+}
+
+/** The attributes of an inode that this operation changed; undefined when it is gone, or when a replay finds it in others' hands. */
+export function leased (leader: Leader, session: LiveSession, ino: number): InodeAttr | undefined {
+  const inode = leader.store.inodes.get(ino)
+  if (inode === undefined) {
+    leader.leases.release(session.id, ino)
+    return undefined
+  }
+  if (leader.leases.conflicts(session.id, ino, 'shared')) return undefined
+  leader.grant(session, ino)
+  return attrOf(inode)
+}
+
+/** Left out while somebody else is changing names there: the attributes would be old before they arrive. */
+export function directoryAttr (leader: Leader, session: LiveSession, dir: number, own: number): InodeAttr | undefined {
+  if (leader.intents.count(dir, 'change') !== own || leader.leases.conflicts(session.id, dir, 'shared')) return undefined
+  const inode = leader.store.inodes.get(dir)
+  if (inode === undefined) return undefined
+  leader.grant(session, dir)
+  return attrOf(inode)
+}
+
+export function withDirectory<T extends object> (leader: Leader, session: LiveSession, dir: number, own: number, body: T): T & { dirAttr?: InodeAttr } {
+  const dirAttr = directoryAttr(leader, session, dir, own)
+  return dirAttr === undefined ? body : Object.assign(body, { dirAttr })
+}
+
+export function isElsewhere (error: unknown): boolean { return codeOf(error) === 'ATOLL_OTHER_PARTITION' }

@@ -1,0 +1,62 @@
+import { AtollError } from '../../protocol/errors.ts'
+import type { ClaimRequest, Empty, ReleaseRequest, SessionRequest, SessionResponse } from '../../protocol/metadata.ts'
+import type { Peer, Reply } from '../../protocol/peer.ts'
+import { clientNameBytesMax, leaseDurationMs, sessionIdBytesMax } from '../constants.ts'
+import type { Leader } from '../leader.ts'
+import type { LiveSession } from '../sessions.ts'
+
+interface Answer<T> extends Reply<any> { body: T }
+
+/** Opens a session, or finds it; this connection takes its recalls. */
+export async function open (leader: Leader, { session: id, client }: SessionRequest, peer: Peer): Promise<Answer<SessionResponse>> {
+  if (typeof id !== 'string' || id === '' || Buffer.byteLength(id) > sessionIdBytesMax || id.includes('/')) {
+    throw new AtollError('ATOLL_BAD_MESSAGE', `not a session id: up to ${sessionIdBytesMax} bytes without '/'`)
+  }
+  await leader.propose('open-session', { id, client: String(client).slice(0, clientNameBytesMax) })
+  leader.requireLeading()
+  const session = leader.addSession(id)
+  session.touch(leader.components.clock.now(), peer)
+  session.attach(peer)
+  return { body: term(leader) }
+}
+
+/** The barrier makes sure that no other leader has counted this session's time from earlier on. */
+export async function renew (leader: Leader, session: LiveSession, peer: Peer): Promise<Answer<SessionResponse>> {
+  session.attach(peer)
+  await leader.barrier()
+  leader.requireLeading()
+  return { body: term(leader) }
+}
+
+/** What the session still holds from before this leader. Refused as a whole when another session was granted what conflicts. */
+export async function claim (leader: Leader, session: LiveSession, { shared, exclusive }: ClaimRequest, peer: Peer): Promise<Answer<Empty>> {
+  session.attach(peer)
+  await leader.barrier()
+  leader.requireLeading()
+  if (!leader.isUnclaimed(session.id) && isLate(leader, session, shared, exclusive)) {
+    void leader.endSession(session, 'claimed its leases too late').catch(() => {})
+    throw new AtollError('ATOLL_SESSION_EXPIRED', `session ${session.id} claimed its leases too late`)
+  }
+  for (const ino of shared) leader.grant(session, ino, 'shared')
+  for (const ino of exclusive) leader.grant(session, ino, 'exclusive')
+  leader.claimed(session.id)
+  return { body: {} }
+}
+
+function isLate ({ leases }: Leader, session: LiveSession, shared: number[], exclusive: number[]): boolean {
+  return shared.some((ino) => leases.conflicts(session.id, ino, 'shared')) || exclusive.some((ino) => leases.conflicts(session.id, ino, 'exclusive'))
+}
+
+export function release (leader: Leader, session: LiveSession, { inos }: ReleaseRequest): Answer<Empty> {
+  for (const ino of inos) leader.leases.release(session.id, ino)
+  return { body: {} }
+}
+
+export async function close (leader: Leader, session: LiveSession): Promise<Answer<Empty>> {
+  await leader.endSession(session, 'closed')
+  return { body: {} }
+}
+
+function term (leader: Leader): SessionResponse {
+  return { leaseDurationMs, term: leader.init.term }
+}

@@ -79,8 +79,9 @@ export class Harness {
 
   areRunning (nodes: number): boolean {
     if (this.framework === undefined) return false
-    const running = this.status().nodes.filter(({ state }) => state === 'running')
-    return running.length === nodes && this.master.liveTasks().filter(({ state }) => state === 'TASK_RUNNING').length === nodes
+    const believed = this.status().nodes.filter(({ state }) => state === 'running').map(({ task }) => task!.id)
+    const real = this.master.liveTasks().filter(({ state }) => state === 'TASK_RUNNING').map(({ info }) => info.task_id.value)
+    return believed.length === nodes && believed.sort().join() === real.sort().join()
   }
 
   async untilRunning (nodes = 3, limitMs = 60_000): Promise<void> {

@@ -1,0 +1,65 @@
+/** Every bound of the client, in one place. */
+
+const kibi = 1024
+const mebi = 1024 * kibi
+
+// Caches. Beyond these the least recently used inodes go, and their leases are given back.
+export const cachedInodesMax = 131_072
+export const cachedNamesMax = 524_288
+export const cachedInlineBytesMax = 64 * mebi
+/** Inodes given up at a time when a bound is passed. */
+export const evictionBatchInodes = 512
+/** Inodes looked at in one go to find those. */
+export const evictionScanInodes = 8_192
+/** A directory with more names than this is not listed from the cache. */
+export const cachedListingNamesMax = 131_072
+/** Entries asked for at a time, whatever the caller wants: they prime the caches. */
+export const readdirPageEntries = 512
+
+// Sessions.
+/** Part of the lease that is not used, for clocks that run at different speeds. */
+export const leaseMarginShare = 0.1
+export const renewalsPerLease = 3
+/** A request is sent anew in this many new sessions at most. */
+export const sessionsPerRequestMax = 3
+/**
+ * No mutation starts while one that was started this many mutations before is not answered: a partition
+ * remembers a few hundred outcomes of each session, and a repeated request must find its own.
+ */
+export const mutationWindow = 256
+/** An answer whose lease was recalled under way is asked for again this often before it is handed on without being cached. */
+export const unleasedRetriesMax = 8
+/** Recalls noted while requests are in flight; beyond, every request in flight counts as recalled. */
+export const notedRecallsMax = 1_024
+/** How long a recall waits for whoever caches above. */
+export const invalidateMsMax = 1_000
+/** Invalidations in flight above when a whole session is dropped. */
+export const invalidationsInFlightMax = 64
+/** How long a write waits for its lease. */
+export const leasePatienceMs = 60_000
+
+// Writes, per file.
+export const writePieceBytesMax = mebi
+export const writeWindowBytes = 16 * mebi
+export const writeRequestsInFlightMax = 16
+/** Bytes accepted and not yet acknowledged by the nodes; more writes wait. */
+export const writeQueueBytesMax = 32 * mebi
+/** With a journal: bytes that only await the commit of the file's size before the journal may drop them. */
+export const journalCommitBytes = 8 * mebi
+export const extentStepBytesMin = 4 * mebi
+export const extentStepBytesMax = 64 * mebi
+/** Chunks cut or synced at once. */
+export const chunkRequestsInFlightMax = 16
+/** Chunks of closed files that are remembered for `sync`; beyond, the oldest file is synced. */
+export const unsyncedChunksMax = 65_536
+/** Files flushed at once by `sync` and `close`. */
+export const flushesInFlightMax = 32
+
+// Reads.
+export const readRequestBytes = mebi
+/** Read ahead per open file, and over all of a volume client. */
+export const readAheadBytesPerFile = 8 * mebi
+export const readAheadBytesMax = 128 * mebi
+
+export const nameBytesMax = 255
+export const xattrsCachedPerInodeMax = 16

@@ -1,0 +1,64 @@
+import { dataIndexOfChunk, dataPartitionId } from '../partitioning/routing.ts'
+import { chooseReader } from '../partitioning/placement.ts'
+import type { VolumeInfo } from '../partitioning/types.ts'
+import type { Random } from '../fsnode/protocol/ports.ts'
+import type { ClusterRouter } from '../fsnode/protocol/router.ts'
+
+export interface ChunkStoreComponents { router: ClusterRouter, random: Random }
+
+/** Chunks of files, wherever the cluster map says they are. Offsets are within the chunk. */
+export class ChunkStore {
+  private readonly components: ChunkStoreComponents
+  private readonly volume: VolumeInfo
+
+  constructor (components: ChunkStoreComponents, volume: VolumeInfo) {
+    this.components = components
+    this.volume = volume
+  }
+
+  /** Resolves when all in-sync replicas have the bytes in memory. */
+  async write (ino: number, chunk: number, offset: number, payload: readonly Buffer[]): Promise<void> {
+    const partition = this.partitionOf(ino, chunk)
+    await this.components.router.toPrimary(partition, 'data.write', (epoch) => ({ partition, epoch, ino, chunk, offset }), { payload })
+  }
+
+  /** Fewer bytes than `length` where the chunk ends: the rest reads as zeros. */
+  async read (ino: number, chunk: number, offset: number, length: number): Promise<Buffer[]> {
+    const partition = this.partitionOf(ino, chunk)
+    if (this.volume.placement === 'tivoli') {
+      const answered = await this.readElsewhere(partition, ino, chunk, offset, length)
+      if (answered !== null) return answered
+    }
+    const { payload } = await this.components.router.toPrimary(partition, 'data.read', (epoch) => ({ partition, epoch, ino, chunk, offset, length }))
+    return payload
+  }
+
+  async truncate (ino: number, chunk: number, length: number): Promise<void> {
+    const partition = this.partitionOf(ino, chunk)
+    await this.components.router.toPrimary(partition, 'data.truncate', (epoch) => ({ partition, epoch, ino, chunk, length }))
+  }
+
+  /** Resolves when what was acknowledged before is on stable storage of all in-sync replicas. */
+  async sync (ino: number, chunk: number): Promise<void> {
+    const partition = this.partitionOf(ino, chunk)
+    await this.components.router.toPrimary(partition, 'data.sync', (epoch) => ({ partition, epoch, ino, chunk }))
+  }
+
+  /** One attempt at the replica that the placement prefers; null when it could not serve. */
+  private async readElsewhere (id: string, ino: number, chunk: number, offset: number, length: number): Promise<Buffer[] | null> {
+    const { router, random } = this.components
+    try {
+      const partition = router.dataPartition(id)
+      const node = chooseReader('tivoli', partition, (nodeId) => router.node(nodeId).disk, random)
+      if (node === null || node === partition.primary) return null
+      const { payload } = await router.toNode(node, 'data.read', { partition: id, epoch: partition.epoch, ino, chunk, offset, length })
+      return payload
+    } catch {
+      return null
+    }
+  }
+
+  private partitionOf (ino: number, chunk: number): string {
+    return dataPartitionId(this.volume.id, dataIndexOfChunk(ino, chunk, this.volume.dataPartitions))
+  }
+}

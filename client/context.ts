@@ -1,0 +1,29 @@
+import type { Clock, Logger } from '../fsnode/protocol/ports.ts'
+import type { VolumeInfo } from '../partitioning/types.ts'
+import type { ChunkStore } from './chunk-store.ts'
+import type { FileTable } from './file-table.ts'
+import type { InodeCache } from './inode-cache.ts'
+import type { Inodes } from './inodes.ts'
+import type { Leases } from './leases.ts'
+import type { OperationNumbers } from './operation-numbers.ts'
+import type { ReadAheadBudget } from './reader.ts'
+import type { SessionTable } from './session-table.ts'
+import type { WriteJournal } from './types.ts'
+import type { UnsyncedChunks } from './unsynced-chunks.ts'
+
+/** The parts of one volume client, as they know each other. */
+export interface VolumeContext {
+  readonly volume: VolumeInfo
+  readonly clock: Clock
+  readonly log: Logger
+  readonly journal: WriteJournal | null
+  readonly operations: OperationNumbers
+  readonly sessions: SessionTable
+  readonly cache: InodeCache
+  readonly leases: Leases
+  readonly inodes: Inodes
+  readonly files: FileTable
+  readonly chunks: ChunkStore
+  readonly unsynced: UnsyncedChunks
+  readonly readAhead: ReadAheadBudget
+}

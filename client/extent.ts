@@ -1,0 +1,96 @@
+import type { InodeAttr } from '../fsnode/protocol/metadata.ts'
+import { chunkRequestsInFlightMax, extentStepBytesMax, extentStepBytesMin } from './bounds.ts'
+import type { VolumeContext } from './context.ts'
+import type { CachedInode } from './inode-cache.ts'
+import { eachBounded } from './parallel.ts'
+
+/**
+ * How far the chunks of a file may reach. The extent is raised in growing steps, ahead of the
+ * writes. What a client that vanished left between the size and the extent is cut away before a gap would
+ * show it.
+ */
+export class Extent {
+  private readonly context: VolumeContext
+  private readonly cached: CachedInode
+  private reached = 0
+  /** Chunks from the size on up to here may hold bytes that nobody committed. */
+  private staleEnd = 0
+  private stepBytes = extentStepBytesMin
+  private raising: Promise<void> | null = null
+
+  constructor (context: VolumeContext, cached: CachedInode) {
+    this.context = context
+    this.cached = cached
+  }
+
+  /** The exclusive lease was granted. */
+  taken (attr: InodeAttr): void {
+    this.reached = attr.extent
+    this.staleEnd = attr.extent
+  }
+
+  lost (): void {
+    this.reached = 0
+    this.staleEnd = 0
+  }
+
+  /** The server cut the file at its size. */
+  cut (attr: InodeAttr): void {
+    this.reached = attr.extent
+    this.staleEnd = Math.min(this.staleEnd, attr.size)
+  }
+
+  /** Bytes up to `end` may be written now, at `offset`, to a file of size `size`. */
+  covers (size: number, offset: number, end: number): boolean {
+    if (end > this.reached || (offset > size && this.staleEnd > size)) return false
+    if (end + this.stepBytes / 2 > this.reached) this.raiseAhead()
+    return true
+  }
+
+  /** Resolves when they may. `anew`: nothing in the chunks counts, the content comes from elsewhere. */
+  async prepare (size: number, offset: number, end: number, anew: boolean): Promise<void> {
+    while (end > this.reached) await this.raise(end)
+    if (anew) await this.cutStale(0, this.staleEnd)
+    else if (offset > size) await this.cutStale(size, Math.min(offset, this.staleEnd))
+  }
+
+  private raiseAhead (): void {
+    if (this.raising === null) this.raise(this.reached + 1).catch(() => {})
+  }
+
+  private raise (end: number): Promise<void> {
+    this.raising ??= this.sendRaise(end).finally(() => { this.raising = null })
+    return this.raising
+  }
+
+  private async sendRaise (end: number): Promise<void> {
+    const { cached, context } = this
+    const chunkSize = context.volume.chunkSizeBytes
+    const wanted = Math.max(end, this.reached + this.stepBytes)
+    const extent = Math.ceil(wanted / chunkSize) * chunkSize
+    const since = cached.session.guard.begin()
+    try {
+      const { body } = await cached.session.call('meta.extent', { op: context.operations.next(), ino: cached.ino, extent }, { leased: true, mutation: true })
+      this.reached = Math.max(this.reached, body.attr.extent)
+      this.stepBytes = Math.min(extentStepBytesMax, this.stepBytes * 2)
+      context.inodes.install(cached.session, body.attr, since)
+    } finally {
+      cached.session.guard.end()
+    }
+  }
+
+  /** Afterwards [from, to) reads as zeros, and so does what is left of the last chunk. */
+  private async cutStale (from: number, to: number): Promise<void> {
+    if (to <= from) return
+    const { context, cached: { ino } } = this
+    const chunkSize = context.volume.chunkSizeBytes
+    const first = Math.floor(from / chunkSize)
+    const chunks: number[] = []
+    for (let chunk = first; chunk * chunkSize < to; chunk++) chunks.push(chunk)
+    await eachBounded(chunks, chunkRequestsInFlightMax, async (chunk) => {
+      await context.chunks.truncate(ino, chunk, chunk === first ? from - first * chunkSize : 0)
+      context.unsynced.add(ino, chunk)
+    })
+    if (to >= this.staleEnd) this.staleEnd = 0
+  }
+}

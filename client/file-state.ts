@@ -1,0 +1,491 @@
+import { codeOf, posixError } from '../fsnode/protocol/errors.ts'
+import { byteLengthOf } from '../fsnode/protocol/frame.ts'
+import type { InodeAttr } from '../fsnode/protocol/metadata.ts'
+import { journalCommitBytes, sessionsPerRequestMax, writeQueueBytesMax } from './bounds.ts'
+import type { VolumeContext } from './context.ts'
+import { Extent } from './extent.ts'
+import type { CachedInode } from './inode-cache.ts'
+import { InlineContent } from './inline-content.ts'
+import type { ChunkReader } from './reader.ts'
+import { ChunkWriter, type WriteRecord } from './writer.ts'
+
+interface AcceptedWrite extends WriteRecord {
+  offset: number
+  end: number
+  data: readonly Buffer[]
+  /** Of the file when the write was accepted. */
+  sizeBefore: number
+  token: number | null
+  resolve: () => void
+  reject: (error: unknown) => void
+}
+
+/** Errors of writes that were acknowledged before they failed: each handle reports them once. */
+export interface LateErrors { count: number, last: unknown }
+
+/**
+ * One inode that is open here, or has changes that are not committed. Writes are accepted in order
+ * under the exclusive lease: size and time change at once, small content stays in memory, the rest goes to
+ * chunks. `flush` commits. All handles of the inode share it.
+ */
+export class FileState {
+  readonly cached: CachedInode
+  handles = 0
+  /** Somebody else changed the inode while it was open here: perhaps it has no name any more. */
+  mayBeOrphan = false
+  readonly lateErrors: LateErrors = { count: 0, last: null }
+  readonly readers = new Set<ChunkReader>()
+  private readonly context: VolumeContext
+  private readonly writer: ChunkWriter
+  private readonly extent: Extent
+  /** Set while the content in memory is ahead of the inode record. */
+  private content: InlineContent | null = null
+  /** Size and time as changed here; null when all is committed. */
+  private local: { size: number, mtime: bigint } | null = null
+  /** Of the server, as last seen. */
+  private version = 0
+  private accepted = 0
+  /** Writes up to here were given up. */
+  private lostUpTo = 0
+  private committed = 0
+  /** The write that moved the inline content to chunks: until it ends, the record must keep it. */
+  private movedBy = 0
+  /** In order of acceptance, until their bytes are at the nodes. */
+  private readonly underWay = new Set<AcceptedWrite>()
+  private readonly uncommitted: Array<{ sequence: number, token: number, bytes: number }> = []
+  private uncommittedBytes = 0
+  /** Writes that need preparation, and those behind them. */
+  private order: Promise<void> | null = null
+  private orderLength = 0
+  private committing: Promise<void> | null = null
+  /** Those who wait for the lease in order to write. */
+  private waitingForLease = 0
+  private admitted = 0
+  private shut = 0
+  private exclusiveWork: Promise<void> = Promise.resolve()
+  private wakers: Array<() => void> = []
+  /** After the session was lost with changes not committed: the version they were made on. */
+  private suspect: number | null = null
+  private recovering: Promise<void> | null = null
+
+  constructor (context: VolumeContext, cached: CachedInode) {
+    const { ino } = cached
+    this.context = context
+    this.cached = cached
+    this.extent = new Extent(context, cached)
+    this.writer = new ChunkWriter({
+      send: async (chunk, offset, data) => {
+        context.unsynced.add(ino, chunk)
+        await context.chunks.write(ino, chunk, offset, data)
+      },
+      hold: () => this.recovering ?? (cached.session.isValid ? null : cached.session.ready())
+    }, context.volume.chunkSizeBytes)
+    if (cached.attr !== null) this.localAttr(cached.attr)
+    if (cached.lease === 'exclusive') this.extent.taken(cached.attr!)
+  }
+
+  get isDirty (): boolean { return this.local !== null || this.admitted > 0 || this.underWay.size > 0 }
+
+  get hasOwnContent (): boolean { return this.content !== null }
+
+  get isIdle (): boolean { return this.handles === 0 && !this.isDirty && this.waitingForLease === 0 && this.shut === 0 && this.recovering === null }
+
+  /** The server's attributes with what was changed here. */
+  localAttr (attr: InodeAttr): InodeAttr {
+    if (this.suspect === null) this.version = Math.max(this.version, attr.version)
+    if (this.local === null) return attr
+    const { size, mtime } = this.local
+    return { ...attr, size, mtime, ctime: attr.ctime > mtime ? attr.ctime : mtime, isInline: attr.isInline && this.movedBy === 0 }
+  }
+
+  /** The exclusive lease was granted with these attributes. */
+  leaseTaken (attr: InodeAttr): void {
+    this.extent.taken(attr)
+    if (this.suspect === null) return
+    const unchanged = attr.version === this.suspect
+    this.suspect = null
+    this.version = attr.version
+    if (!unchanged) this.lose(posixError('EIO', 'the file was changed by others while this client was cut off'))
+  }
+
+  /** @param expired With the session: what is not committed may be lost. */
+  leaseLost (expired: boolean): void {
+    this.dropReadAhead()
+    this.extent.lost()
+    if (!expired) return
+    this.mayBeOrphan = true
+    if (!this.isDirty || this.suspect !== null) return
+    this.suspect = this.version
+    this.recovering = this.recover().finally(() => {
+      this.recovering = null
+      this.writer.pump()
+      this.wake()
+    })
+  }
+
+  dropReadAhead (): void {
+    for (const reader of this.readers) reader.drop()
+  }
+
+  /**
+   * Accepts a write. Resolves, with a journal, when it is recorded there; without one, or when that is
+   * full, when every in-sync replica has the bytes (small content: when it is in memory, or, with a full
+   * journal, committed).
+   */
+  async write (offset: number, data: readonly Buffer[]): Promise<void> {
+    const length = byteLengthOf(data)
+    if (length === 0) return
+    if (offset < 0 || !Number.isSafeInteger(offset + length)) throw posixError('EFBIG')
+    await this.admit()
+    let token: number | null = null
+    let full = false
+    const { journal } = this.context
+    if (journal !== null) {
+      try {
+        token = journal.record(this.cached.ino, offset, data)
+      } catch {
+        full = true
+      }
+    }
+    const done = this.accept(offset, data, length, token)
+    if (token !== null) {
+      done.catch(() => {})
+      return
+    }
+    await done
+    if (full) await this.flush()
+  }
+
+  /** Whether it is worth asking `readInline`. */
+  mayBeInline (attr: InodeAttr): boolean { return attr.isInline || this.content !== null || this.order !== null }
+
+  /** The content of a file when it is in memory or in its record; null when it is in chunks. */
+  async readInline (attr: InodeAttr): Promise<Buffer | null> {
+    if (this.order !== null) await this.order
+    if (this.content !== null) return this.content.snapshot()
+    const { cached } = this
+    if (!attr.isInline || this.movedBy !== 0) return null
+    if (attr.size > 0 && cached.inline === null) await this.context.inodes.fetchInline(cached)
+    return cached.inline ?? Buffer.alloc(0)
+  }
+
+  /** Null when no write to the range is under way; otherwise resolves when those that are have ended. */
+  settled (offset: number, length: number): Promise<void> | null {
+    if (this.order !== null) return this.order.then(() => this.writer.settled(offset, length) ?? undefined)
+    return this.writer.settled(offset, length)
+  }
+
+  /** What was accepted before is at the nodes and committed. Late errors are the handles' to report. */
+  async flush (): Promise<void> {
+    const upTo = this.accepted
+    const size = this.local?.size ?? 0
+    await this.ended(upTo)
+    for (let attempt = 1; ; attempt++) {
+      while (this.recovering !== null) await this.recovering
+      try {
+        await this.commit(upTo, size)
+        return
+      } catch (error) {
+        // What becomes of the changes is decided under the next session.
+        if (codeOf(error) !== 'ATOLL_SESSION_EXPIRED') throw error
+        if (attempt >= sessionsPerRequestMax) throw posixError('EIO', 'the session ended while the file was committed')
+      }
+    }
+  }
+
+  /** For a recall: nothing is left to write, and nobody who was granted the lease still waits to use it. Without a session there is nothing to give up. */
+  async writeBack (): Promise<void> {
+    for (;;) {
+      await this.until(() => this.suspect !== null || (this.admitted === 0 && (this.cached.lease !== 'exclusive' || this.waitingForLease === 0)))
+      if (this.local === null || this.suspect !== null) return
+      try {
+        await this.commit(this.accepted, this.local.size)
+      } catch (error) {
+        if (this.suspect === null) this.lose(error)
+      }
+    }
+  }
+
+  /** Runs `work` while no write is accepted and all accepted ones are committed; the lease may go meanwhile. */
+  async alone<T> (work: () => Promise<T>): Promise<T> {
+    this.shut++
+    const before = this.exclusiveWork
+    let finish = (): void => {}
+    this.exclusiveWork = new Promise((resolve) => { finish = resolve })
+    try {
+      await before
+      await this.until(() => this.admitted === 0)
+      await this.flush()
+      return await work()
+    } finally {
+      this.shut--
+      finish()
+      this.wake()
+    }
+  }
+
+  /** The size was set by the server, which cut what is beyond. */
+  resized (attr: InodeAttr): void {
+    this.dropReadAhead()
+    this.extent.cut(attr)
+  }
+
+  /** Takes a place among the writes: with the exclusive lease, the inline content at hand, and room in the queue. */
+  private async admit (): Promise<void> {
+    for (;;) {
+      const { cached } = this
+      if (this.shut > 0 || this.writer.pendingBytes >= writeQueueBytesMax) {
+        await this.until(() => this.shut === 0 && this.writer.pendingBytes < writeQueueBytesMax)
+      } else if (this.recovering !== null) {
+        await this.recovering
+      } else if (cached.recall?.phase === 'shut') {
+        await cached.recall.done
+      } else if (cached.lease !== 'exclusive' || !cached.session.isValid || cached.knownAttr === null) {
+        this.waitingForLease++
+        try {
+          if (!cached.session.isValid) await cached.session.ready()
+          if (cached.lease !== 'exclusive' || cached.knownAttr === null) await this.context.leases.exclusive(cached)
+        } finally {
+          this.waitingForLease--
+          this.wake()
+        }
+      } else if (this.lacksInline(cached.knownAttr)) {
+        await this.context.inodes.fetchInline(cached)
+      } else {
+        if (cached.recall !== null) cached.recall.served = true
+        this.admitted++
+        return
+      }
+    }
+  }
+
+  private lacksInline (attr: InodeAttr): boolean {
+    return this.content === null && attr.isInline && attr.size > 0 && this.cached.inline === null
+  }
+
+  private accept (offset: number, data: readonly Buffer[], length: number, token: number | null): Promise<void> {
+    const { cached } = this
+    const attr = cached.knownAttr!
+    const end = offset + length
+    this.local = { size: Math.max(attr.size, end), mtime: this.context.clock.wallNs() }
+    cached.setAttr(this.localAttr(attr))
+    if (this.readers.size > 0) this.dropReadAhead()
+    return new Promise((resolve, reject) => {
+      const write: AcceptedWrite = {
+        sequence: ++this.accepted,
+        piecesLeft: 1, // itself, until it is placed
+        failure: null,
+        ended: (record) => { this.writeEnded(record as AcceptedWrite) },
+        offset, end, data, sizeBefore: attr.size, token, resolve, reject
+      }
+      this.underWay.add(write)
+      if (this.order === null && this.canPlace(write)) {
+        this.place(write)
+      } else {
+        this.orderLength++
+        this.order = (this.order ?? Promise.resolve()).then(() => this.prepareAndPlace(write)).finally(() => {
+          if (--this.orderLength === 0) this.order = null
+        })
+      }
+    })
+  }
+
+  private canPlace (write: AcceptedWrite): boolean {
+    if (this.staysInline(write)) return true
+    return this.content === null && !this.isRecordInline && this.extent.covers(write.sizeBefore, write.offset, write.end)
+  }
+
+  /** The content is in the inode record, and not yet moved. */
+  private get isRecordInline (): boolean { return this.cached.knownAttr?.isInline === true && this.movedBy === 0 }
+
+  private staysInline (write: AcceptedWrite): boolean {
+    if (write.end > this.context.volume.inlineBytesMax) return false
+    if (this.content !== null) return true
+    // A record that once had chunks takes no content again until they are cut away.
+    return this.isRecordInline && write.sizeBefore <= this.context.volume.inlineBytesMax
+  }
+
+  private async prepareAndPlace (write: AcceptedWrite): Promise<void> {
+    try {
+      while (this.recovering !== null) await this.recovering
+      if (write.sequence <= this.lostUpTo) throw this.lateErrors.last
+      if (!this.staysInline(write)) {
+        if (this.content !== null || this.isRecordInline) await this.extent.prepare(0, 0, write.end, true)
+        else await this.extent.prepare(write.sizeBefore, write.offset, write.end, false)
+      }
+      this.place(write)
+    } catch (error) {
+      write.failure ??= error
+      this.pieceDone(write)
+    }
+  }
+
+  private place (write: AcceptedWrite): void {
+    if (this.staysInline(write)) {
+      this.content ??= new InlineContent(write.sizeBefore === 0 ? Buffer.alloc(0) : this.cached.inline ?? Buffer.alloc(0))
+      this.content.write(write.offset, write.data, write.end - write.offset)
+    } else {
+      if (this.content !== null || this.isRecordInline) this.moveOut(write)
+      this.writer.add(write, write.offset, write.data)
+      this.writer.pump()
+    }
+    this.pieceDone(write)
+  }
+
+  /** The inline bytes that this write leaves go to chunk 0, together with it. */
+  private moveOut (write: AcceptedWrite): void {
+    const bytes = this.content?.snapshot() ?? this.cached.inline ?? Buffer.alloc(0)
+    this.movedBy = write.sequence
+    this.content = null
+    this.context.cache.setInline(this.cached, null)
+    const attr = this.cached.knownAttr
+    if (attr !== null) this.cached.setAttr({ ...attr, isInline: false })
+    const head = Math.min(bytes.length, write.offset)
+    if (head > 0) this.writer.add(write, 0, [bytes.subarray(0, head)])
+    if (write.end < bytes.length) this.writer.add(write, write.end, [bytes.subarray(write.end)])
+  }
+
+  private pieceDone (write: AcceptedWrite): void {
+    if (--write.piecesLeft === 0) write.ended(write)
+  }
+
+  private writeEnded (write: AcceptedWrite): void {
+    this.underWay.delete(write)
+    this.admitted--
+    if (write.failure !== null) {
+      if (write.token !== null) {
+        this.noteLate(write.failure)
+        this.context.journal!.settle(write.token)
+      }
+      write.reject(write.failure)
+    } else {
+      if (write.token !== null) this.awaitCommit(write.sequence, write.token, write.end - write.offset)
+      write.resolve()
+    }
+    this.wake()
+  }
+
+  /** The journal may drop a write only when the size that makes it visible is committed too. */
+  private awaitCommit (sequence: number, token: number, bytes: number): void {
+    this.uncommitted.push({ sequence, token, bytes })
+    this.uncommittedBytes += bytes
+    if (this.uncommittedBytes >= journalCommitBytes && this.committing === null) this.flush().catch((error) => { this.noteLate(error) })
+  }
+
+  private async commit (upTo: number, size: number): Promise<void> {
+    while (this.committing !== null) await this.committing.catch(() => {})
+    if (this.committed >= upTo || this.local === null) return
+    this.committing = this.sendCommit(upTo, size)
+    try {
+      await this.committing
+    } finally {
+      this.committing = null
+      this.wake()
+    }
+  }
+
+  private async sendCommit (upTo: number, size: number): Promise<void> {
+    const { cached, context } = this
+    // Bytes that left the record must be in chunks before the record lets go of them.
+    if (this.content === null && this.movedBy > upTo) await this.ended(this.movedBy)
+    const inline = this.content?.snapshot() ?? null
+    const sequence = inline === null ? upTo : this.accepted
+    const { mtime } = this.local!
+    const since = cached.session.guard.begin()
+    try {
+      const { body } = await cached.session.call('meta.commit', {
+        op: context.operations.next(), ino: cached.ino, size: inline?.length ?? size, mtime, inline: inline !== null
+      }, { leased: true, mutation: true, payload: inline === null ? undefined : [inline] })
+      this.committedUpTo(sequence, inline)
+      if (context.inodes.install(cached.session, body.attr, since) === null) cached.setAttr(this.localAttr(body.attr))
+    } catch (error) {
+      const code = codeOf(error)
+      if (code === 'ENOENT' || code === 'ESTALE') this.lose(error)
+      throw error
+    } finally {
+      cached.session.guard.end()
+    }
+  }
+
+  private committedUpTo (sequence: number, inline: Buffer | null): void {
+    this.committed = Math.max(this.committed, sequence)
+    if (this.committed === this.accepted) {
+      this.local = null
+      this.content = null
+      if (inline === null) this.movedBy = 0
+      else this.context.cache.setInline(this.cached, inline)
+    }
+    this.settleTokens(sequence)
+  }
+
+  /** Under a new session: the changes stand if nobody else changed the inode meanwhile. */
+  private async recover (): Promise<void> {
+    try {
+      await this.context.leases.exclusive(this.cached)
+    } catch (error) {
+      this.suspect = null
+      this.lose(posixError('EIO', `changes could not be written back after the session expired (${codeOf(error)})`))
+    }
+  }
+
+  /** Gives up what is not committed, loudly. */
+  private lose (error: unknown): void {
+    this.noteLate(error)
+    this.writer.abandon(error)
+    this.lostUpTo = this.accepted
+    this.committed = this.accepted
+    this.local = null
+    this.content = null
+    this.movedBy = 0
+    this.settleTokens(Infinity)
+    this.context.cache.setInline(this.cached, null)
+    this.cached.attr = null
+    this.context.log.error('changes of a file are lost', { ino: this.cached.ino, code: codeOf(error) })
+  }
+
+  /** Nobody can see the inode any more: what is not committed does not matter. */
+  discard (): void {
+    this.writer.abandon(posixError('ESTALE'))
+    this.committed = this.accepted
+    this.local = null
+    this.content = null
+    this.settleTokens(Infinity)
+  }
+
+  private settleTokens (upTo: number): void {
+    let kept = 0
+    for (const waiting of this.uncommitted) {
+      if (waiting.sequence > upTo) {
+        this.uncommitted[kept++] = waiting
+        continue
+      }
+      this.uncommittedBytes -= waiting.bytes
+      this.context.journal!.settle(waiting.token)
+    }
+    this.uncommitted.length = kept
+  }
+
+  private noteLate (error: unknown): void {
+    this.lateErrors.count++
+    this.lateErrors.last = error
+  }
+
+  private ended (upTo: number): Promise<void> {
+    return this.until(() => {
+      for (const first of this.underWay) return first.sequence > upTo
+      return true
+    })
+  }
+
+  private async until (condition: () => boolean): Promise<void> {
+    while (!condition()) await new Promise<void>((resolve) => { this.wakers.push(resolve) })
+  }
+
+  private wake (): void {
+    if (this.wakers.length === 0) return
+    const wakers = this.wakers
+    this.wakers = []
+    for (const waker of wakers) waker()
+    if (this.isIdle) this.context.files.idle(this)
+  }
+}

@@ -1,0 +1,248 @@
+import { codeOf, messageOf, posixError } from '../fsnode/protocol/errors.ts'
+import type { InodeAttr, RecallRequest, RecallResponse } from '../fsnode/protocol/metadata.ts'
+import { evictionScanInodes, invalidateMsMax, invalidationsInFlightMax, leasePatienceMs } from './bounds.ts'
+import type { VolumeContext } from './context.ts'
+import type { CachedInode, OngoingRecall } from './inode-cache.ts'
+import { eachBounded } from './parallel.ts'
+import type { MetadataSession, SessionOwner } from './session.ts'
+import type { Invalidation } from './types.ts'
+
+/** Pause before a lease that was recalled at once is asked for again. */
+const contendedPauseMs = 2
+/** Promise turns between the arrival of an answer and its being noted here, generously. */
+const answerTurns = 24
+
+/** Keeps the promises that leases are: takes them, gives them up when recalled, expired, or no longer worth their memory. */
+export class Leases implements SessionOwner {
+  onInvalidate: ((invalidation: Invalidation) => Promise<void>) | null = null
+  private readonly context: VolumeContext
+  private readonly acquiring = new Map<number, Promise<void>>()
+  /** Inodes whose leases are being given back. */
+  private readonly releasing = new Map<number, Promise<void>>()
+  private evicting: Promise<void> | null = null
+
+  constructor (context: VolumeContext) {
+    this.context = context
+  }
+
+  /** Waits until no recall and no release of the inode is under way. During a recall that still lets operations go on, gives what they go on with. */
+  async settled (ino: number): Promise<InodeAttr | null> {
+    for (;;) {
+      const releasing = this.releasing.get(ino)
+      const cached = this.context.cache.get(ino)
+      const recall = cached?.recall
+      if (recall != null) {
+        if (recall.phase === 'open' && cached!.held?.attr != null && cached!.session.isValid) {
+          recall.served = true
+          return cached!.held.attr
+        }
+        await recall.done
+      } else if (releasing !== undefined) {
+        await releasing
+      } else {
+        return null
+      }
+    }
+  }
+
+  isReleasing (ino: number): boolean { return this.releasing.size > 0 && this.releasing.has(ino) }
+
+  /** Makes the lease on an inode exclusive. Rejects when the inode is gone or nobody answers within `leasePatienceMs`. */
+  exclusive (cached: CachedInode): Promise<void> {
+    const under = this.acquiring.get(cached.ino)
+    if (under !== undefined) return under
+    const request = this.askExclusive(cached).finally(() => { this.acquiring.delete(cached.ino) })
+    this.acquiring.set(cached.ino, request)
+    return request
+  }
+
+  async recall (request: RecallRequest): Promise<RecallResponse> {
+    // An answer that arrived before this recall is noted first, so that whoever waited for the lease gets its turn.
+    for (let turn = 0; turn < answerTurns; turn++) await undefined
+    const { cache, sessions } = this.context
+    sessions.find(request.partition)?.guard.disturb(request.ino)
+    const cached = cache.get(request.ino)
+    if (cached === undefined) {
+      await this.invalidate(invalidationOf(request))
+      return { open: false }
+    }
+    while (cached.recall !== null) await cached.recall.done
+    await this.giveUp(cached, request)
+    const open = cached.file !== null && cached.file.handles > 0
+    if (open) cached.file!.mayBeOrphan = true
+    return { open }
+  }
+
+  heldLeases (session: MetadataSession): { shared: number[], exclusive: number[] } {
+    const held = { shared: [] as number[], exclusive: [] as number[] }
+    for (const cached of this.context.cache.values()) {
+      if (cached.session === session && cached.lease !== 'none') held[cached.lease].push(cached.ino)
+    }
+    return held
+  }
+
+  lapsed (session: MetadataSession): void {
+    void this.invalidateAll(this.inosOf(session))
+  }
+
+  expired (session: MetadataSession): void {
+    const inos = this.inosOf(session)
+    for (const cached of [...this.context.cache.values()]) {
+      if (cached.session !== session) continue
+      this.context.cache.drop(cached)
+      cached.file?.leaseLost(true)
+    }
+    void this.invalidateAll(inos)
+  }
+
+  evictIfOverfull (): void {
+    if (this.evicting !== null || !this.context.cache.isOverfull) return
+    this.evicting = this.evict().finally(() => { this.evicting = null })
+  }
+
+  /** Whoever caches above drops it, after the answer that is about to be given. */
+  invalidateSoon (invalidation: Invalidation): void {
+    this.context.clock.setTimer(() => { void this.invalidate(invalidation) }, 1)
+  }
+
+  private async askExclusive (cached: CachedInode): Promise<void> {
+    const { clock, inodes } = this.context
+    const { ino, session } = cached
+    const deadline = clock.now() + leasePatienceMs
+    for (;;) {
+      while (cached.recall !== null) await cached.recall.done
+      const since = session.guard.begin()
+      try {
+        const { body } = await session.call('meta.lease', { ino, mode: 'exclusive' })
+        if (inodes.install(session, body.attr, since, body) !== null) {
+          cached.lease = 'exclusive'
+          cached.file?.leaseTaken(body.attr)
+          return
+        }
+      } finally {
+        session.guard.end()
+      }
+      if (clock.now() >= deadline) throw posixError('ETIMEDOUT', 'the file is written by others all the time')
+      await new Promise<void>((resolve) => { clock.setTimer(resolve, contendedPauseMs) })
+    }
+  }
+
+  private async giveUp (cached: CachedInode, request: RecallRequest): Promise<void> {
+    let finish = (): void => {}
+    const recall: OngoingRecall = { done: new Promise((resolve) => { finish = resolve }), phase: 'open', served: false }
+    cached.recall = recall
+    try {
+      if (request.names !== undefined) await this.giveUpNames(cached, request.names)
+      else if (request.to === 'shared') await this.giveUpWriting(cached, recall)
+      else await this.giveUpAll(cached, recall)
+    } catch (error) {
+      this.context.log.warn('recall not carried out as it should be', { ino: cached.ino, code: codeOf(error), message: messageOf(error) })
+      this.context.cache.drop(cached)
+    } finally {
+      cached.recall = null
+      if (cached.file === null && cached.lease === 'none') this.context.cache.drop(cached)
+      // What was answered between the two marks may still be the old state.
+      cached.session.guard.disturb(cached.ino)
+      finish()
+    }
+  }
+
+  private async giveUpNames (cached: CachedInode, names: string[]): Promise<void> {
+    for (const name of names) cached.directory?.forget(name)
+    cached.attr = null
+    await this.invalidate({ ino: cached.ino, what: 'entries', names })
+  }
+
+  private async giveUpWriting (cached: CachedInode, recall: OngoingRecall): Promise<void> {
+    recall.phase = 'shut'
+    await cached.file?.writeBack()
+    if (cached.lease === 'exclusive') cached.lease = 'shared'
+    cached.file?.leaseLost(false)
+  }
+
+  /**
+   * First with operations still going on under the lease, which nobody else has yet: one that the
+   * invalidation above waits for could otherwise wait for the invalidation. Then, if any went on, once
+   * more with the door shut.
+   */
+  private async giveUpAll (cached: CachedInode, recall: OngoingRecall): Promise<void> {
+    const invalidation: Invalidation = { ino: cached.ino, what: 'content' }
+    cached.hide()
+    await cached.file?.writeBack()
+    recall.served = false
+    await this.invalidate(invalidation)
+    recall.phase = 'shut'
+    await cached.file?.writeBack()
+    if (recall.served) await this.invalidate(invalidation)
+    this.context.cache.drop(cached)
+    cached.file?.leaseLost(false)
+  }
+
+  private async evict (): Promise<void> {
+    const { cache } = this.context
+    // Twice over everything: the first look only takes away the mark of recent use.
+    for (let unscanned = 2 * cache.size; cache.isOverfull && unscanned > 0; unscanned -= evictionScanInodes) {
+      const batch = cache.candidates(evictionScanInodes)
+      if (batch.length === 0) continue
+      await this.release(batch)
+      unscanned = 2 * cache.size
+    }
+  }
+
+  private async release (batch: CachedInode[]): Promise<void> {
+    let finish = (): void => {}
+    const done = new Promise<void>((resolve) => { finish = resolve })
+    const bySession = new Map<MetadataSession, number[]>()
+    for (const cached of batch) {
+      const inos = bySession.get(cached.session)
+      if (inos === undefined) bySession.set(cached.session, [cached.ino])
+      else inos.push(cached.ino)
+      this.releasing.set(cached.ino, done)
+      cached.session.guard.disturb(cached.ino)
+      this.context.cache.drop(cached)
+    }
+    try {
+      await this.invalidateAll(batch.map((cached) => cached.ino))
+      await Promise.all([...bySession].map(([session, inos]) => session.call('meta.release', { inos }).catch(() => {})))
+    } finally {
+      for (const { ino, session } of batch) {
+        session.guard.disturb(ino)
+        this.releasing.delete(ino)
+      }
+      finish()
+    }
+  }
+
+  private inosOf (session: MetadataSession): number[] {
+    const inos: number[] = []
+    for (const cached of this.context.cache.values()) if (cached.session === session) inos.push(cached.ino)
+    return inos
+  }
+
+  private async invalidateAll (inos: number[]): Promise<void> {
+    if (this.onInvalidate === null) return
+    await eachBounded(inos, invalidationsInFlightMax, (ino) => this.invalidate({ ino, what: 'content' }))
+  }
+
+  /** Waits for whoever caches above, but not for ever: what blocks it may be waiting for this recall. */
+  private async invalidate (invalidation: Invalidation): Promise<void> {
+    if (this.onInvalidate === null) return
+    const { clock, log } = this.context
+    const dropped = this.onInvalidate(invalidation).catch((error) => {
+      log.warn('not invalidated above', { ino: invalidation.ino, code: codeOf(error), message: messageOf(error) })
+    })
+    await new Promise<void>((resolve) => {
+      const timer = clock.setTimer(resolve, invalidateMsMax)
+      void dropped.then(() => {
+        timer.cancel()
+        resolve()
+      })
+    })
+  }
+}
+
+function invalidationOf (request: RecallRequest): Invalidation {
+  return request.names === undefined
+    ? { ino: request.ino, what: 'content' }
+    : { ino: request.ino, what: 'entries', names: request.names }
+}

@@ -1,0 +1,243 @@
+import { codeOf, posixError } from '../fsnode/protocol/errors.ts'
+import type { CreateResponse, InodeAttr, RemoveResponse, RenameResponse, SetattrRequest } from '../fsnode/protocol/metadata.ts'
+import type { Method, Methods } from '../fsnode/protocol/methods.ts'
+import type { VolumeContext } from './context.ts'
+import { CachedDirectory } from './directory-cache.ts'
+import type { FileState } from './file-state.ts'
+import type { CachedInode } from './inode-cache.ts'
+import { directoryType, regularType, typeMask } from './inodes.ts'
+import type { MetadataSession } from './session.ts'
+import type { OperationContext, SetAttributes } from './types.ts'
+
+const renameExchange = 2
+
+type MutationBody<M extends Method> = Omit<Methods[M]['request'], 'partition' | 'session' | 'op'>
+
+interface NameChange { name: string, ino: number, type: number }
+
+/** What changes names and inodes. The caches follow from the answers, without another message. */
+export class Namespace {
+  private readonly context: VolumeContext
+
+  constructor (context: VolumeContext) {
+    this.context = context
+  }
+
+  /** Creates, or finds, a regular file and opens it. `file` is null when it must be opened by its number. */
+  create (dir: number, name: string, mode: number, exclusive: boolean, by: OperationContext): Promise<{ attr: InodeAttr, created: boolean, file: FileState | null }> {
+    const request = { dir, name, mode: regularType | (mode & 0o7777), caller: callerOf(by), exclusive, lease: 'exclusive' as const }
+    return this.mutate(dir, 'meta.create', request, by, (session, body, since) => {
+      const cached = this.noteCreated(session, dir, name, body, since)
+      if (cached === null || (body.attr.mode & typeMask) !== regularType) return { attr: body.attr, created: body.created, file: null }
+      cached.lease = 'exclusive'
+      cached.file?.leaseTaken(body.attr)
+      const file = this.context.files.open(cached)
+      return { attr: cached.attr ?? body.attr, created: body.created, file }
+    })
+  }
+
+  /** Any inode that is not opened at once: `mode` holds its type. */
+  async make (dir: number, name: string, mode: number, extra: { rdev?: number, symlink?: string }, by: OperationContext): Promise<InodeAttr> {
+    const request = { dir, name, mode, caller: callerOf(by), exclusive: true, lease: 'shared' as const, ...extra }
+    const attr = await this.mutate(dir, 'meta.create', request, by, (session, body, since) => {
+      const cached = this.noteCreated(session, dir, name, body, since)
+      if (cached !== null && extra.symlink !== undefined) cached.symlink = extra.symlink
+      if (cached !== null && (mode & typeMask) === directoryType && cached.directory === null) {
+        this.context.cache.setDirectory(cached, CachedDirectory.empty(this.context.inodes.count, dir))
+      }
+      return body.attr
+    })
+    return this.context.inodes.leased(attr)
+  }
+
+  async link (ino: number, dir: number, name: string, by: OperationContext): Promise<InodeAttr> {
+    const attr = await this.mutate(dir, 'meta.link', { ino, dir, name }, by, (session, body, since) => {
+      this.noteInode(session, ino, body.attr, since)
+      this.noteNames(session, dir, body.dirAttr, since, [{ name, ino, type: body.attr.mode & typeMask }])
+      return body.attr
+    })
+    return this.context.inodes.leased(attr)
+  }
+
+  async unlink (dir: number, name: string, by: OperationContext): Promise<void> {
+    const open = await this.isOpen(dir, name)
+    await this.mutate(dir, 'meta.unlink', { dir, name, open }, by, (session, body, since) => { this.noteRemoved(session, dir, name, body, since) })
+  }
+
+  async rmdir (dir: number, name: string, by: OperationContext): Promise<void> {
+    await this.mutate(dir, 'meta.rmdir', { dir, name }, by, (session, body, since) => { this.noteRemoved(session, dir, name, body, since) })
+  }
+
+  async rename (dir: number, name: string, newDir: number, newName: string, flags: number, by: OperationContext): Promise<void> {
+    const open = (flags & renameExchange) === 0 && await this.isOpen(newDir, newName)
+    await this.mutate(dir, 'meta.rename', { dir, name, newDir, newName, flags, open }, by, (session, body, since) => {
+      this.noteRenamed(session, { dir, name, newDir, newName, flags }, body, since)
+    })
+  }
+
+  async setattr (ino: number, changes: SetAttributes, by: OperationContext): Promise<InodeAttr> {
+    const file = this.context.cache.get(ino)?.file
+    const send = (): Promise<InodeAttr> => this.mutate(ino, 'meta.setattr', { ino, ...definedOf(changes) }, by, (session, { attr }, since) => {
+      this.noteInode(session, ino, attr, since)
+      const cached = this.context.cache.get(ino)
+      if (cached !== undefined && changes.size !== undefined) this.context.inodes.resized(cached, attr)
+      return attr
+    })
+    const attr = file != null && (file.isDirty || changes.size !== undefined) ? await file.alone(send) : await send()
+    return this.context.inodes.leased(attr)
+  }
+
+  async getxattr (ino: number, name: string): Promise<Buffer> {
+    const { cache, sessions } = this.context
+    await this.context.inodes.getattr(ino)
+    const known = cache.get(ino)?.xattrs?.get(name)
+    if (known !== undefined) {
+      if (known === null) throw posixError('ENODATA', name)
+      return known
+    }
+    const session = sessions.of(ino)
+    const since = session.guard.begin()
+    const note = (value: Buffer | null): void => {
+      const cached = cache.get(ino)
+      if (cached?.attr != null && this.context.inodes.mayKeep(session, ino, since) && session.guard.nameUnchanged(ino, name, since)) cached.noteXattr(name, value)
+    }
+    try {
+      const { body } = await session.call('meta.getxattr', { ino, name })
+      note(body.value)
+      return body.value
+    } catch (error) {
+      if (codeOf(error) === 'ENODATA') note(null)
+      throw error
+    } finally {
+      session.guard.end()
+    }
+  }
+
+  async listxattr (ino: number): Promise<string[]> {
+    return (await this.context.sessions.of(ino).call('meta.listxattr', { ino })).body.names
+  }
+
+  async setxattr (ino: number, name: string, value: Buffer, flags: number, by: OperationContext): Promise<void> {
+    await this.mutate(ino, 'meta.setxattr', { ino, name, value, flags }, by, (session, { attr }, since) => { this.noteXattrChange(session, ino, name, attr, since) })
+  }
+
+  async removexattr (ino: number, name: string, by: OperationContext): Promise<void> {
+    await this.mutate(ino, 'meta.removexattr', { ino, name }, by, (session, { attr }, since) => { this.noteXattrChange(session, ino, name, attr, since) })
+  }
+
+  /** Sends a mutation to where `ino` lives and hands its answer to `note` while it may still be cached. */
+  private async mutate<M extends Method, T> (
+    ino: number, method: M, request: MutationBody<M>, by: OperationContext,
+    note: (session: MetadataSession, body: Methods[M]['response'], since: number) => T
+  ): Promise<T> {
+    const { sessions, operations, leases } = this.context
+    const session = sessions.of(ino)
+    const since = session.guard.begin()
+    try {
+      const body = { ...request, op: operations.next(by) } as unknown as Omit<Methods[M]['request'], 'partition' | 'session'>
+      const answer = await session.call(method, body, { mutation: true })
+      const result = note(session, answer.body, since)
+      leases.evictIfOverfull()
+      return result
+    } finally {
+      session.guard.end()
+    }
+  }
+
+  private noteCreated (session: MetadataSession, dir: number, name: string, body: CreateResponse, since: number): CachedInode | null {
+    const { attr, inline } = body
+    this.noteNames(session, dir, body.dirAttr, since, [{ name, ino: attr.ino, type: attr.mode & typeMask }])
+    return this.context.inodes.install(session, attr, since, { inline })
+  }
+
+  private noteRemoved (session: MetadataSession, dir: number, name: string, body: RemoveResponse, since: number): void {
+    this.noteNames(session, dir, body.dirAttr, since, [{ name, ino: 0, type: 0 }])
+    this.noteInode(session, body.ino, body.attr, since)
+  }
+
+  private noteRenamed (
+    session: MetadataSession, what: { dir: number, name: string, newDir: number, newName: string, flags: number }, body: RenameResponse, since: number
+  ): void {
+    const { cache } = this.context
+    const { dir, name, newDir, newName } = what
+    const typeOf = (ino: number, attr: InodeAttr | undefined): number => (attr ?? cache.get(ino)?.attr)?.mode ?? 0
+    const exchanged = (what.flags & renameExchange) !== 0 ? body.replaced : undefined
+    const gone: NameChange = { name, ino: exchanged?.ino ?? 0, type: exchanged === undefined ? 0 : typeOf(exchanged.ino, exchanged.attr) & typeMask }
+    const come: NameChange = { name: newName, ino: body.ino, type: typeOf(body.ino, body.attr) & typeMask }
+    if (dir === newDir) {
+      this.noteNames(session, dir, body.dirAttr ?? body.newDirAttr, since, name === newName ? [come] : [gone, come])
+    } else {
+      this.noteNames(session, dir, body.dirAttr, since, [gone])
+      this.noteNames(session, newDir, body.newDirAttr, since, [come])
+    }
+    this.noteMoved(session, body.ino, body.attr, newDir, since)
+    if (exchanged !== undefined) this.noteMoved(session, exchanged.ino, exchanged.attr, dir, since)
+    else if (body.replaced !== undefined && body.replaced.ino !== body.ino) this.noteInode(session, body.replaced.ino, body.replaced.attr, since)
+  }
+
+  private noteMoved (session: MetadataSession, ino: number, attr: InodeAttr | undefined, parent: number, since: number): void {
+    const cached = this.context.cache.get(ino)
+    if (attr !== undefined) this.context.inodes.install(session, attr, since)
+    else if (cached !== undefined) cached.attr = null
+    if (cached?.directory != null) cached.directory.parent = parent
+  }
+
+  /** @param attr Absent: the inode is gone, or in others' hands. */
+  private noteInode (session: MetadataSession, ino: number, attr: InodeAttr | undefined, since: number): void {
+    const { cache, inodes } = this.context
+    if (attr !== undefined && inodes.install(session, attr, since) !== null) return
+    const cached = cache.get(ino)
+    if (cached === undefined || cached.recall !== null) return
+    if (attr === undefined) cache.drop(cached)
+    // A lease was given up and taken again while the answer was on its way: what was read then may be from before.
+    else if (cached.attr !== null && (cached.session !== session || attr.version > cached.attr.version)) cached.attr = null
+  }
+
+  private noteNames (session: MetadataSession, dir: number, dirAttr: InodeAttr | undefined, since: number, changes: NameChange[]): void {
+    const { cache, inodes, sessions } = this.context
+    const owner = sessions.of(dir)
+    // Without the directory's version, only an own change of the same name could have come later.
+    const isLast = owner === session && changes.every(({ name }) => owner.guard.nameUnchanged(dir, name, since))
+    for (const { name } of changes) owner.guard.change(dir, name)
+    const cached = dirAttr !== undefined && owner === session ? inodes.install(session, dirAttr, since) : null
+    if (cached !== null) {
+      const directory = inodes.directoryOf(cached)
+      for (const { name, ino, type } of changes) directory.set(name, ino, type, dirAttr!.version)
+      return
+    }
+    const known = cache.get(dir)
+    if (known === undefined) return
+    known.attr = null
+    const keep = isLast && dirAttr === undefined && inodes.mayKeep(session, dir, since)
+    for (const { name, ino, type } of changes) {
+      if (keep && known.directory !== null) known.directory.set(name, ino, type, known.directory.find(name)?.version ?? 0)
+      else known.directory?.forget(name)
+    }
+  }
+
+  private noteXattrChange (session: MetadataSession, ino: number, name: string, attr: InodeAttr, since: number): void {
+    session.guard.change(ino, name)
+    this.context.cache.get(ino)?.xattrs?.delete(name)
+    this.noteInode(session, ino, attr, since)
+  }
+
+  /** Whether the name stands for an inode that is open here: it must then outlive the name. */
+  private async isOpen (dir: number, name: string): Promise<boolean> {
+    const { files, inodes } = this.context
+    if (files.size === 0) return false
+    try {
+      return files.isOpen((await inodes.lookup(dir, name)).ino)
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return false
+      throw error
+    }
+  }
+}
+
+function callerOf ({ uid, gid }: OperationContext): { uid: number, gid: number } { return { uid, gid } }
+
+function definedOf (changes: SetAttributes): Omit<SetattrRequest, 'partition' | 'session' | 'op' | 'ino'> {
+  const defined: Record<string, unknown> = {}
+  for (const key of ['mode', 'uid', 'gid', 'size', 'atime', 'mtime'] as const) if (changes[key] !== undefined) defined[key] = changes[key]
+  return defined
+}

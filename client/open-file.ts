@@ -1,0 +1,92 @@
+import { posixError } from '../fsnode/protocol/errors.ts'
+import type { VolumeContext } from './context.ts'
+import type { FileState } from './file-state.ts'
+import { pushZeros, sliceBuffers } from './ranges.ts'
+import { ChunkReader } from './reader.ts'
+import type { OpenFile } from './types.ts'
+
+/** A handle: its place in sequential reads, and which late errors it has reported. */
+export class OpenFileHandle implements OpenFile {
+  readonly ino: number
+  private readonly context: VolumeContext
+  private readonly file: FileState
+  private readonly reader: ChunkReader
+  private errorsSeen: number
+  private released = false
+
+  constructor (context: VolumeContext, file: FileState) {
+    this.ino = file.cached.ino
+    this.context = context
+    this.file = file
+    this.errorsSeen = file.lateErrors.count
+    const { chunkSizeBytes } = context.volume
+    this.reader = new ChunkReader({
+      budget: context.readAhead,
+      fetch: async (chunk, offset, length) => {
+        const writes = file.settled(chunk * chunkSizeBytes + offset, length)
+        if (writes !== null) await writes
+        return context.chunks.read(file.cached.ino, chunk, offset, length)
+      }
+    }, chunkSizeBytes)
+    file.readers.add(this.reader)
+  }
+
+  async read (offset: number, length: number): Promise<Buffer[]> {
+    if (offset < 0 || length < 0) throw posixError('EINVAL')
+    const attr = await this.context.inodes.getattr(this.ino)
+    const end = Math.min(attr.size, offset + length)
+    if (end <= offset) return []
+    const inline = this.file.mayBeInline(attr) ? await this.file.readInline(attr) : null
+    return inline === null ? this.reader.read(offset, end - offset, attr.size) : readPadded(inline, offset, end - offset)
+  }
+
+  async write (offset: number, data: readonly Buffer[]): Promise<void> {
+    this.reportLate()
+    await this.file.write(offset, data)
+  }
+
+  async flush (): Promise<void> {
+    await this.reporting(() => this.file.flush())
+  }
+
+  async sync (): Promise<void> {
+    await this.reporting(async () => {
+      await this.file.flush()
+      await this.context.unsynced.sync(this.ino)
+    })
+  }
+
+  async release (): Promise<void> {
+    if (this.released) return
+    this.released = true
+    this.reader.drop()
+    this.file.readers.delete(this.reader)
+    await this.context.files.release(this.file)
+    await this.context.unsynced.trim()
+  }
+
+  /** Fails with what `work` fails with, or with what failed behind the caller's back before. */
+  private async reporting (work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      this.errorsSeen = this.file.lateErrors.count
+      throw error
+    }
+    this.reportLate()
+  }
+
+  private reportLate (): void {
+    const { count, last } = this.file.lateErrors
+    if (count === this.errorsSeen) return
+    this.errorsSeen = count
+    throw last
+  }
+}
+
+function readPadded (content: Buffer, offset: number, length: number): Buffer[] {
+  const bytes = sliceBuffers([content], offset, length)
+  const found = bytes.length === 0 ? 0 : bytes[0]!.length
+  pushZeros(bytes, length - found)
+  return bytes
+}

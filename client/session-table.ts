@@ -1,0 +1,56 @@
+import type { VolumeInfo } from '../partitioning/types.ts'
+import { metadataIndexOf, metadataPartitionId } from '../partitioning/routing.ts'
+import { posixError } from '../fsnode/protocol/errors.ts'
+import { MetadataSession, type SessionComponents } from './session.ts'
+
+export interface SessionTableInit {
+  volume: VolumeInfo
+  id: string
+  client: string
+  resumed: boolean
+}
+
+/** One session for each metadata partition of the volume, made on first use. */
+export class SessionTable {
+  private readonly components: SessionComponents
+  private readonly init: SessionTableInit
+  private readonly byIndex: Array<MetadataSession | undefined> = []
+
+  constructor (components: SessionComponents, init: SessionTableInit) {
+    this.components = components
+    this.init = init
+  }
+
+  /** The session with the partition where the inode lives. */
+  of (ino: number): MetadataSession {
+    const index = metadataIndexOf(ino)
+    return this.byIndex[index] ?? this.make(index)
+  }
+
+  find (partition: string): MetadataSession | undefined {
+    return this.opened().find((session) => session.partition === partition)
+  }
+
+  opened (): MetadataSession[] { return this.byIndex.filter((session) => session !== undefined) }
+
+  /** Those of all partitions, made where they are not. */
+  all (): MetadataSession[] {
+    return Array.from({ length: this.init.volume.metadataPartitions }, (_, index) => this.byIndex[index] ?? this.make(index))
+  }
+
+  partitions (): string[] {
+    return Array.from({ length: this.init.volume.metadataPartitions }, (_, index) => metadataPartitionId(this.init.volume.id, index))
+  }
+
+  async close (): Promise<void> {
+    await Promise.all(this.opened().map((session) => session.close()))
+  }
+
+  private make (index: number): MetadataSession {
+    const { volume, id, client, resumed } = this.init
+    if (!(index >= 0 && index < volume.metadataPartitions)) throw posixError('ENOENT', 'no such inode')
+    const session = new MetadataSession(this.components, { partition: metadataPartitionId(volume.id, index), id, client, resumed })
+    this.byIndex[index] = session
+    return session
+  }
+}

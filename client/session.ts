@@ -1,0 +1,284 @@
+import { AtollError, codeOf, messageOf, posixError } from '../fsnode/protocol/errors.ts'
+import type { Method, Methods } from '../fsnode/protocol/methods.ts'
+import type { Answer, Peer } from '../fsnode/protocol/peer.ts'
+import type { Clock, Logger, Timer } from '../fsnode/protocol/ports.ts'
+import type { ClusterRouter } from '../fsnode/protocol/router.ts'
+import { leaseMarginShare, mutationWindow, renewalsPerLease, sessionsPerRequestMax } from './bounds.ts'
+import { GrantGuard } from './grant-guard.ts'
+
+export interface SessionComponents {
+  router: ClusterRouter
+  clock: Clock
+  log: Logger
+  owner: SessionOwner
+}
+
+/** Whoever holds leases under the session. */
+export interface SessionOwner {
+  /** Leases that are held now, for a leader that must learn of them. */
+  heldLeases (session: MetadataSession): { shared: number[], exclusive: number[] }
+  /** The lease time has passed without a renewal: what is cached above may no longer be used. */
+  lapsed (session: MetadataSession): void
+  /** The session and its leases are gone for good. */
+  expired (session: MetadataSession): void
+}
+
+export interface SessionInit {
+  partition: string
+  id: string
+  /** For people: who this is. */
+  client: string
+  /** An earlier process may have had leases under the same id: a leader is told that they are gone. */
+  resumed: boolean
+}
+
+export interface SessionCallOptions {
+  payload?: readonly Buffer[]
+  /** Depends on a lease of the session: fails with ATOLL_SESSION_EXPIRED instead of being sent in a new one. */
+  leased?: boolean
+  /** Changes something: not repeated in a new session when its outcome in the old one is unknown. */
+  mutation?: boolean
+}
+
+/**
+ * A client's session with one metadata partition. Opened on first use, renewed while it is open,
+ * taken to each new leader together with the leases held. `validUntil` bounds every lease at once: it
+ * is counted from when the request that extended it was sent.
+ */
+export class MetadataSession {
+  readonly partition: string
+  readonly guard = new GrantGuard()
+  /** Monotonic milliseconds: until then what is cached under leases is current. */
+  validUntil = -Infinity
+  private readonly components: SessionComponents
+  private readonly init: SessionInit
+  private id: string
+  private successors = 0
+  /** Grows with each session that was lost. */
+  private generation = 0
+  private state: 'new' | 'open' | 'closed' = 'new'
+  private opening: Promise<void> | null = null
+  private renewing: Promise<void> | null = null
+  private term: number | null = null
+  private leader: string | undefined
+  private watched: Peer | null = null
+  private leaseDurationMs = 0
+  private lapseKnown = true
+  private timer: Timer | null = null
+  /** Mutations that are not answered, by when they were started. */
+  private readonly mutations = new Set<number>()
+  private mutationsStarted = 0
+  private windowWaiters: Array<() => void> = []
+
+  constructor (components: SessionComponents, init: SessionInit) {
+    this.components = components
+    this.init = init
+    this.partition = init.partition
+    this.id = init.id
+  }
+
+  get isValid (): boolean { return this.validUntil > this.components.clock.now() }
+
+  /** Sends a request of the session, to whoever leads; opens or renews the session first where needed. */
+  async call<M extends Method> (
+    method: M, body: Omit<Methods[M]['request'], 'partition' | 'session'>, options: SessionCallOptions = {}
+  ): Promise<Answer<M>> {
+    if (options.mutation !== true) return this.send(method, body, options)
+    // What a lease obliges to write back goes ahead: others may wait for it.
+    while (options.leased !== true && this.mutationsStarted - this.oldestMutation() >= mutationWindow) {
+      await new Promise<void>((resolve) => { this.windowWaiters.push(resolve) })
+    }
+    const started = ++this.mutationsStarted
+    this.mutations.add(started)
+    try {
+      return await this.send(method, body, options)
+    } finally {
+      this.mutations.delete(started)
+      for (const waiter of this.windowWaiters.splice(0)) waiter()
+    }
+  }
+
+  private async send<M extends Method> (
+    method: M, body: Omit<Methods[M]['request'], 'partition' | 'session'>, options: SessionCallOptions
+  ): Promise<Answer<M>> {
+    for (let attempt = 1; ; attempt++) {
+      const { generation } = this
+      if (!this.isReady) await this.ready()
+      if (options.leased === true && generation !== this.generation) throw expiredError(this.partition)
+      const sentIn = this.generation
+      let outcomeUnknown = false
+      try {
+        const request = { partition: this.partition, session: this.id, ...body } as Methods[M]['request']
+        const answer = await this.components.router.toMetadata(this.partition, method, request, {
+          payload: options.payload,
+          onRetry: (error) => { outcomeUnknown ||= leavesOutcomeUnknown(error) }
+        })
+        this.noticeLeader()
+        return answer
+      } catch (error) {
+        if (codeOf(error) !== 'ATOLL_SESSION_EXPIRED') throw error
+        this.lose(sentIn, true)
+        if (options.leased === true || attempt >= sessionsPerRequestMax) throw error
+        if (options.mutation === true && outcomeUnknown) throw posixError('EIO', `${method}: the session ended before the outcome was known`)
+      }
+    }
+  }
+
+  /** Resolves when the session is open and its leases are valid. */
+  async ready (): Promise<void> {
+    while (!this.isReady) {
+      if (this.state === 'closed') throw new AtollError('ATOLL_UNAVAILABLE', 'the volume is closed')
+      if (this.state === 'new' || this.opening !== null) await this.open()
+      else await this.renew(true)
+    }
+  }
+
+  /** Gives the session and all leases back. */
+  async close (): Promise<void> {
+    const wasOpen = this.state === 'open'
+    this.state = 'closed'
+    this.timer?.cancel()
+    this.validUntil = -Infinity
+    if (!wasOpen) return
+    const request = { partition: this.partition, session: this.id }
+    await this.components.router.toMetadata(this.partition, 'meta.close-session', request, { patienceMs: 1_000, timeoutMs: 1_000 }).catch(() => {})
+  }
+
+  private oldestMutation (): number {
+    for (const oldest of this.mutations) return oldest
+    return this.mutationsStarted
+  }
+
+  private get isReady (): boolean { return this.state === 'open' && this.opening === null && this.isValid }
+
+  private open (): Promise<void> {
+    this.opening ??= this.establish().finally(() => { this.opening = null })
+    return this.opening
+  }
+
+  private async establish (): Promise<void> {
+    const { router, clock } = this.components
+    const { generation } = this
+    let sentAt = clock.now()
+    const { body } = await router.toMetadata(this.partition, 'meta.session', { partition: this.partition, session: this.id, client: this.init.client }, {
+      onRetry: () => { sentAt = clock.now() }
+    })
+    if (this.state === 'closed' || generation !== this.generation) return
+    // Answered after the old lease ran out: the server may have dropped the old session and made a new one of the same name.
+    if (this.state === 'open' && clock.now() >= this.validUntil) this.lose(generation, false)
+    const mayBeAwaited = this.term !== null || (this.init.resumed && this.generation === 0)
+    const newTerm = this.term !== body.term
+    this.term = body.term
+    await this.watch()
+    if (newTerm && mayBeAwaited) await this.claim()
+    this.state = 'open'
+    this.extend(sentAt, body.leaseDurationMs)
+  }
+
+  /** Re-opens the session as soon as the connection on which recalls would come is gone. */
+  private async watch (): Promise<void> {
+    const { router } = this.components
+    const leader = router.leaderOf(this.partition)
+    this.leader = leader
+    if (leader === undefined) return
+    const peer = await router.peer(leader)
+    if (peer === this.watched) return
+    this.watched = peer
+    peer.onClose(() => { if (this.watched === peer) this.reopen() })
+  }
+
+  private async claim (): Promise<void> {
+    this.guard.disturbAll()
+    // Even with none held: the new leader waits for the claims of all sessions.
+    const held = this.components.owner.heldLeases(this)
+    await this.components.router.toMetadata(this.partition, 'meta.claim', { partition: this.partition, session: this.id, ...held })
+  }
+
+  private noticeLeader (): void {
+    if (this.components.router.leaderOf(this.partition) !== this.leader && this.opening === null) this.reopen()
+  }
+
+  private reopen (): void {
+    if (this.state !== 'open') return
+    this.watched = null
+    this.open().catch((error) => { this.failed('session could not be opened again', error) })
+  }
+
+  private extend (sentAt: number, leaseDurationMs: number): void {
+    this.leaseDurationMs = leaseDurationMs
+    this.validUntil = Math.max(this.validUntil, sentAt + leaseDurationMs * (1 - leaseMarginShare))
+    this.lapseKnown = !this.isValid
+    this.schedule()
+  }
+
+  /** One timer a session: the next renewal, or the end of the lease when renewals fail. */
+  private schedule (): void {
+    this.timer?.cancel()
+    if (this.state !== 'open') return
+    const { clock } = this.components
+    const untilLapse = this.validUntil - clock.now()
+    const delayMs = this.leaseDurationMs / renewalsPerLease
+    this.timer = clock.setTimer(() => { this.tick() }, untilLapse > 0 ? Math.min(delayMs, untilLapse) : delayMs)
+  }
+
+  private tick (): void {
+    if (this.state !== 'open') return
+    if (!this.isValid && !this.lapseKnown) {
+      this.lapseKnown = true
+      this.components.owner.lapsed(this)
+    }
+    this.schedule()
+    if (this.opening === null) this.renew(false).catch(() => {})
+  }
+
+  /** @param urgent Somebody waits for it: patient, and fails as the request would. */
+  private renew (urgent: boolean): Promise<void> {
+    this.renewing ??= this.sendRenewal(urgent).finally(() => { this.renewing = null })
+    return this.renewing
+  }
+
+  private async sendRenewal (urgent: boolean): Promise<void> {
+    const { router, clock } = this.components
+    const { generation } = this
+    let sentAt = clock.now()
+    const patienceMs = urgent ? undefined : this.leaseDurationMs / renewalsPerLease
+    try {
+      const { body } = await router.toMetadata(this.partition, 'meta.renew', { partition: this.partition, session: this.id }, {
+        patienceMs, timeoutMs: this.leaseDurationMs / renewalsPerLease, onRetry: () => { sentAt = clock.now() }
+      })
+      if (generation !== this.generation || this.state !== 'open') return
+      if (body.term !== this.term) await this.open()
+      else this.extend(sentAt, body.leaseDurationMs)
+    } catch (error) {
+      if (codeOf(error) === 'ATOLL_SESSION_EXPIRED') this.lose(generation, true)
+      else if (urgent) throw error
+      else this.failed('lease not renewed', error)
+    }
+  }
+
+  /** @param named The server does not know the session any more: its name is not used again, so that late requests of it cannot count. */
+  private lose (generation: number, named: boolean): void {
+    if (generation !== this.generation || this.state === 'closed') return
+    this.generation++
+    if (named) this.id = `${this.init.id}.${++this.successors}`
+    this.state = 'new'
+    this.term = null
+    this.validUntil = -Infinity
+    this.timer?.cancel()
+    this.guard.disturbAll()
+    this.components.log.warn('session expired: everything cached under it is dropped', { partition: this.partition })
+    this.components.owner.expired(this)
+  }
+
+  private failed (what: string, error: unknown): void {
+    this.components.log.warn(what, { partition: this.partition, code: codeOf(error), message: messageOf(error) })
+  }
+}
+
+function leavesOutcomeUnknown (error: AtollError): boolean {
+  return error.code === 'ATOLL_CONNECTION_LOST' || error.code === 'ATOLL_TIMEOUT'
+}
+
+function expiredError (partition: string): AtollError {
+  return new AtollError('ATOLL_SESSION_EXPIRED', `the session with ${partition} has expired`)
+}

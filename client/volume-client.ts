@@ -1,0 +1,215 @@
+import { codeOf, posixError } from '../fsnode/protocol/errors.ts'
+import type { InodeAttr } from '../fsnode/protocol/metadata.ts'
+import type { Clock, Logger, Network, Random } from '../fsnode/protocol/ports.ts'
+import { ClusterRouter } from '../fsnode/protocol/router.ts'
+import type { Address } from '../fsnode/protocol/ports.ts'
+import { rootInode } from '../partitioning/routing.ts'
+import type { VolumeInfo } from '../partitioning/types.ts'
+import { ChunkStore } from './chunk-store.ts'
+import type { VolumeContext } from './context.ts'
+import { FileTable } from './file-table.ts'
+import { InodeCache, type InodeCacheInit } from './inode-cache.ts'
+import { directoryType, Inodes, regularType, symlinkType, typeMask, type DirectoryPage } from './inodes.ts'
+import { Leases } from './leases.ts'
+import { Namespace } from './namespace.ts'
+import { OpenFileHandle } from './open-file.ts'
+import { OperationNumbers } from './operation-numbers.ts'
+import { ReadAheadBudget } from './reader.ts'
+import { SessionTable } from './session-table.ts'
+import type { Invalidation, OpenFile, OperationContext, SetAttributes, StatFs, VolumeClient, WriteJournal } from './types.ts'
+import { UnsyncedChunks } from './unsynced-chunks.ts'
+
+export interface VolumeClientComponents {
+  network: Network
+  clock: Clock
+  random: Random
+  log: Logger
+  /** Where acknowledged writes survive a crash of this process. */
+  journal: WriteJournal | null
+}
+
+export interface VolumeClientInit {
+  volume: VolumeInfo
+  seeds: Address[]
+  /** Of an earlier process that this one takes over from; left out: a new one. */
+  session?: string
+  /** For people: who this is. */
+  client: string
+  cache?: InodeCacheInit
+}
+
+const blockSizeBytes = 4_096
+/** Inode numbers are plentiful: 2^41 a partition. What is told is a number that every program can hold. */
+const filesFreeTold = 2 ** 31
+const sessionIdBytes = 12
+
+/** A volume as one process sees it. Connections, sessions and caches are its own. */
+export class AtollVolumeClient implements VolumeClient {
+  readonly root = rootInode
+  readonly chunkSizeBytes: number
+  private readonly init: VolumeClientInit
+  private readonly router: ClusterRouter
+  private readonly context: VolumeContext
+  private readonly namespace: Namespace
+  private closing: Promise<void> | null = null
+
+  constructor (components: VolumeClientComponents, init: VolumeClientInit) {
+    const { clock, random, log, journal } = components
+    const { volume, client } = init
+    this.init = init
+    this.chunkSizeBytes = volume.chunkSizeBytes
+    this.router = new ClusterRouter(components, {
+      seeds: init.seeds,
+      handlers: { 'lease.recall': async (request) => ({ body: await this.context.leases.recall(request) }) }
+    })
+    // Each part holds the context and looks the others up in it when it needs them.
+    const context = {} as { -readonly [part in keyof VolumeContext]: VolumeContext[part] }
+    const leases = new Leases(context)
+    const chunks = new ChunkStore({ router: this.router, random }, volume)
+    this.context = Object.assign(context, {
+      volume, clock, log, journal, leases, chunks,
+      operations: new OperationNumbers(clock),
+      sessions: new SessionTable({ router: this.router, clock, log, owner: leases }, {
+        volume, client, id: init.session ?? random.bytes(sessionIdBytes).toString('hex'), resumed: init.session !== undefined
+      }),
+      cache: new InodeCache(init.cache),
+      inodes: new Inodes(context),
+      files: new FileTable(context),
+      unsynced: new UnsyncedChunks(chunks),
+      readAhead: new ReadAheadBudget()
+    })
+    this.namespace = new Namespace(context)
+  }
+
+  /** Connects, and proves that the volume answers. Rejects with ATOLL_UNREACHABLE, ATOLL_UNAVAILABLE and the like. */
+  async start (patienceMs?: number): Promise<void> {
+    await this.router.start(patienceMs)
+    await this.getattr(rootInode)
+    if (this.init.session !== undefined) await this.inheritOrphans()
+  }
+
+  get onInvalidate (): ((invalidation: Invalidation) => Promise<void>) | null { return this.context.leases.onInvalidate }
+
+  set onInvalidate (listener: ((invalidation: Invalidation) => Promise<void>) | null) { this.context.leases.onInvalidate = listener }
+
+  lookup (dir: number, name: string): Promise<InodeAttr> { return this.context.inodes.lookup(dir, name) }
+
+  getattr (ino: number): Promise<InodeAttr> {
+    try {
+      return this.context.inodes.getattr(ino)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  async setattr (ino: number, changes: SetAttributes, context: OperationContext): Promise<InodeAttr> {
+    return this.namespace.setattr(ino, changes, context)
+  }
+
+  readlink (ino: number): Promise<string> { return this.context.inodes.readlink(ino) }
+
+  readdir (dir: number, after: string, limit: number): Promise<DirectoryPage> { return this.context.inodes.readdir(dir, after, limit) }
+
+  async open (ino: number, { write }: { write: boolean }): Promise<OpenFile> {
+    const { cache, files, sessions, leases } = this.context
+    const attr = await this.getattr(ino)
+    const type = attr.mode & typeMask
+    if (type === directoryType) throw posixError('EISDIR')
+    if (type !== regularType) throw posixError(type === symlinkType ? 'ELOOP' : 'ENXIO')
+    const cached = cache.ensure(ino, sessions.of(ino))
+    const file = files.open(cached)
+    try {
+      if (write && cached.lease !== 'exclusive') await leases.exclusive(cached)
+    } catch (error) {
+      await files.release(file)
+      throw error
+    }
+    return new OpenFileHandle(this.context, file)
+  }
+
+  async create (
+    dir: number, name: string, { mode, exclusive }: { mode: number, exclusive: boolean }, context: OperationContext
+  ): Promise<{ attr: InodeAttr, file: OpenFile, created: boolean }> {
+    const { attr, created, file } = await this.namespace.create(dir, name, mode, exclusive, context)
+    const opened = file === null ? await this.open(attr.ino, { write: true }) : new OpenFileHandle(this.context, file)
+    return { attr: file === null ? await this.context.inodes.leased(attr) : attr, file: opened, created }
+  }
+
+  mknod (dir: number, name: string, mode: number, rdev: number, context: OperationContext): Promise<InodeAttr> {
+    return this.namespace.make(dir, name, (mode & typeMask) === 0 ? mode | regularType : mode, { rdev }, context)
+  }
+
+  mkdir (dir: number, name: string, mode: number, context: OperationContext): Promise<InodeAttr> {
+    return this.namespace.make(dir, name, directoryType | (mode & 0o7777), {}, context)
+  }
+
+  symlink (dir: number, name: string, target: string, context: OperationContext): Promise<InodeAttr> {
+    return this.namespace.make(dir, name, symlinkType | 0o777, { symlink: target }, context)
+  }
+
+  link (ino: number, dir: number, name: string, context: OperationContext): Promise<InodeAttr> { return this.namespace.link(ino, dir, name, context) }
+
+  unlink (dir: number, name: string, context: OperationContext): Promise<void> { return this.namespace.unlink(dir, name, context) }
+
+  rmdir (dir: number, name: string, context: OperationContext): Promise<void> { return this.namespace.rmdir(dir, name, context) }
+
+  rename (dir: number, name: string, newDir: number, newName: string, flags: number, context: OperationContext): Promise<void> {
+    return this.namespace.rename(dir, name, newDir, newName, flags, context)
+  }
+
+  getxattr (ino: number, name: string): Promise<Buffer> { return this.namespace.getxattr(ino, name) }
+
+  setxattr (ino: number, name: string, value: Buffer, flags: number, context: OperationContext): Promise<void> {
+    return this.namespace.setxattr(ino, name, value, flags, context)
+  }
+
+  listxattr (ino: number): Promise<string[]> { return this.namespace.listxattr(ino) }
+
+  removexattr (ino: number, name: string, context: OperationContext): Promise<void> { return this.namespace.removexattr(ino, name, context) }
+
+  forget (ino: number): void { this.context.files.forget(ino) }
+
+  /** What all nodes can hold, divided by the volume's replicas. */
+  async statfs (): Promise<StatFs> {
+    const { replicas } = this.init.volume
+    const nodes = this.router.map.nodes.filter((node) => node.state !== 'down')
+    const blocksOf = (bytes: number): number => Math.floor(bytes / replicas / blockSizeBytes)
+    const blocks = blocksOf(nodes.reduce((sum, node) => sum + node.capacityBytes, 0))
+    const blocksFree = blocksOf(nodes.reduce((sum, node) => sum + Math.max(0, node.capacityBytes - node.usedBytes), 0))
+    const counts = await Promise.all(this.context.sessions.partitions().map((partition) => this.router.toMetadata(partition, 'meta.statfs', { partition })))
+    const inodes = counts.reduce((sum, { body }) => sum + body.inodes, 0)
+    return { blocks, blocksFree, blocksAvailable: blocksFree, files: inodes + filesFreeTold, filesFree: filesFreeTold, blockSize: blockSizeBytes, nameLengthMax: 255 }
+  }
+
+  async sync (): Promise<void> {
+    await this.context.files.flushAll()
+    await this.context.unsynced.syncAll()
+  }
+
+  /** Writes back what is open, gives sessions and leases back, and disconnects. Rejects when something could not be written back. */
+  close (): Promise<void> {
+    this.closing ??= this.shutDown()
+    return this.closing
+  }
+
+  private async shutDown (): Promise<void> {
+    try {
+      await this.context.files.flushAll()
+    } finally {
+      await this.context.sessions.close()
+      this.router.close()
+    }
+  }
+
+  /** Unlinked files that the earlier process of this session had open are this one's to let go. */
+  private async inheritOrphans (): Promise<void> {
+    const { sessions, files, log } = this.context
+    await Promise.all(sessions.all().map(async (session) => {
+      try {
+        files.inherit((await session.call('meta.orphans', {})).body.inos)
+      } catch (error) {
+        log.warn('orphans of the earlier process are not known', { partition: session.partition, code: codeOf(error) })
+      }
+    }))
+  }
+}

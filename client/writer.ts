@@ -1,0 +1,160 @@
+import { byteLengthOf } from '../fsnode/protocol/frame.ts'
+import { writePieceBytesMax, writeRequestsInFlightMax, writeWindowBytes } from './bounds.ts'
+import { chunkRanges, sliceBuffers } from './ranges.ts'
+
+/** One write of the caller, until every piece of it is acknowledged. */
+export interface WriteRecord {
+  /** Order of acceptance within the file. */
+  sequence: number
+  piecesLeft: number
+  failure: unknown
+  /** Called once, when no piece is left. */
+  ended: (record: WriteRecord) => void
+}
+
+export interface ChunkWriterComponents {
+  send: (chunk: number, offset: number, data: readonly Buffer[]) => Promise<void>
+  /** Null when requests may be sent now; else a promise after which it is worth asking again. */
+  hold: () => Promise<void> | null
+}
+
+interface Piece {
+  chunk: number
+  offset: number
+  length: number
+  data: Buffer[]
+  records: WriteRecord[]
+  sent: boolean
+  /** Those who wait for this piece to be acknowledged, or refused. */
+  waiters: Array<() => void>
+}
+
+/**
+ * The chunk writes of one file. Pieces go out at once while the window of requests and bytes is
+ * open; behind it, adjacent ones join into larger requests. A piece that overlaps an earlier one waits
+ * for its answer, so that repeating a request after a lost answer cannot bring old bytes back.
+ */
+export class ChunkWriter {
+  private readonly components: ChunkWriterComponents
+  private readonly chunkSize: number
+  private readonly waiting = new Set<Piece>()
+  /** All pieces, sent or not, in order of arrival. */
+  private readonly byChunk = new Map<number, Piece[]>()
+  private inFlight = 0
+  private bytesInFlight = 0
+  private bytes = 0
+  private held = false
+
+  constructor (components: ChunkWriterComponents, chunkSize: number) {
+    this.components = components
+    this.chunkSize = chunkSize
+  }
+
+  /** Bytes that are not acknowledged. */
+  get pendingBytes (): number { return this.bytes }
+
+  /** Takes a range of the file; `pump` sends it. */
+  add (record: WriteRecord, offset: number, data: readonly Buffer[]): void {
+    let start = 0
+    for (const range of chunkRanges(offset, byteLengthOf(data), this.chunkSize, writePieceBytesMax)) {
+      this.addPiece(record, range.chunk, range.offset, sliceBuffers(data, start, range.length), range.length)
+      start += range.length
+    }
+  }
+
+  pump (): void {
+    if (this.held || this.waiting.size === 0) return
+    const hold = this.components.hold()
+    if (hold !== null) {
+      this.held = true
+      hold.then(() => {
+        this.held = false
+        this.pump()
+      }, (error) => {
+        this.held = false
+        this.abandon(error)
+      })
+      return
+    }
+    for (const piece of this.waiting) {
+      if (this.inFlight >= writeRequestsInFlightMax) return
+      if (this.inFlight > 0 && this.bytesInFlight + piece.length > writeWindowBytes) return
+      if (this.firstOverlap(piece.chunk, piece.offset, piece.length) === piece) this.send(piece)
+    }
+  }
+
+  /** Resolves when no earlier write to the range is under way; null when none is. */
+  settled (offset: number, length: number): Promise<void> | null {
+    if (this.byChunk.size === 0) return null
+    const waits: Array<Promise<void>> = []
+    for (const range of chunkRanges(offset, length, this.chunkSize)) {
+      for (const piece of this.byChunk.get(range.chunk) ?? []) {
+        if (overlaps(piece, range)) waits.push(new Promise((resolve) => { piece.waiters.push(resolve) }))
+      }
+    }
+    return waits.length === 0 ? null : Promise.all(waits).then(() => {})
+  }
+
+  /** Drops what was not sent yet: its records fail with `error`. */
+  abandon (error: unknown): void {
+    for (const piece of [...this.waiting]) {
+      this.waiting.delete(piece)
+      this.finish(piece, error)
+    }
+  }
+
+  private addPiece (record: WriteRecord, chunk: number, offset: number, data: Buffer[], length: number): void {
+    record.piecesLeft++
+    this.bytes += length
+    let pieces = this.byChunk.get(chunk)
+    if (pieces === undefined) {
+      pieces = []
+      this.byChunk.set(chunk, pieces)
+    }
+    const last = pieces[pieces.length - 1]
+    if (last !== undefined && !last.sent && last.offset + last.length === offset && last.length + length <= writePieceBytesMax) {
+      last.data.push(...data)
+      last.length += length
+      last.records.push(record)
+      return
+    }
+    const piece: Piece = { chunk, offset, length, data, records: [record], sent: false, waiters: [] }
+    pieces.push(piece)
+    this.waiting.add(piece)
+  }
+
+  private firstOverlap (chunk: number, offset: number, length: number): Piece | undefined {
+    return this.byChunk.get(chunk)?.find((piece) => overlaps(piece, { offset, length }))
+  }
+
+  private send (piece: Piece): void {
+    piece.sent = true
+    this.waiting.delete(piece)
+    this.inFlight++
+    this.bytesInFlight += piece.length
+    const answered = (error: unknown): void => {
+      this.inFlight--
+      this.bytesInFlight -= piece.length
+      this.finish(piece, error)
+      this.pump()
+    }
+    this.components.send(piece.chunk, piece.offset, piece.data).then(() => { answered(null) }, answered)
+  }
+
+  private finish (piece: Piece, error: unknown): void {
+    const pieces = this.byChunk.get(piece.chunk)!
+    pieces.splice(pieces.indexOf(piece), 1)
+    if (pieces.length === 0) this.byChunk.delete(piece.chunk)
+    this.bytes -= piece.length
+    for (const record of piece.records) {
+      record.piecesLeft--
+      record.failure ??= error
+      if (record.piecesLeft === 0) record.ended(record)
+    }
+    for (const waiter of piece.waiters) waiter()
+  }
+}
+
+function overlaps (one: { offset: number, length: number }, other: { offset: number, length: number }): boolean {
+  return one.offset < other.offset + other.length && other.offset < one.offset + one.length
+}

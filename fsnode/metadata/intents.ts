@@ -19,7 +19,15 @@ const conflicting = { write: 15, change: bits.write | bits.read, read: bits.writ
 
 interface Waiter { ticket: number, mode: IntentMode, wake: () => void, fail: (error: Error) => void }
 
-interface Resource { write: number, change: number, read: number, look: number, waiters: Waiter[] }
+interface Resource {
+  write: number
+  change: number
+  read: number
+  look: number
+  waiters: Waiter[]
+  /** Whose changes are under way; null: those of several. */
+  changer: string | null
+}
 
 export class Intents {
   private readonly resources = new Map<IntentKey, Resource>()
@@ -30,14 +38,21 @@ export class Intents {
   ticket (): number { return this.nextTicket++ }
 
   /** Takes all and returns null, or takes none and returns what to await before trying again with the same ticket. */
-  tryTake (intents: readonly Intent[], ticket: number): Promise<void> | null {
+  tryTake (intents: readonly Intent[], ticket: number, by = ''): Promise<void> | null {
     for (const { key, mode } of intents) {
       const blocked = this.blocked(key, mode, ticket)
       if (blocked !== null) return blocked
     }
-    for (const { key, mode } of intents) this.resource(key)[mode]++
+    for (const { key, mode } of intents) {
+      const resource = this.resource(key)
+      if (mode === 'change') resource.changer = resource.change === 0 || resource.changer === by ? by : null
+      resource[mode]++
+    }
     return null
   }
+
+  /** Whether nobody else has been changing the directory's names since this caller began to. */
+  isOnlyChanger (key: IntentKey, by: string): boolean { return this.resources.get(key)?.changer === by }
 
   /** For the holder of an exclusive lease, whom others are asking to write back: beside what they hold. */
   force (key: IntentKey): void { this.resource(key).write++ }
@@ -93,7 +108,7 @@ export class Intents {
   private resource (key: IntentKey): Resource {
     let resource = this.resources.get(key)
     if (resource === undefined) {
-      resource = { write: 0, change: 0, read: 0, look: 0, waiters: [] }
+      resource = { write: 0, change: 0, read: 0, look: 0, waiters: [], changer: null }
       this.resources.set(key, resource)
     }
     return resource

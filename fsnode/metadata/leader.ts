@@ -202,17 +202,18 @@ export class Leader {
    * runs `body` with the sessions that have a claimed inode open.
    */
   async change<T> (session: LiveSession | null, claims: () => Claim[], body: (open: string[]) => Promise<T>): Promise<T> {
+    const self = session?.id ?? ''
     const ticket = this.intents.ticket()
     let wanted = claims()
     let intents = intentsOf(wanted)
-    for (let wait = this.intents.tryTake(intents, ticket); wait !== null; wait = this.intents.tryTake(intents, ticket)) {
+    for (let wait = this.intents.tryTake(intents, ticket, self); wait !== null; wait = this.intents.tryTake(intents, ticket, self)) {
       await wait
       wanted = claims()
       intents = intentsOf(wanted)
     }
     try {
       if (!this.store.writer.hasRoom) await this.store.writer.room()
-      return await body(await this.clear(session?.id ?? '', wanted))
+      return await body(await this.clear(self, wanted))
     } finally {
       this.intents.release(intents)
     }

@@ -26,7 +26,7 @@ export async function create (leader: Leader, session: LiveSession, request: Cre
     const isFresh = outcome.created === true && inode !== undefined && leader.leases.holders(ino).length === 0
     if (!isFresh) return { ino, body: undefined }
     leader.grant(session, ino, lease)
-    return { ino, body: withDirectory(leader, session, dir, 1, { ...describe(leader.store, inode), created: true }) }
+    return { ino, body: withDirectory(leader, session, dir, { ...describe(leader.store, inode), created: true }) }
   })
   return { body: body ?? await findCreated(leader, session, ino, request) }
 }
@@ -67,9 +67,8 @@ export async function rename (leader: Leader, session: LiveSession, request: Ren
       const left = leased(leader, session, outcome.replaced)
       body.replaced = left === undefined ? { ino: outcome.replaced } : { ino: outcome.replaced, attr: left }
     }
-    const own = dir === newDir ? 2 : 1
-    const dirAttr = directoryAttr(leader, session, dir, own)
-    const newDirAttr = directoryAttr(leader, session, newDir, own)
+    const dirAttr = directoryAttr(leader, session, dir)
+    const newDirAttr = directoryAttr(leader, session, newDir)
     if (dirAttr !== undefined) body.dirAttr = dirAttr
     if (newDirAttr !== undefined) body.newDirAttr = newDirAttr
     return { body }
@@ -80,7 +79,7 @@ export async function link (leader: Leader, session: LiveSession, { op, ino, dir
   const body = await leader.change(session, () => [{ kind: 'name', dir, name }, { kind: 'inode', ino }], async () => {
     await leader.proposeFor(session.id, op, 'link', { ino, dir, name })
     const attr = leased(leader, session, ino)
-    return attr === undefined ? undefined : withDirectory(leader, session, dir, 1, { attr })
+    return attr === undefined ? undefined : withDirectory(leader, session, dir, { attr })
   })
   return { body: body ?? { attr: await readInode(leader, session, ino, attrOf) } }
 }
@@ -97,7 +96,7 @@ export function withSelf (opens: string[], session: LiveSession, open: boolean):
 
 function removed (leader: Leader, session: LiveSession, dir: number, ino: number): RemoveResponse {
   const attr = leased(leader, session, ino)
-  return withDirectory(leader, session, dir, 1, attr === undefined ? { ino } : { ino, attr })
+  return withDirectory(leader, session, dir, attr === undefined ? { ino } : { ino, attr })
 }
 
 /** The attributes of an inode that this operation changed; undefined when it is gone, or when a replay finds it in others' hands. */
@@ -113,16 +112,16 @@ export function leased (leader: Leader, session: LiveSession, ino: number): Inod
 }
 
 /** Left out while somebody else is changing names there: the attributes would be old before they arrive. */
-export function directoryAttr (leader: Leader, session: LiveSession, dir: number, own: number): InodeAttr | undefined {
-  if (leader.intents.count(dir, 'change') !== own || leader.leases.conflicts(session.id, dir, 'shared')) return undefined
+export function directoryAttr (leader: Leader, session: LiveSession, dir: number): InodeAttr | undefined {
+  if (!leader.intents.isOnlyChanger(dir, session.id) || leader.leases.conflicts(session.id, dir, 'shared')) return undefined
   const inode = leader.store.inodes.get(dir)
   if (inode === undefined) return undefined
   leader.grant(session, dir)
   return attrOf(inode)
 }
 
-export function withDirectory<T extends object> (leader: Leader, session: LiveSession, dir: number, own: number, body: T): T & { dirAttr?: InodeAttr } {
-  const dirAttr = directoryAttr(leader, session, dir, own)
+export function withDirectory<T extends object> (leader: Leader, session: LiveSession, dir: number, body: T): T & { dirAttr?: InodeAttr } {
+  const dirAttr = directoryAttr(leader, session, dir)
   return dirAttr === undefined ? body : Object.assign(body, { dirAttr })
 }
 

@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { accessSync, constants, rmSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { accessSync, constants, existsSync, readlinkSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -51,11 +52,12 @@ export class HolderProcess {
     this.components = components
     this.init = init
     this.session = components.random.bytes(16).toString('hex')
-    this.journal = init.journal === false ? null : init.journal ?? join(memoryDirectory(), `atoll-${this.session}.journal`)
+    this.journal = init.journal === false ? null : init.journal ?? defaultJournal(init.mountPoint)
   }
 
   async start (): Promise<void> {
     const { mountPoint, source, mountOptions } = this.init
+    this.discardOldJournal()
     try {
       this.fd = openDevice()
       await mountKernel({ fd: this.fd, path: mountPoint, source, options: mountOptions })
@@ -165,6 +167,16 @@ export class HolderProcess {
     exit(outcome === 'done' ? 0 : 1)
   }
 
+  /**
+   * A holder that was killed together with its worker leaves its journal. Its session and leases are
+   * gone, and others may have written since: what is in it must not be written now.
+   */
+  private discardOldJournal (): void {
+    if (this.journal === null || !existsSync(this.journal)) return
+    this.components.log.warn('a mount here died with its holder: writes that were not flushed then are lost', { journal: this.journal })
+    this.removeJournal()
+  }
+
   private removeJournal (): void {
     if (this.journal !== null) rmSync(this.journal, { force: true })
   }
@@ -175,7 +187,12 @@ export function failureOf (error: unknown): Failure {
   return { code: codeOf(error), message: messageOf(error), ...(hint === undefined ? {} : { hint }) }
 }
 
-/** Where files live in memory: what is written there survives a process at the cost of a copy. */
+/** One for each mount point of each mount name space, in memory: what is written there survives a process at the cost of a copy. */
+export function defaultJournal (mountPoint: string): string {
+  const name = createHash('sha256').update(`${readlinkSync('/proc/self/ns/mnt')} ${mountPoint}`).digest('hex').slice(0, 16)
+  return join(memoryDirectory(), `atoll-${name}.journal`)
+}
+
 function memoryDirectory (): string {
   try {
     accessSync('/dev/shm', constants.W_OK)

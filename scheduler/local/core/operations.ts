@@ -1,5 +1,5 @@
 import { isAbsolute, normalize } from 'node:path/posix'
-import type { Resource } from '../../mesos/types.ts'
+import type { ReservationInfo, Resource } from '../../mesos/types.ts'
 import { idProblem, isBelow, roleProblem } from './names.ts'
 import { textOf } from './resource-text.ts'
 import { isVolume, minus, normalList, plus, popReservation, volumeKeyOf, withoutVolume, type Resources } from './resources.ts'
@@ -26,14 +26,14 @@ export type ResourceOperation = 'RESERVE' | 'UNRESERVE' | 'CREATE' | 'DESTROY'
 export function conversionOf (state: MasterState, agent: Agent, type: ResourceOperation, given: Resource[], by: Operator): Conversion {
   if (given.length === 0) throw new OperationError('Invalid resources: empty')
   const resources = normalList(given)
-  for (const resource of resources) checkResource(resource)
+  for (const resource of resources) checkResource(resource, by)
   const none = { createdVolumes: [], destroyedVolumes: [] }
   switch (type) {
     case 'RESERVE':
       for (const resource of resources) checkReserve(resource, by)
       return { ...none, consumed: plus([], resources.map(popReservation)), converted: resources }
     case 'UNRESERVE':
-      for (const resource of resources) checkUnreserve(resource)
+      for (const resource of resources) checkUnreserve(resource, by)
       return { ...none, consumed: resources, converted: plus([], resources.map(popReservation)) }
     case 'CREATE':
       checkCreate(agent, resources, by)
@@ -51,29 +51,36 @@ export function convert (pool: Resources, { consumed, converted }: Conversion, r
   return plus(rest, converted)
 }
 
-function checkResource (resource: Resource): void {
+function checkResource (resource: Resource, { role }: Operator): void {
   const { reservations = [], disk, shared, revocable, provider_id: provider } = resource
   if (revocable !== undefined || provider !== undefined || disk?.source !== undefined) throw new OperationError('Invalid resources: revocable resources, resource providers and disks with a source are not supported')
   if (shared !== undefined) throw new OperationError('Invalid resources: shared volumes are not supported')
-  reservations.forEach(({ type, role }, level) => {
-    const problem = roleProblem(role)
-    if (problem !== undefined) throw new OperationError(`Invalid reservation: ${problem}`)
-    if (role === '*') throw new OperationError("Invalid reservation: role '*' cannot be reserved")
-    if (level > 0 && type === 'STATIC') throw new OperationError('Invalid reservation: a refined reservation cannot be STATIC')
-    if (level > 0 && !isBelow(role, reservations[level - 1]!.role)) {
-      throw new OperationError(`Invalid reservation: role '${role}' is not a refinement of '${reservations[level - 1]!.role}'`)
-    }
-  })
+  const problem = stackProblem(reservations)
+  if (problem !== undefined) throw new OperationError(`Operation attempted with invalid resources: Resource '${textOf([resource], role)}' is invalid: ${problem}`)
   if (disk?.persistence !== undefined && reservations.length === 0) {
     throw new OperationError('Invalid resources: Invalid DiskInfo: Persistent volumes cannot be created from unreserved resources')
   }
   if (resource.name !== 'disk' && disk !== undefined) throw new OperationError('Invalid resources: DiskInfo should not be set for a resource other than disk')
 }
 
+/** Why a stack of reservations cannot be; undefined if it can. */
+function stackProblem (reservations: ReservationInfo[]): string | undefined {
+  for (const [level, { type, role }] of reservations.entries()) {
+    const problem = roleProblem(role)
+    if (problem !== undefined) return `Invalid reservation: ${problem}`
+    if (role === '*') return "Invalid reservation: role '*' cannot be reserved"
+    if (level === 0) continue
+    const below = reservations[level - 1]!.role
+    if (type === 'STATIC') return 'Invalid refined reservation: A refined reservation cannot be STATIC'
+    if (!isBelow(role, below)) return `Invalid refined reservation: role '${role}' is not a refinement of '${below}'`
+  }
+  return undefined
+}
+
 function checkReserve (resource: Resource, { principal, role }: Operator): void {
   const reservation = resource.reservations?.at(-1)
-  if (reservation === undefined) throw new OperationError(`A reserve operation was attempted with an unreserved resource: ${textOf([resource])}`)
-  if (reservation.type !== 'DYNAMIC') throw new OperationError('A reserve operation was attempted with a static reservation')
+  if (reservation === undefined) throw new OperationError(`A reserve operation was attempted with an unreserved resource: ${textOf([resource], role)}`)
+  if (reservation.type !== 'DYNAMIC') throw new OperationError(`Resource ${textOf([resource], role)} is not dynamically reserved`)
   if (isVolume(resource)) throw new OperationError('A reserve operation was attempted with a persistent volume')
   if (role !== undefined && reservation.role !== role) {
     throw new OperationError(`A reserve operation was attempted for a resource with role '${reservation.role}', but the resource was allocated to role '${role}'`)
@@ -84,9 +91,9 @@ function checkReserve (resource: Resource, { principal, role }: Operator): void 
     : `A reserve operation was attempted by authenticated principal '${principal}', which does not match a reserved resource in the request with principal '${reservation.principal}'`)
 }
 
-function checkUnreserve (resource: Resource): void {
-  if (resource.reservations?.at(-1)?.type !== 'DYNAMIC') throw new OperationError(`${textOf([resource])} is not dynamically reserved`)
-  if (isVolume(resource)) throw new OperationError(`A dynamically reserved persistent volume ${textOf([resource])} cannot be unreserved directly: destroy it first`)
+function checkUnreserve (resource: Resource, { role }: Operator): void {
+  if (resource.reservations?.at(-1)?.type !== 'DYNAMIC') throw new OperationError(`Resource ${textOf([resource], role)} is not dynamically reserved`)
+  if (isVolume(resource)) throw new OperationError(`A dynamically reserved persistent volume ${textOf([resource], role)} cannot be unreserved directly: destroy it first`)
 }
 
 function checkCreate (agent: Agent, volumes: Resource[], { principal }: Operator): void {

@@ -1,0 +1,32 @@
+import { ports, scalar } from './master-harness.ts'
+import { Replay } from './replay.ts'
+
+describe('embedded master: answers as the recorded Mesos master did', function () {
+  this.timeout(60_000)
+
+  it('01: offers, DECLINE with filters, REVIVE, SUPPRESS, HEARTBEAT, TEARDOWN', () => new Replay('01-subscribe-offers-decline-revive-suppress').run())
+
+  it('02: RESERVE and CREATE with ids, repeated updates, reconciliation, LAUNCH, KILL, DESTROY, UNRESERVE', () => new Replay('02-stateful-life-with-operation-ids').run())
+
+  it('03: RESERVE, CREATE and LAUNCH in one ACCEPT; another framework adopts the volume', () => new Replay('03-reserve-create-launch-in-one-accept').run())
+
+  it('04: operations and launches that fail', () => new Replay('04-operations-and-launches-that-fail').run())
+
+  it('05: HTTP errors and refused subscribes', () => new Replay('05-http-errors-and-refused-subscribes', {
+    racks: [1],
+    until: 'a call of type UNKNOWN',
+    otherStatus: { 'application/x-protobuf with a JSON body': 415, 'the operator API answers (its SUBSCRIBE)': 501 },
+    otherText: ['offer_constraints']
+  }).run())
+
+  it('06: the newest subscription of a framework wins', () => new Replay('06-scheduler-failover').run())
+
+  it('15: a framework that stays away too long is removed', () => new Replay('15-framework-removed-after-failover-timeout').run())
+
+  it('18: static reservations are refined, and fall back when they are unreserved', () => new Replay('18-static-and-refined-reservations', {
+    resourcesOf: (rack) => [
+      ...[scalar('cpus', 2), scalar('mem', 1024), scalar('disk', 4000)].map((resource) => ({ ...resource, reservations: [{ type: 'STATIC' as const, role: 'atoll' }] })),
+      scalar('cpus', 2), scalar('mem', 2048), scalar('disk', 10000), ports(31000 + rack * 100, 31099 + rack * 100)
+    ]
+  }).run())
+})

@@ -1,0 +1,93 @@
+import { connect, type Socket } from 'node:net'
+import { silentLog } from '../../../fsnode/protocol/pino-log.ts'
+import type { AgentDriver, AgentReport } from '../../../scheduler/local/agent/agent.ts'
+import type { LaunchOrder, ProcessExit } from '../../../scheduler/local/core/effects.ts'
+import { normalList } from '../../../scheduler/local/core/resources.ts'
+import { createState, type Agent, type MasterState } from '../../../scheduler/local/core/state.ts'
+import { MasterShell } from '../../../scheduler/local/master.ts'
+import type { Attribute, Resource } from '../../../scheduler/mesos/types.ts'
+import { SimClock } from '../../sim/clock.ts'
+import { MemoryKv } from '../../sim/memory-kv.ts'
+import { SimRandom } from '../../sim/random.ts'
+import { HttpReader } from './http-reader.ts'
+
+export const scalar = (name: string, value: number): Resource => ({ name, type: 'SCALAR', scalar: { value } })
+export const ports = (begin: number, end: number): Resource => ({ name: 'ports', type: 'RANGES', ranges: { range: [{ begin, end }] } })
+
+export function agentOf (id: string, resources: Resource[], attributes: Attribute[] = []): Agent {
+  const base = normalList(resources)
+  return { id, hostname: '127.0.0.1', port: 5051, attributes, base, total: base, registeredMs: 0 }
+}
+
+/** An agent whose processes exist only in what the test says of them. */
+export class ScriptedAgent implements AgentDriver {
+  readonly orders = new Map<string, LaunchOrder>()
+  readonly volumes = new Set<string>()
+  readonly killed: string[] = []
+  report: (report: AgentReport) => void = () => {}
+  onKill: (containerId: string) => void = () => {}
+  private pid = 1000
+
+  async createVolume (role: string, id: string): Promise<void> { this.volumes.add(`${role}/${id}`) }
+  async destroyVolume (role: string, id: string): Promise<void> { this.volumes.delete(`${role}/${id}`) }
+  launch (order: LaunchOrder): void { this.orders.set(order.info.task_id.value, order) }
+  adopt (order: LaunchOrder): void { this.orders.set(order.info.task_id.value, order) }
+  release (): void {}
+  kill (containerId: string): void {
+    this.killed.push(containerId)
+    this.onKill(containerId)
+  }
+
+  async detach (): Promise<void> {}
+
+  spawned (taskId: string): void { this.tell(taskId, { type: 'task-spawned', process: { pid: this.pid++, startTime: 'boot' } }) }
+  exited (taskId: string, exit: ProcessExit): void { this.tell(taskId, { type: 'task-exited', exit }) }
+
+  private tell (taskId: string, what: object): void {
+    const { key, containerId } = this.orders.get(taskId)!
+    this.report({ key, containerId, ...what } as AgentReport)
+  }
+}
+
+export interface TestMaster { shell: MasterShell, agent: ScriptedAgent, clock: SimClock, kv: MemoryKv, state: MasterState, port: number }
+
+/** The master with its real HTTP server, on virtual time. */
+export async function startTestMaster (agents: Agent[], seed = 1): Promise<TestMaster> {
+  const clock = new SimClock()
+  const kv = new MemoryKv()
+  const state = createState('11111111-2222-4333-8444-555555555555', { version: '1.12.0', hostname: '127.0.0.1' }, 0)
+  for (const agent of agents) state.agents.set(agent.id, agent)
+  const shell = new MasterShell({ clock, random: new SimRandom(seed), log: silentLog, kv }, { state })
+  const agent = new ScriptedAgent()
+  agent.report = (report) => { shell.report(report) }
+  const port = await shell.http.listen('127.0.0.1', 0)
+  Object.assign(state.masterInfo, { ip: 16777343, port, pid: `master@127.0.0.1:${port}`, address: { hostname: '127.0.0.1', ip: '127.0.0.1', port } })
+  shell.start(agent)
+  return { shell, agent, clock, kv, state, port }
+}
+
+/** A raw connection: bytes go out as they are. */
+export class RawConnection extends HttpReader {
+  readonly socket: Socket
+  closed = false
+
+  constructor (port: number) {
+    super()
+    this.socket = connect(port, '127.0.0.1')
+    this.socket.on('data', (bytes) => { this.push(bytes as Buffer) })
+    this.socket.on('error', () => {})
+    this.socket.on('close', () => { this.closed = true })
+  }
+
+  send (bytes: string): void { this.socket.write(bytes) }
+}
+
+/** Waits for the condition while only the network moves; false when it does not come in reasonable time. */
+export async function eventually (condition: () => boolean, limitMs = 50): Promise<boolean> {
+  const end = performance.now() + limitMs
+  while (!condition()) {
+    if (performance.now() > end) return false
+    await new Promise((resolve) => { setImmediate(resolve) })
+  }
+  return true
+}

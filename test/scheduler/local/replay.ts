@@ -1,0 +1,319 @@
+import { expect } from 'chai'
+import { readFileSync } from 'node:fs'
+import type { ProcessExit } from '../../../scheduler/local/core/effects.ts'
+import type { PendingOffer } from '../../../scheduler/local/core/state.ts'
+import type { Attribute, Resource } from '../../../scheduler/mesos/types.ts'
+import { HttpReader, type Answer } from './http-reader.ts'
+import { agentOf, eventually, ports, RawConnection, scalar, startTestMaster, type TestMaster } from './master-harness.ts'
+
+interface Line { t: number, conn: number, dir?: 'request' | 'response' | 'close', bytes?: string, note?: string, by?: string }
+
+export interface ReplayInit {
+  /** Resources of each agent, by the number in its rack attribute (`r1`, ...). */
+  racks?: number[]
+  resourcesOf?: (rack: number) => Resource[]
+  /** Replay ends before the first note that holds this text. */
+  until?: string
+  /** Answers that are known to differ, by the text of the note before: the status that is given here. */
+  otherStatus?: Record<string, number>
+  /** Errors whose text is known to differ, by the text of the note before. */
+  otherText?: string[]
+}
+
+/** What of a message is a matter of chance, of time or of the machine. */
+const accidental = new Set(['timestamp', 'uuid', 'container_id', 'executor_pid', 'port', 'pid', 'capabilities', 'id'])
+const slackMs = 3000
+
+/**
+ * Sends the recorded requests of a real master's clients to ours, at the recorded times, with our ids in place of the
+ * recorded ones, and compares what comes back: statuses, events and their order, field by field; and after each recorded
+ * offer, all that is on offer by then. The agent does what the recorded updates say that it did.
+ */
+export class Replay {
+  private readonly lines: Line[]
+  private readonly init: ReplayInit
+  private readonly recorded = new Map<number, HttpReader>()
+  private readonly actual = new Map<number, RawConnection>()
+  /** How far the streams and answers of a connection were compared. */
+  private readonly comparedEvents = new Map<number, number>()
+  private readonly consumed = new Set<unknown>()
+  private readonly comparedAnswers = new Map<number, number>()
+  /** Recorded ids and the ids that stand for them here. */
+  private readonly ids = new Map<string, string>()
+  private onOffer: Array<{ framework: string, agent: string, resources: Resource[], recordedId: string }> = []
+  private readonly standIns = new Map<string, string[]>()
+  /** Connections whose answer is known to differ. */
+  private readonly differing = new Set<number>()
+  private readonly seenUpdates = new Set<string>()
+  private master!: TestMaster
+  private tornDown = false
+  private note = ''
+
+  constructor (name: string, init: ReplayInit = {}) {
+    const file = new URL(`../../fixtures/mesos/${name}.jsonl`, import.meta.url)
+    this.lines = readFileSync(file, 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line) as Line)
+    this.init = init
+  }
+
+  async run (): Promise<void> {
+    const { racks = [1, 2, 3], resourcesOf = defaultResources, until } = this.init
+    this.master = await startTestMaster(racks.map((rack) => agentOf(`agent-${rack}`, resourcesOf(rack), [rackAttribute(rack)])))
+    this.endOrphans()
+    try {
+      for (const line of this.lines) {
+        if (line.note !== undefined) {
+          if (until !== undefined && line.note.includes(until)) break
+          this.note = line.note
+          continue
+        }
+        await this.elapse(line.t)
+        if (line.dir === 'request') await this.request(line)
+        else if (line.dir === 'response') await this.response(line)
+        else await this.closed(line)
+      }
+      this.requireNothingMore()
+    } finally {
+      for (const connection of this.actual.values()) connection.socket.destroy()
+      await this.master.shell.close()
+    }
+  }
+
+  /** No update tells how tasks of a removed framework end. */
+  private endOrphans (): void {
+    const { agent, clock, state } = this.master
+    agent.onKill = (containerId) => {
+      const task = [...state.tasks.values()].find((one) => one.containerId === containerId)
+      if (task?.orphan === true) clock.setTimer(() => { agent.exited(task.info.task_id.value, { signal: 'SIGTERM' }) }, 50)
+    }
+  }
+
+  private async elapse (seconds: number): Promise<void> {
+    const ahead = seconds * 1000 - this.master.clock.now()
+    if (ahead > 0) await this.master.clock.advance(ahead)
+  }
+
+  /** Lets the network, then time, go on until the condition holds. */
+  private async until (condition: () => boolean, what: () => string): Promise<void> {
+    for (let waitedMs = 0; !(await eventually(condition)); waitedMs += 100) {
+      if (waitedMs >= slackMs) throw new Error(`after "${this.note}": ${what()}`)
+      await this.master.clock.advance(100)
+    }
+  }
+
+  private async request ({ conn, bytes = '' }: Line): Promise<void> {
+    const connection = this.actual.get(conn) ?? new RawConnection(this.master.port)
+    this.actual.set(conn, connection)
+    const body = bytes.slice(bytes.indexOf('{'))
+    if (/"type":"(ACCEPT|DECLINE)"/.test(body)) this.takeOffers(body)
+    if (/"type":"(TEARDOWN|SUBSCRIBE)"/.test(body)) this.forgetOffers(JSON.parse(body).framework_id?.value)
+    this.tornDown = body.includes('"TEARDOWN"')
+    connection.send(withLength(this.translate(bytes)))
+  }
+
+  /** Ids in offer lists may stand for several of ours, or for none. */
+  private translate (bytes: string): string {
+    let text = bytes.replace(/"offer_ids":\[[^\]]*\]/, (list) => {
+      const ids = [...list.matchAll(/"value":"([^"]*)"/g)].flatMap(([, id]) => this.standIns.get(id!) ?? [id!])
+      return `"offer_ids":${JSON.stringify(ids.map((value) => ({ value })))}`
+    })
+    // The master's id is a part of others.
+    const longestFirst = [...this.ids].sort(([one], [other]) => other.length - one.length)
+    for (const [recorded, own] of longestFirst) text = text.replaceAll(recorded, own)
+    return text
+  }
+
+  private requireNothingMore (): void {
+    for (const [conn, { events }] of this.actual) {
+      // Some streams were closed before the first event was read.
+      if ((this.recorded.get(conn)?.events.length ?? 0) === 0) continue
+      const more = events.filter((event) => event.type !== 'OFFERS' && event.type !== 'HEARTBEAT' && !this.consumed.has(event))
+      expect(this.differing.has(conn) ? [] : more, `events of connection ${conn} that were not recorded`).to.deep.equal([])
+    }
+  }
+
+  private forgetOffers (framework: string | undefined): void {
+    this.onOffer = this.onOffer.filter((offer) => offer.framework !== framework)
+  }
+
+  private takeOffers (body: string): void {
+    const taken = new Set([...(/"offer_ids":\[[^\]]*\]/.exec(body)?.[0] ?? '').matchAll(/"value":"([^"]*)"/g)].map(([, id]) => id!))
+    for (let index = this.onOffer.length - 1; index >= 0; index--) if (taken.has(this.onOffer[index]!.recordedId)) this.onOffer.splice(index, 1)
+  }
+
+  private async response ({ conn, bytes = '' }: Line): Promise<void> {
+    const recorded = this.recorded.get(conn) ?? new HttpReader()
+    this.recorded.set(conn, recorded)
+    recorded.push(Buffer.from(bytes))
+    await this.compareAnswers(conn, recorded)
+    if (this.differing.has(conn)) return
+    await this.compareEvents(conn, recorded)
+    if (recorded.streamEnded) await this.until(() => this.actual.get(conn)!.streamEnded, () => 'the stream does not end')
+  }
+
+  private async compareAnswers (conn: number, recorded: HttpReader): Promise<void> {
+    const actual = this.actual.get(conn)!
+    for (let index = this.comparedAnswers.get(conn) ?? 0; index < recorded.answers.length; index++) {
+      await this.until(() => actual.answers.length > index, () => 'no answer comes')
+      this.compareAnswer(conn, recorded.answers[index]!, actual.answers[index]!)
+      this.comparedAnswers.set(conn, index + 1)
+    }
+  }
+
+  private compareAnswer (conn: number, recorded: Answer, actual: Answer): void {
+    const other = Object.entries(this.init.otherStatus ?? {}).find(([text]) => this.note.includes(text))
+    expect(actual.status, `status after "${this.note}" (${actual.body})`).to.equal(other?.[1] ?? recorded.status)
+    if (other !== undefined) {
+      this.differing.add(conn)
+      return
+    }
+    for (const name of ['content-type', 'allow']) expect(actual.headers[name], `${name} after "${this.note}"`).to.equal(recorded.headers[name])
+    for (const name of ['mesos-stream-id', 'transfer-encoding']) expect(name in actual.headers, `${name} after "${this.note}"`).to.equal(name in recorded.headers)
+    const streamId = recorded.headers['mesos-stream-id']
+    if (streamId !== undefined) this.ids.set(streamId, actual.headers['mesos-stream-id']!)
+  }
+
+  private async compareEvents (conn: number, recorded: HttpReader): Promise<void> {
+    const actual = this.actual.get(conn)!
+    const events = recorded.events.slice(this.comparedEvents.get(conn) ?? 0)
+    this.comparedEvents.set(conn, recorded.events.length)
+    for (const event of events) {
+      if (event.type === 'HEARTBEAT') continue
+      if (event.type === 'OFFERS') await this.compareOffers(conn, event.offers.offers)
+      else await this.compareEvent(actual, event)
+    }
+  }
+
+  private async compareEvent (actual: RawConnection, recorded: any): Promise<void> {
+    await this.letAgentAct(recorded)
+    await this.until(() => this.nextEvent(actual, recorded) !== undefined, () => `no event comes, but was recorded: ${JSON.stringify(recorded)}`)
+    const own = this.nextEvent(actual, recorded)
+    this.consumed.add(own)
+    if (recorded.type === 'SUBSCRIBED') this.learn(recorded.subscribed.framework_id.value, own.subscribed?.framework_id.value, recorded.subscribed.master_info.id)
+    this.learnUuid(recorded, own)
+    if (this.init.otherText?.some((text) => this.note.includes(text)) === true) own.error.message = recorded.error.message
+    expect(essence(own), `after "${this.note}"`).to.deep.equal(essence(JSON.parse(this.translate(JSON.stringify(recorded)))))
+  }
+
+  /** The next one; of answers to a reconciliation, which come in any order, the one about the same task or operation. */
+  private nextEvent (actual: RawConnection, recorded: any): any {
+    const left = actual.events.filter((event) => event.type !== 'OFFERS' && event.type !== 'HEARTBEAT' && !this.consumed.has(event))
+    return left.find((event) => isReconciliation(recorded) && subjectOf(event) === subjectOf(recorded)) ?? left[0]
+  }
+
+  private learn (recorded: string, own: string | undefined, recordedMaster: string): void {
+    if (own === undefined) return
+    this.ids.set(recorded, own)
+    this.ids.set(recordedMaster, this.master.state.masterId)
+  }
+
+  private learnUuid (recorded: any, own: any): void {
+    const [theirs, ours] = [recorded, own].map((event) => event.update?.status.uuid ?? event.update_operation_status?.status.uuid?.value)
+    if (theirs !== undefined && ours !== undefined) this.ids.set(theirs, ours)
+  }
+
+  /** The first time that an update of an executor was recorded, its process did what the update tells. */
+  private async letAgentAct ({ update }: any): Promise<void> {
+    const status = update?.status
+    if (status?.source !== 'SOURCE_EXECUTOR' || this.seenUpdates.has(status.uuid)) return
+    this.seenUpdates.add(status.uuid)
+    const { agent } = this.master
+    const id: string = status.task_id.value
+    if (status.state === 'TASK_STARTING') {
+      await this.until(() => agent.orders.has(id), () => `${id} is not launched`)
+      agent.spawned(id)
+    } else if (status.message !== undefined) {
+      agent.exited(id, exitOf(status.message))
+    }
+  }
+
+  private async compareOffers (conn: number, offers: any[]): Promise<void> {
+    // These crossed the TEARDOWN.
+    if (this.tornDown) return
+    for (const offer of offers) {
+      const rack = this.rackOf(offer.attributes)
+      this.ids.set(offer.agent_id.value, rack)
+      this.onOffer.push({ framework: offer.framework_id.value, agent: rack, resources: offer.resources, recordedId: offer.id.value })
+    }
+    const framework: string = offers[0].framework_id.value
+    const expected = (): string[] => this.sumOf(this.onOffer.filter((offer) => offer.framework === framework))
+    const own = (): string[] => this.sumOf(this.ownOffers(framework).map(({ agentId, resources }) => ({ agent: agentId, resources: [...resources] })))
+    await this.until(() => own().join() === expected().join(), () => `offered are\n${own().join('\n')}\nbut recorded was\n${expected().join('\n')}`)
+    for (const offer of offers) this.standFor(framework, offer.id.value, this.rackOf(offer.attributes))
+    const sample = this.actual.get(conn)!.events.findLast(({ type }) => type === 'OFFERS').offers.offers[0]
+    expect(Object.keys(sample).sort(), 'fields of an offer').to.deep.equal(Object.keys(offers[0]).sort())
+  }
+
+  /** What was offered as one there may have come in several parts here, and the other way round. */
+  private standFor (framework: string, recordedId: string, agentId: string): void {
+    const claimed = new Set([...this.standIns.values()].flat())
+    const own = this.ownOffers(framework).filter((offer) => offer.agentId === agentId && !claimed.has(offer.id)).map(({ id }) => id)
+    this.standIns.set(recordedId, own)
+  }
+
+  private ownOffers (framework: string): PendingOffer[] {
+    return [...this.master.state.offers.values()].filter(({ frameworkId }) => frameworkId === this.ids.get(framework))
+  }
+
+  private rackOf (attributes: Attribute[]): string { return `agent-${attributes[0]!.text!.value.slice(1)}` }
+
+  private sumOf (offers: Array<{ agent: string, resources: Resource[] }>): string[] {
+    const sums = new Map<string, number>()
+    for (const { agent, resources } of offers) {
+      for (const resource of resources) {
+        const reservations = (resource.reservations ?? []).map(({ type, role, principal, labels }) => [type, role, principal, labels])
+        const legacy = resource as { reservation?: unknown, role?: string }
+        const stack = legacy.role === undefined || legacy.role === '*' ? reservations : [[legacy.reservation === undefined ? 'STATIC' : 'DYNAMIC', legacy.role, null, null]]
+        const ranges = resource.ranges?.range.map(({ begin, end }) => `${begin}-${end}`) ?? []
+        const key = `${agent} ${resource.name} ${JSON.stringify(stack)} ${resource.disk?.persistence?.id ?? ''} ${ranges.join()}`
+        sums.set(key, (sums.get(key) ?? 0) + (resource.scalar?.value ?? 0))
+      }
+    }
+    return [...sums].map(([key, value]) => `${key}${Math.round(value * 1000) / 1000}`).sort()
+  }
+
+  private async closed ({ conn, by }: Line): Promise<void> {
+    const connection = this.actual.get(conn)
+    if (by === 'client') connection?.socket.destroy()
+    else if (connection !== undefined) await this.until(() => connection.closed, () => 'the connection is not closed')
+  }
+}
+
+function isReconciliation ({ update, update_operation_status: operation }: any): boolean {
+  return update?.status.reason === 'REASON_RECONCILIATION' || (operation !== undefined && operation.status.uuid === undefined)
+}
+
+function subjectOf ({ update, update_operation_status: operation }: any): string | undefined {
+  return update?.status.task_id.value ?? operation?.status.operation_id.value
+}
+
+function defaultResources (rack: number): Resource[] {
+  return [scalar('cpus', 4), scalar('mem', 4096), scalar('disk', 20000), ports(31000 + rack * 100, 31099 + rack * 100)]
+}
+
+function rackAttribute (rack: number): Attribute { return { name: 'rack', type: 'TEXT', text: { value: `r${rack}` } } }
+
+function exitOf (message: string): ProcessExit {
+  const status = /exited with status (\d+)/.exec(message)
+  if (status !== null) return { status: Number(status[1]) }
+  return { signal: message.endsWith('Killed') ? 'SIGKILL' : 'SIGTERM' }
+}
+
+/** Requests with a body may be longer or shorter with our ids in it. */
+function withLength (bytes: string): string {
+  const body = bytes.indexOf('\r\n\r\n') + 4
+  // Several requests in one, or chunked: their ids have no part in a length.
+  if (/\r\n\r\n.*POST /s.test(bytes) || /Transfer-Encoding/i.test(bytes.slice(0, body))) return bytes
+  return bytes.slice(0, body).replace(/Content-Length: \d+/i, `Content-Length: ${Buffer.byteLength(bytes.slice(body))}`) + bytes.slice(body)
+}
+
+/** Without accidents, and with texts that list resources in a fixed order. */
+function essence (value: any, key = ''): any {
+  if (Array.isArray(value)) return value.map((item) => essence(item))
+  if (typeof value === 'object' && value !== null) {
+    const entries = Object.entries(value).filter(([name]) => name !== 'capabilities')
+    return Object.fromEntries(entries.map(([name, field]) => [name, accidental.has(name) ? typeof field : essence(field, name)]))
+  }
+  if (key !== 'message' || typeof value !== 'string') return value
+  const parts = value.replace(/; on agent .*$/, '').split(/(^Total resources | does not contain | required by task and its executor is more than available )/)
+  return parts.map((part) => part.split('; ').sort().join('; ')).join('')
+}

@@ -43,5 +43,5 @@ async function show (id: string, options: Options): Promise<void> {
   print()
   printTable(['GROUP', 'ROLE', 'TERM', 'LEADER', 'COMMITTED', 'APPLIED'], status.groups.map((group) => [group.id, group.role, group.term, group.leader ?? '-', group.commitIndex, group.appliedIndex]))
   print()
-  printTable(['PARTITION', 'STATE', 'EPOCH', 'CHUNKS', 'BYTES'], status.partitions.map((one) => [one.id, one.state, one.epoch, one.chunks, formatBytes(one.bytes)]))
+  printTable(['PARTITION', 'STATE', 'ROLE', 'EPOCH', 'COPIED'], status.partitions.map((one) => [one.id, one.state, one.primary ? 'primary' : 'replica', one.epoch, one.copied ?? '-']))
 }

@@ -56,7 +56,8 @@ export interface NodeStatus {
   residentBytes: number
   uptimeMs: number
   groups: Array<{ id: string, role: string, term: number, leader: NodeId | null, commitIndex: number, appliedIndex: number }>
-  partitions: Array<{ id: string, state: string, epoch: number, chunks: number, bytes: number }>
+  /** `copied`: chunks that the recovery under way has copied so far; null when none is. */
+  partitions: Array<{ id: string, state: string, primary: boolean, epoch: number, copied: number | null }>
 }
 
 export interface ManagerMethods {

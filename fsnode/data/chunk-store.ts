@@ -28,7 +28,7 @@ export interface ChunkStoreComponents { files: ChunkFiles, clock: Clock, log: Lo
 export interface ChunkStoreInit {
   /** Holds one directory per partition; made if missing. */
   directory: string
-  /** Room that writes leave free; default 1 % of the disk, 1 GiB at most. */
+  /** Room to be left free; default 1 % of the disk, 1 GiB at most. The store refuses growth at half of it, see Space. */
   reserveBytes?: number
   /** Default `openChunksMax`. */
   openChunksMax?: number
@@ -312,7 +312,7 @@ export class ChunkStore {
   }
 
   private async create (slot: Slot): Promise<OpenChunk> {
-    if (this.space.full) throw posixError('ENOSPC', 'the disk is full')
+    if (this.space.exhausted) throw posixError('ENOSPC', 'the disk is full')
     const { files } = this.components
     await this.makeRoomInTable()
     let file: ChunkFile
@@ -344,7 +344,7 @@ export class ChunkStore {
   /** Bytes by which the chunk grows. @throws ENOSPC before anything has changed. */
   private requireRoom (chunk: OpenChunk, end: number): number {
     const growth = Math.max(0, end - chunk.length)
-    if (growth > 0 && this.space.full) throw posixError('ENOSPC', 'the disk is full')
+    if (growth > 0 && this.space.exhausted) throw posixError('ENOSPC', 'the disk is full')
     return growth
   }
 

@@ -30,9 +30,16 @@ export class Space {
 
   get freeBytes (): number { return Math.max(0, this.freeAtLook - this.grownSince) }
 
+  /** There is no room for new writes. */
   get full (): boolean {
     this.lookAgain()
     return this.freeBytes < this.reserveBytes
+  }
+
+  /** There is not even room for writes that another replica let in when it believed that there was. */
+  get exhausted (): boolean {
+    this.lookAgain()
+    return this.freeBytes < this.reserveBytes / 2
   }
 
   grew (bytes: number): void { this.grownSince += bytes }

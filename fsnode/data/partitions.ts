@@ -1,0 +1,95 @@
+import type { ClusterMap, DataPartition, NodeId } from '../../partitioning/types.ts'
+import { messageOf } from '../protocol/errors.ts'
+import type { Handlers } from '../protocol/peer.ts'
+import { dataHandlers } from './handlers.ts'
+import { DataPartitionReplica, type DataPartitionReplicaComponents, type PartitionLoad } from './replica.ts'
+
+export interface DataPartitionsInit { nodeId: NodeId }
+
+/**
+ * All data partition replicas of a node, as the cluster map has them. A replica that was replaced is deleted
+ * once every replica of its partition serves; those of a volume that was removed, at once.
+ */
+export class DataPartitions {
+  private readonly components: DataPartitionReplicaComponents
+  private readonly nodeId: NodeId
+  private readonly replicas = new Map<string, DataPartitionReplica>()
+  private readonly unfollow: () => void
+  private removing: Promise<void> = Promise.resolve()
+  private lastMap: ClusterMap | null = null
+  private closed = false
+
+  /** Follows the router's map from now on; the store is open. */
+  constructor (components: DataPartitionReplicaComponents, init: DataPartitionsInit) {
+    this.components = components
+    this.nodeId = init.nodeId
+    this.unfollow = components.router.onMap((map) => { this.adopt(map) })
+    if (components.router.mapVersion > 0) this.adopt(components.router.map)
+  }
+
+  find (partition: string): DataPartitionReplica | undefined { return this.replicas.get(partition) }
+
+  get all (): DataPartitionReplica[] { return [...this.replicas.values()] }
+
+  handlers (): Handlers { return dataHandlers((partition) => this.find(partition)) }
+
+  /** For the heartbeat: the load of each partition that had any since the last call. */
+  takeLoad (): PartitionLoad[] {
+    return this.all.map((replica) => replica.takeLoad()).filter(({ reads, writes }) => reads + writes > 0)
+  }
+
+  adopt (map: ClusterMap): void {
+    if (this.closed || map.version <= (this.lastMap?.version ?? -1)) return
+    this.lastMap = map
+    const ours = map.data.filter(({ replicas }) => replicas.some(({ node }) => node === this.nodeId))
+    const kept = new Set(ours.map(({ id }) => id))
+    for (const [id, replica] of this.replicas) {
+      if (kept.has(id)) continue
+      replica.close()
+      this.replicas.delete(id)
+    }
+    for (const partition of ours) this.replicaOf(partition).adopt(partition)
+    this.removing = this.removing.then(() => this.removeReplaced())
+  }
+
+  /** Stops serving, then closes the store. */
+  async close (): Promise<void> {
+    this.closed = true
+    this.unfollow()
+    for (const replica of this.replicas.values()) replica.close()
+    const settled = this.all.every((replica) => replica.settled)
+    await this.removing
+    await this.components.store.close(settled)
+  }
+
+  private replicaOf ({ id }: DataPartition): DataPartitionReplica {
+    let replica = this.replicas.get(id)
+    if (replica === undefined) {
+      replica = new DataPartitionReplica(this.components, { nodeId: this.nodeId, partition: id })
+      this.replicas.set(id, replica)
+    }
+    return replica
+  }
+
+  private async removeReplaced (): Promise<void> {
+    const { log, store } = this.components
+    try {
+      for (const id of await store.partitions()) {
+        if (this.closed || !this.mayRemove(id)) continue
+        log.info('removing a replica that was replaced', { partition: id })
+        await store.removePartition(id)
+      }
+    } catch (error) {
+      log.warn('cannot remove a replica that was replaced', { cause: messageOf(error) })
+    }
+  }
+
+  private mayRemove (id: string): boolean {
+    if (this.replicas.has(id) || this.lastMap === null) return false
+    const partition = this.lastMap.data.find((candidate) => candidate.id === id)
+    if (partition !== undefined) return partition.replicas.length > 0 && partition.replicas.every(({ state }) => state === 'serving')
+    // A map without the volume says that it was removed; one without any volumes may be that of a cluster in the making.
+    const volume = Number(id.split('.')[0])
+    return this.lastMap.volumes.length > 0 && !this.lastMap.volumes.some((candidate) => candidate.id === volume)
+  }
+}

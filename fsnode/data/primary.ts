@@ -1,0 +1,449 @@
+import type { DataPartition, NodeId } from '../../partitioning/types.ts'
+import type { ChunkMutation, ReplicaApplyRequest, ReplicaDigestsRequest, ReplicaDigestsResponse } from '../protocol/data.ts'
+import { AtollError, codeOf, messageOf, posixError } from '../protocol/errors.ts'
+import { byteLengthOf } from '../protocol/frame.ts'
+import type { Clock, Logger, Timer } from '../protocol/ports.ts'
+import type { ClusterRouter } from '../protocol/router.ts'
+import { inParallel, type ChunkName, type ChunkStore } from './chunk-store.ts'
+import { linkPendingBytesMax, pieceBytesMax, readLeaseMarginMs, readLeaseMs, reconcilePollMs, settleDelayMs, writersMax } from './constants.ts'
+import type { DigestLister } from './digests.ts'
+import { heal } from './heal.ts'
+import { ReplicaLink, type Entry, type Stamp } from './link.ts'
+import { Reporter } from './reporter.ts'
+import { chunkOf, keyOf, type ChunkKey, type Unsettled } from './unsettled.ts'
+
+export interface PrimaryComponents { clock: Clock, log: Logger, router: ClusterRouter, store: ChunkStore }
+
+export interface PrimaryInit {
+  nodeId: NodeId
+  partition: DataPartition
+  /** Reads are served by secondaries too. */
+  tivoli: boolean
+  /** Names this term of office of this process. */
+  origin: string
+  unsettled: Unsettled
+  lister: DigestLister
+  /** Whether this process does not know which chunks its predecessor left open. */
+  forgetful: () => boolean
+  /** All serving replicas have compared with this one what was left open. */
+  allReconciled: () => void
+  /** A newer map has come. */
+  mapChanged: () => void
+}
+
+type Kind = Exclude<ReplicaApplyRequest['kind'], 'put' | 'settle'>
+
+interface Mutation extends Entry {
+  key: ChunkKey
+  /** Replicas that were sent it and have not answered. */
+  readonly waitingFor: Set<ReplicaLink>
+  appliedHere: boolean
+  done: Promise<void>
+  resolve: () => void
+  reject: (error: unknown) => void
+}
+
+/**
+ * The primary's side of a partition: orders mutations, applies them here and at all replicas that take
+ * writes, and answers when every serving one has them. A mutation that cannot reach one of them waits
+ * until the manager has put it out of the set; it is never given up in between.
+ */
+export class Primary {
+  readonly origin: string
+  private readonly components: PrimaryComponents
+  private readonly init: PrimaryInit
+  private readonly reporter: Reporter
+  private partition: DataPartition
+  private readonly links = new Map<NodeId, ReplicaLink>()
+  private readonly pending = new Map<number, Mutation>()
+  private readonly pendingByChunk = new Map<ChunkKey, Set<Mutation>>()
+  /** Chunks of which a whole copy is being made: mutations wait. */
+  private readonly gates = new Map<ChunkKey, Promise<void>>()
+  private readonly healing = new Map<ChunkKey, Promise<void>>()
+  /** Waiting for the copies that were sent with `put`. */
+  private readonly puts = new Map<Entry, { link: ReplicaLink, resolve: () => void, reject: (error: unknown) => void }>()
+  private readonly writers = new Map<string, number>()
+  private lastOrder = 0
+  private reconciled = false
+  private fenceUntil = -Infinity
+  private fenceTimer: Timer | null = null
+  private settleTimer: Timer | null = null
+  private reconcileTimer: Timer | null = null
+  private closed = false
+
+  constructor (components: PrimaryComponents, init: PrimaryInit) {
+    this.components = components
+    this.init = init
+    this.origin = init.origin
+    this.partition = init.partition
+    this.reporter = new Reporter(components, init.nodeId, () => this.partition, init.mapChanged)
+    // Replicas that served reads under an earlier primary may do so until their leases have run out.
+    this.fence()
+    this.adopt(init.partition)
+  }
+
+  adopt (partition: DataPartition): void {
+    const before = this.partition
+    this.partition = partition
+    const wanted = partition.replicas.filter(({ node, state }) => node !== this.init.nodeId && (state === 'serving' || state === 'syncing'))
+    for (const link of [...this.links.values()]) if (!wanted.some(({ node }) => node === link.node)) this.drop(link)
+    for (const { node, state } of wanted) {
+      const link = this.links.get(node) ?? this.connect(node)
+      link.serving = state === 'serving'
+      void link.open()
+    }
+    const wasServing = (node: NodeId): boolean => before.replicas.some((replica) => replica.node === node && replica.state === 'serving')
+    const isServing = (node: NodeId): boolean => node === this.init.nodeId || this.links.get(node)?.serving === true
+    if (before.replicas.some(({ node }) => wasServing(node) && !isServing(node))) this.fence()
+    this.reconciled = false
+    this.updateReconciled()
+    this.checkAll()
+  }
+
+  /** Resolves when every serving replica has the change. */
+  async mutate (kind: Kind, request: ChunkMutation, offset: number, length: number, payload: readonly Buffer[]): Promise<void> {
+    this.admitWriter(request)
+    const bytes = byteLengthOf(payload)
+    this.requireCapacity()
+    const key = keyOf(request)
+    if (kind === 'write' && this.anyFull()) await this.requireNoGrowth(request, offset + bytes)
+    while (this.gates.has(key)) await this.gates.get(key)
+    this.requireOffice()
+    await this.start(kind, key, request, offset, length, payload, bytes)
+  }
+
+  /** What the chunk holds, once all of it is committed. */
+  async read (ino: number, chunk: number, offset: number, length: number): Promise<Buffer> {
+    const name = this.nameOf(ino, chunk)
+    const key = keyOf(name)
+    for (let attempt = 0; ; attempt++) {
+      const open = this.overlapping(key, offset, length)
+      let bytes: Buffer
+      try {
+        bytes = await this.components.store.read(name, offset, length)
+      } catch (error) {
+        if (codeOf(error) !== 'ATOLL_BAD_CHECKSUM' || attempt > 0) throw error
+        await this.heal(name)
+        continue
+      }
+      // One that failed may have left bytes that are no longer there.
+      if (open.length === 0 || (await Promise.all(open.map(succeeds))).every(Boolean)) return bytes
+      this.requireOffice()
+    }
+  }
+
+  /** The chunks that were left open, or all if this process cannot tell. */
+  recent (request: ReplicaDigestsRequest): Promise<ReplicaDigestsResponse> {
+    const { forgetful, lister, unsettled } = this.init
+    return forgetful() ? lister.page(request.after, request.limit) : lister.of([...unsettled.inherited].map(chunkOf))
+  }
+
+  /** Sends whole chunks to a replica, each in its place among the chunk's mutations. */
+  async pull (node: NodeId, chunks: Array<[ino: number, chunk: number]>): Promise<void> {
+    const link = this.links.get(node)
+    if (link === undefined) throw new AtollError('ATOLL_STALE_EPOCH', `${node} takes no writes of partition ${this.partition.id}`)
+    await inParallel(1, chunks, ([ino, chunk]) => this.copyTo([link], this.nameOf(ino, chunk)))
+  }
+
+  /** Resolves when nothing that was under way on the chunk is any more. */
+  async settled (ino: number, chunk: number): Promise<void> {
+    const key = keyOf({ ino, chunk })
+    while (this.gates.has(key)) await this.gates.get(key)
+    await Promise.all([...this.pendingByChunk.get(key) ?? []].map(succeeds))
+    this.requireOffice()
+  }
+
+  /** Makes this replica's copy of a chunk whole again from a serving one that has all mutations of it. */
+  heal (name: ChunkName): Promise<void> {
+    const key = keyOf(name)
+    let running = this.healing.get(key)
+    if (running === undefined) {
+      running = this.gated(key, () => heal(this.components, this.partition, name, () => this.servingLinks()))
+        .then(() => { for (const mutation of [...this.pendingByChunk.get(key) ?? []]) this.applied(mutation) })
+        .finally(() => { this.healing.delete(key) })
+      this.healing.set(key, running)
+    }
+    return running
+  }
+
+  /** Sends this replica's copy of a chunk to a replica that differs. */
+  overwrite (node: NodeId, name: ChunkName): Promise<void> { return this.pull(node, [[name.ino, name.chunk]]) }
+
+  servingLinks (): ReplicaLink[] { return [...this.links.values()].filter(({ serving }) => serving) }
+
+  /** Ends the term: what is under way may or may not have been applied, and is handed on as inherited. */
+  close (): void {
+    this.closed = true
+    this.reporter.close()
+    this.fenceTimer?.cancel()
+    this.settleTimer?.cancel()
+    this.reconcileTimer?.cancel()
+    const error = this.noLongerPrimary()
+    for (const mutation of this.pending.values()) {
+      this.init.unsettled.inherited.add(mutation.key)
+      mutation.reject(error)
+    }
+    this.pending.clear()
+    this.pendingByChunk.clear()
+    for (const link of [...this.links.values()]) this.drop(link)
+  }
+
+  private async start (kind: Kind, key: ChunkKey, { ino, chunk }: ChunkMutation, offset: number, length: number, payload: readonly Buffer[], bytes: number): Promise<void> {
+    const mutation: Mutation = {
+      kind, ino, chunk, offset, length, payload, bytes, key, order: ++this.lastOrder, waitingFor: new Set(), appliedHere: false, done: nothing, resolve: () => {}, reject: () => {}
+    }
+    mutation.done = new Promise((resolve, reject) => { mutation.resolve = resolve; mutation.reject = reject })
+    this.pending.set(mutation.order, mutation)
+    let together = this.pendingByChunk.get(key)
+    if (together === undefined) this.pendingByChunk.set(key, together = new Set())
+    together.add(mutation)
+    for (const link of this.links.values()) {
+      mutation.waitingFor.add(link)
+      link.send(mutation)
+    }
+    this.applyHere(mutation).then(() => { this.applied(mutation) }, (error) => { void this.failedHere(mutation, error) })
+    await mutation.done
+  }
+
+  private applyHere ({ kind, ino, chunk, offset, length, payload }: Mutation): Promise<void> {
+    const { store } = this.components
+    const name = this.nameOf(ino, chunk)
+    switch (kind) {
+      case 'write': return store.write(name, offset, payload)
+      case 'truncate': return store.truncate(name, length)
+      case 'zero': return store.zero(name, offset, length)
+      default: return store.sync(name)
+    }
+  }
+
+  private applied (mutation: Mutation): void {
+    mutation.appliedHere = true
+    this.check(mutation)
+  }
+
+  /** The other replicas may have applied what this one could not. */
+  private async failedHere (mutation: Mutation, error: unknown): Promise<void> {
+    if (this.closed) return
+    const name = this.nameOf(mutation.ino, mutation.chunk)
+    const code = codeOf(error)
+    try {
+      if (code === 'ATOLL_BAD_CHECKSUM') {
+        await this.heal(name)
+        return
+      }
+      this.components.log.warn('cannot apply a mutation', { partition: this.partition.id, code, cause: messageOf(error) })
+      if (mutation.kind === 'sync') throw error
+      await Promise.allSettled(await this.gated(mutation.key, () => this.sendCopies([...this.links.values()], name)))
+    } catch (failure) {
+      // A replica that can neither change a chunk nor say what it holds should not be the primary, if there is another.
+      if (codeOf(failure) !== 'ATOLL_BAD_CHECKSUM' && this.servingLinks().length > 0) this.reporter.report(this.init.nodeId)
+    }
+    this.finish(mutation)
+    mutation.reject(error)
+  }
+
+  private acknowledged (link: ReplicaLink, entry: Entry): void {
+    if (entry.kind === 'put') {
+      this.puts.get(entry)?.resolve()
+      this.puts.delete(entry)
+      return
+    }
+    const mutation = this.pending.get(entry.order)
+    if (mutation === undefined) return
+    mutation.waitingFor.delete(link)
+    this.check(mutation)
+  }
+
+  private check (mutation: Mutation): void {
+    if (!mutation.appliedHere || !this.pending.has(mutation.order)) return
+    for (const link of mutation.waitingFor) if (link.serving) return
+    if (this.components.clock.now() < this.fenceUntil) return
+    this.finish(mutation)
+    mutation.resolve()
+  }
+
+  private checkAll (): void {
+    for (const mutation of [...this.pending.values()]) this.check(mutation)
+  }
+
+  private finish (mutation: Mutation): void {
+    if (!this.pending.delete(mutation.order)) return
+    const together = this.pendingByChunk.get(mutation.key)
+    together?.delete(mutation)
+    if (together?.size === 0) this.pendingByChunk.delete(mutation.key)
+    this.settleSoon()
+  }
+
+  private get committed (): number {
+    for (const order of this.pending.keys()) return order - 1
+    return this.lastOrder
+  }
+
+  private readonly stamp = (): Stamp => ({
+    partition: this.partition.id, epoch: this.partition.epoch, origin: this.origin, committed: this.committed, reconciled: this.reconciled
+  })
+
+  private settleSoon (): void {
+    if (this.closed || this.links.size === 0) return
+    this.settleTimer ??= this.components.clock.setTimer(() => {
+      this.settleTimer = null
+      for (const link of this.links.values()) link.settle()
+    }, settleDelayMs)
+  }
+
+  private connect (node: NodeId): ReplicaLink {
+    const link = new ReplicaLink(this.components, {
+      node,
+      serving: false,
+      stamp: this.stamp,
+      acknowledged: (link, entry) => { this.acknowledged(link, entry) },
+      changed: () => { this.updateReconciled() },
+      failed: (link) => { this.reporter.report(link.node) }
+    })
+    this.links.set(node, link)
+    return link
+  }
+
+  private drop (link: ReplicaLink): void {
+    this.links.delete(link.node)
+    link.close()
+    for (const mutation of this.pending.values()) mutation.waitingFor.delete(link)
+    for (const [entry, waiting] of this.puts) {
+      if (waiting.link !== link) continue
+      this.puts.delete(entry)
+      waiting.reject(new AtollError('ATOLL_STALE_EPOCH', `${link.node} takes no writes of partition ${this.partition.id} any more`))
+    }
+  }
+
+  private updateReconciled (): void {
+    if (this.reconciled || this.closed) return
+    if (this.servingLinks().every((link) => link.reconciled)) {
+      this.reconciled = true
+      this.init.unsettled.inherited.clear()
+      this.init.allReconciled()
+      this.settleSoon()
+      return
+    }
+    this.reconcileTimer ??= this.components.clock.setTimer(() => {
+      this.reconcileTimer = null
+      for (const link of this.links.values()) if (!link.reconciled) link.refresh()
+      this.updateReconciled()
+    }, reconcilePollMs)
+  }
+
+  /** Copies a chunk as it is after all mutations so far; resolves when all have it. */
+  private async copyTo (links: ReplicaLink[], name: ChunkName): Promise<void> {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        await Promise.all(await this.gated(keyOf(name), () => this.sendCopies(links, name)))
+        return
+      } catch (error) {
+        if (codeOf(error) !== 'ATOLL_BAD_CHECKSUM' || attempt > 0) throw error
+        await this.heal(name)
+      }
+    }
+  }
+
+  private async sendCopies (links: ReplicaLink[], name: ChunkName): Promise<Array<Promise<void>>> {
+    const { store } = this.components
+    const length = (await store.digest(name))?.length ?? 0
+    const whole = await store.read(name, 0, length)
+    const copies: Array<Promise<void>> = []
+    for (const link of links) {
+      for (let offset = 0; offset === 0 || offset < length; offset += pieceBytesMax) {
+        const payload = whole.subarray(offset, offset + pieceBytesMax)
+        copies.push(this.sendCopy(link, { kind: 'put', ino: name.ino, chunk: name.chunk, offset, length, payload: [payload], bytes: payload.length, order: this.lastOrder }))
+      }
+    }
+    return copies
+  }
+
+  private sendCopy (link: ReplicaLink, entry: Entry): Promise<void> {
+    const copy = new Promise<void>((resolve, reject) => {
+      if (this.links.get(link.node) !== link) reject(new AtollError('ATOLL_STALE_EPOCH', `${link.node} is gone`))
+      else this.puts.set(entry, { link, resolve, reject })
+    })
+    copy.catch(() => {})
+    if (this.puts.has(entry)) link.send(entry)
+    return copy
+  }
+
+  /** Runs `work` while no mutation of the chunk starts. */
+  private async gated<T> (key: ChunkKey, work: () => Promise<T>): Promise<T> {
+    while (this.gates.has(key)) await this.gates.get(key)
+    this.requireOffice()
+    let open = (): void => {}
+    this.gates.set(key, new Promise((resolve) => { open = resolve }))
+    try {
+      return await work()
+    } finally {
+      this.gates.delete(key)
+      open()
+    }
+  }
+
+  private overlapping (key: ChunkKey, offset: number, length: number): Mutation[] {
+    const together = this.pendingByChunk.get(key)
+    if (together === undefined) return []
+    return [...together].filter((mutation) => {
+      if (mutation.kind === 'truncate') return offset + length > mutation.length
+      const end = mutation.offset + (mutation.kind === 'write' ? mutation.bytes : mutation.length)
+      // A write beyond the end also says how long the chunk is.
+      return mutation.kind !== 'sync' && end > offset && (mutation.kind === 'write' || mutation.offset < offset + length)
+    })
+  }
+
+  /** No write is acknowledged before leases to read of replicas that are not asked have run out. */
+  private fence (): void {
+    if (!this.init.tivoli) return
+    const { clock } = this.components
+    this.fenceUntil = clock.now() + readLeaseMs + readLeaseMarginMs
+    this.fenceTimer?.cancel()
+    this.fenceTimer = clock.setTimer(() => { this.checkAll() }, readLeaseMs + readLeaseMarginMs + 1)
+  }
+
+  private admitWriter ({ writer, order }: ChunkMutation): void {
+    if (writer === undefined || order === undefined) return
+    const last = this.writers.get(writer)
+    if (last !== undefined && order <= last) throw new AtollError('ATOLL_SUPERSEDED', 'a later attempt of this client has arrived already')
+    this.writers.delete(writer)
+    this.writers.set(writer, order)
+    if (this.writers.size > writersMax) this.writers.delete(this.writers.keys().next().value!)
+  }
+
+  private requireCapacity (): void {
+    for (const link of this.links.values()) {
+      if (link.pendingBytes > linkPendingBytesMax) throw new AtollError('ATOLL_UNAVAILABLE', `too much waits for ${link.node}`)
+    }
+  }
+
+  private anyFull (): boolean {
+    if (this.components.store.space.full) return true
+    for (const link of this.links.values()) if (link.serving && link.full) return true
+    return false
+  }
+
+  private async requireNoGrowth ({ ino, chunk }: ChunkMutation, end: number): Promise<void> {
+    const digest = await this.components.store.digest(this.nameOf(ino, chunk)).catch(() => null)
+    if (end <= (digest?.length ?? 0)) return
+    // Asks again whether there is room.
+    for (const link of this.links.values()) if (link.full) link.refresh()
+    throw posixError('ENOSPC', 'the disk of a replica is full')
+  }
+
+  private requireOffice (): void {
+    if (this.closed) throw this.noLongerPrimary()
+  }
+
+  private noLongerPrimary (): AtollError {
+    return new AtollError('ATOLL_NOT_PRIMARY', `${this.init.nodeId} is no longer the primary of partition ${this.partition.id}`)
+  }
+
+  private nameOf (ino: number, chunk: number): ChunkName { return { partition: this.partition.id, ino, chunk } }
+}
+
+const nothing = Promise.resolve()
+
+function succeeds (mutation: Mutation): Promise<boolean> {
+  return mutation.done.then(() => true, () => false)
+}

@@ -1,0 +1,299 @@
+import type { DataPartition, NodeId, ReplicaState } from '../../partitioning/types.ts'
+import type {
+  DataReadRequest, DataSyncRequest, DataTruncateRequest, DataWriteRequest, DataZeroRequest, ReplicaApplyRequest, ReplicaApplyResponse,
+  ReplicaDigestsRequest, ReplicaDigestsResponse, ReplicaLeaseRequest, ReplicaPullRequest, ReplicaSettledRequest
+} from '../protocol/data.ts'
+import { AtollError } from '../protocol/errors.ts'
+import { byteLengthOf } from '../protocol/frame.ts'
+import type { Clock, Logger } from '../protocol/ports.ts'
+import type { ClusterRouter } from '../protocol/router.ts'
+import { badChecksum } from './chunk-file.ts'
+import type { ChunkName, ChunkStore } from './chunk-store.ts'
+import { DigestLister } from './digests.ts'
+import { Primary } from './primary.ts'
+import { Recovery, reportSynced } from './recovery.ts'
+import { scrubReplica, type ScrubInit, type ScrubStep } from './scrub.ts'
+import { Secondary } from './secondary.ts'
+import { Unsettled } from './unsettled.ts'
+
+export interface DataPartitionReplicaComponents {
+  clock: Clock
+  log: Logger
+  store: ChunkStore
+  router: ClusterRouter
+  /** Whether this node may serve now: it holds a lease from the manager. */
+  lease: () => boolean
+}
+
+export interface DataPartitionReplicaInit { nodeId: NodeId, partition: string }
+
+export interface PartitionLoad { partition: string, readBytes: number, writeBytes: number, reads: number, writes: number }
+
+/**
+ * This node's copy of a data partition. The manager's map, handed in by `adopt`, says what it is: primary,
+ * serving or syncing secondary, or none of them. All requests are answered for the epoch of that map only.
+ */
+export class DataPartitionReplica {
+  readonly id: string
+  private readonly components: DataPartitionReplicaComponents
+  private readonly nodeId: NodeId
+  private readonly unsettled = new Unsettled()
+  private partition: DataPartition | null = null
+  private primary: Primary | null = null
+  private secondary: Secondary | null = null
+  private recovery: Recovery | null = null
+  private tivoli = false
+  /** Not yet compared with a primary since the process started after it had not been closed. */
+  private forgetful: boolean
+  private terms = 0
+  private load: PartitionLoad
+  private readonly lister: DigestLister
+  private closed = false
+
+  constructor (components: DataPartitionReplicaComponents, init: DataPartitionReplicaInit) {
+    this.components = { ...components, log: components.log.child({ partition: init.partition }) }
+    this.id = init.partition
+    this.nodeId = init.nodeId
+    this.forgetful = !components.store.wasClosed
+    this.load = emptyLoad(init.partition)
+    this.lister = new DigestLister(components, init.partition, (name) => this.heal(name))
+  }
+
+  get epoch (): number { return this.partition?.epoch ?? 0 }
+
+  get state (): ReplicaState | 'none' {
+    return this.partition?.replicas.find(({ node }) => node === this.nodeId)?.state ?? 'none'
+  }
+
+  get isPrimary (): boolean { return this.primary !== null }
+
+  /** Every replica has all that this one has, as far as it knows: a clean start may trust it. */
+  get settled (): boolean { return this.unsettled.empty && !this.forgetful && this.recovery === null }
+
+  /** Chunks that the current recovery has copied; null when none runs. */
+  get recovering (): number | null { return this.recovery?.copied ?? null }
+
+  /** Acts on a newer state of the partition; older ones are ignored. */
+  adopt (partition: DataPartition): void {
+    if (this.closed || (this.partition !== null && partition.epoch <= this.partition.epoch)) return
+    this.partition = partition
+    this.tivoli = this.isTivoli(partition)
+    this.recovery?.stop()
+    this.recovery = null
+    const { state } = this
+    const isPrimary = partition.primary === this.nodeId && state === 'serving'
+    if (!isPrimary) this.endTerm()
+    if (isPrimary || (state !== 'serving' && state !== 'syncing')) this.leaveSecondary()
+    if (isPrimary) this.serveAsPrimary(partition)
+    else if (state === 'serving' || state === 'syncing') this.serveAsSecondary(partition, state)
+  }
+
+  async write (request: DataWriteRequest, payload: readonly Buffer[]): Promise<void> {
+    const primary = this.requirePrimary(request.epoch)
+    const bytes = byteLengthOf(payload)
+    this.load.writes++
+    this.load.writeBytes += bytes
+    if (bytes > 0) await primary.mutate('write', request, request.offset, bytes, payload)
+  }
+
+  async truncate (request: DataTruncateRequest): Promise<void> {
+    await this.requirePrimary(request.epoch).mutate('truncate', request, 0, request.length, [])
+  }
+
+  async zero (request: DataZeroRequest): Promise<void> {
+    await this.requirePrimary(request.epoch).mutate('zero', request, request.offset, request.length, [])
+  }
+
+  async sync (request: DataSyncRequest): Promise<void> {
+    await this.requirePrimary(request.epoch).mutate('sync', request, 0, 0, [])
+  }
+
+  async read (request: DataReadRequest): Promise<Buffer> {
+    const { ino, chunk, offset, length } = request
+    const secondary = this.tivoli && this.state === 'serving' ? this.secondary : null
+    const reader = secondary ?? this.requirePrimary(request.epoch)
+    if (secondary !== null) this.requireServing(request.epoch)
+    const bytes = await reader.read(ino, chunk, offset, length)
+    this.load.reads++
+    this.load.readBytes += bytes.length
+    return bytes
+  }
+
+  /** Takes its place in the chunk's order before it returns. */
+  async apply (request: ReplicaApplyRequest, payload: readonly Buffer[]): Promise<ReplicaApplyResponse> {
+    this.requireEpoch(request.epoch)
+    if (this.secondary === null) throw new AtollError('ATOLL_STALE_EPOCH', `${this.nodeId} takes no writes of partition ${this.id}`)
+    return this.secondary.apply(request, payload)
+  }
+
+  /** Bytes as they are here, verified. */
+  async readOwn ({ epoch, ino, chunk, offset, length }: DataReadRequest): Promise<Buffer> {
+    this.requireEpoch(epoch)
+    if (this.state !== 'serving') throw new AtollError('ATOLL_UNAVAILABLE', `the replica on ${this.nodeId} is not in sync`)
+    return this.components.store.read({ partition: this.id, ino, chunk }, offset, length)
+  }
+
+  /** What this replica's chunks are. */
+  async digests (request: ReplicaDigestsRequest): Promise<ReplicaDigestsResponse> {
+    if (this.primary === null) this.requireEpoch(request.epoch)
+    else this.requirePrimary(request.epoch)
+    if (request.chunks !== undefined) return this.lister.of(request.chunks)
+    return request.recent ? this.requirePrimary(request.epoch).recent(request) : this.lister.page(request.after, request.limit)
+  }
+
+  pull ({ epoch, node, chunks }: ReplicaPullRequest): Promise<void> { return this.requirePrimary(epoch).pull(node, chunks) }
+
+  settle ({ epoch, ino, chunk, origin }: ReplicaSettledRequest): Promise<void> {
+    const primary = this.requirePrimary(epoch)
+    if (primary.origin !== origin) throw new AtollError('ATOLL_STALE_EPOCH', 'asked of another term of this primary')
+    return primary.settled(ino, chunk)
+  }
+
+  grantLease ({ epoch, node }: ReplicaLeaseRequest): void {
+    if (!this.requirePrimary(epoch).servingLinks().some((link) => link.node === node)) throw new AtollError('ATOLL_STALE_EPOCH', `${node} is not serving`)
+  }
+
+  /** What clients read and wrote since the last call. */
+  takeLoad (): PartitionLoad {
+    const { load } = this
+    this.load = emptyLoad(this.id)
+    return load
+  }
+
+  /**
+   * Verifies every block of this replica, repairs what is damaged, and, on the primary, compares all serving
+   * replicas and overwrites those that differ. Ends early when the replica's role changes.
+   */
+  scrub (init: ScrubInit = {}): AsyncIterable<ScrubStep> {
+    const { primary, partition } = this
+    if (partition === null || this.state !== 'serving') throw new AtollError('ATOLL_UNAVAILABLE', `the replica of ${this.id} on ${this.nodeId} is not in sync`)
+    return scrubReplica(this.components, {
+      ...init,
+      partition,
+      current: () => this.partition === partition && !this.closed,
+      heal: (name) => this.heal(name),
+      others: () => primary?.servingLinks().map((link) => link.node) ?? [],
+      settled: (name) => primary?.settled(name.ino, name.chunk) ?? Promise.resolve(),
+      overwrite: (node, name) => primary!.overwrite(node, name)
+    })
+  }
+
+  /** Answers nothing any more; the store stays open. */
+  close (): void {
+    this.closed = true
+    this.recovery?.stop()
+    this.endTerm()
+    this.leaveSecondary()
+  }
+
+  /** Makes the copy of a chunk whole again from another replica. */
+  private async heal (name: ChunkName): Promise<void> {
+    if (this.primary !== null) await this.primary.heal(name)
+    else if (this.secondary !== null) await this.secondary.pull([[name.ino, name.chunk]])
+    else throw badChecksum(name.ino, name.chunk, [])
+  }
+
+  private serveAsPrimary (partition: DataPartition): void {
+    if (this.primary !== null) {
+      this.primary.adopt(partition)
+      return
+    }
+    this.unsettled.inherit()
+    const origin = `${this.nodeId}/${partition.epoch}/${this.components.clock.wallNs()}/${++this.terms}`
+    const { lister, nodeId, tivoli, unsettled } = this
+    this.components.log.info('primary', { epoch: partition.epoch })
+    this.primary = new Primary(this.components, {
+      nodeId,
+      partition,
+      tivoli,
+      origin,
+      unsettled,
+      lister,
+      forgetful: () => this.forgetful,
+      allReconciled: () => { this.forgetful = false },
+      mapChanged: () => { this.adoptFromMap() }
+    })
+  }
+
+  private serveAsSecondary (partition: DataPartition, state: 'serving' | 'syncing'): void {
+    if (this.secondary === null) {
+      this.unsettled.inherit()
+      this.secondary = new Secondary(this.components, { nodeId: this.nodeId, partition, unsettled: this.unsettled, originChanged: () => { this.recover() } })
+    } else {
+      this.secondary.adopt(partition)
+    }
+    this.components.log.debug('secondary', { epoch: partition.epoch, state })
+    if (state === 'syncing') this.forgetful = true
+    // A primary that has not made contact yet will, and its first message starts the comparison.
+    if (this.secondary.met) this.recover()
+  }
+
+  /** Compares with the primary what may differ from it. */
+  private recover (): void {
+    const { partition, secondary, state } = this
+    if (partition === null || secondary === null || (state === 'serving' && secondary.reconciled)) return
+    this.recovery?.stop()
+    const recovery = new Recovery(this.components, {
+      nodeId: this.nodeId,
+      partition,
+      scope: this.forgetful ? 'all' : 'open',
+      unsettled: this.unsettled,
+      pull: (chunks) => secondary.pull(chunks),
+      done: async () => {
+        // Before the report, whose answer may already be acted upon within it.
+        this.forgetful = false
+        secondary.reconciled = true
+        if (state === 'syncing') await reportSynced(this.components, this.nodeId, partition)
+        if (this.recovery === recovery) this.recovery = null
+        this.adoptFromMap()
+      }
+    })
+    this.recovery = recovery
+    void recovery.run()
+  }
+
+  private adoptFromMap (): void {
+    try {
+      this.adopt(this.components.router.dataPartition(this.id))
+    } catch (error) {
+      this.components.log.debug('the partition is not in the map', { cause: String(error) })
+    }
+  }
+
+  private endTerm (): void {
+    this.primary?.close()
+    this.primary = null
+  }
+
+  private leaveSecondary (): void {
+    if (this.secondary === null) return
+    this.unsettled.inherit()
+    this.secondary = null
+  }
+
+  private isTivoli (partition: DataPartition): boolean {
+    return this.components.router.map.volumes.find(({ id }) => id === partition.volume)?.placement === 'tivoli'
+  }
+
+  private requireEpoch (epoch: number): void {
+    if (epoch === this.epoch) return
+    if (epoch > this.epoch) this.components.router.refresh().catch(() => {})
+    throw new AtollError('ATOLL_STALE_EPOCH', `partition ${this.id} is at epoch ${this.epoch}, the message at ${epoch}`, { epoch: this.epoch })
+  }
+
+  private requireServing (epoch: number): void {
+    this.requireEpoch(epoch)
+    if (!this.components.lease()) throw new AtollError('ATOLL_UNAVAILABLE', `${this.nodeId} holds no lease from the manager`)
+  }
+
+  private requirePrimary (epoch: number): Primary {
+    this.requireEpoch(epoch)
+    if (this.primary === null) throw new AtollError('ATOLL_NOT_PRIMARY', `${this.nodeId} is not the primary of partition ${this.id}`)
+    this.requireServing(epoch)
+    return this.primary
+  }
+}
+
+function emptyLoad (partition: string): PartitionLoad {
+  return { partition, readBytes: 0, writeBytes: 0, reads: 0, writes: 0 }
+}

@@ -1,0 +1,290 @@
+import { expect } from 'chai'
+import { blockBytes, headerBytes } from '../../fsnode/data/chunk-header.ts'
+import { codeOf } from '../../fsnode/protocol/errors.ts'
+import { SimClock } from '../sim/clock.ts'
+import { SimRandom } from '../sim/random.ts'
+import { contentsOf, partitionId, SimClient, SimCluster, type SimNode } from './cluster.ts'
+
+describe('a data partition', () => {
+  let clock: SimClock
+  let random: SimRandom
+  let cluster: SimCluster
+  let client: SimClient
+  const start = async (init: Partial<ConstructorParameters<typeof SimCluster>[0]> = {}): Promise<void> => {
+    clock = new SimClock()
+    random = new SimRandom(42)
+    cluster = new SimCluster({ clock, random, ...init })
+    await cluster.start()
+    client = new SimClient(cluster, 'client')
+    await clock.run(client.start())
+  }
+  const node = (id: string): SimNode => cluster.nodes.get(id)!
+  const run = <T>(promise: Promise<T>): Promise<T> => clock.run(promise, 120_000)
+  const failureOf = (promise: Promise<unknown>): Promise<string> => run(promise.then(() => 'none', codeOf))
+  const healthy = (): Promise<void> => clock.until(() => cluster.healthy, 60_000, 'health')
+  const expectIdentical = async (): Promise<void> => {
+    const contents = await contentsOf(cluster)
+    for (const other of contents.slice(1)) expect(other).to.equal(contents[0])
+  }
+
+  it('has every acknowledged change on all replicas, byte for byte', async () => {
+    await start()
+    const bytes = random.bytes(3 * blockBytes + 17)
+    await run(client.write(5, 0, 1000, bytes))
+    await run(client.zero(5, 0, 2000, blockBytes))
+    await run(client.truncate(5, 0, 2 * blockBytes))
+    await run(client.write(6, 1, 0, Buffer.from('gone')))
+    await run(client.truncate(6, 1, 0))
+    await run(client.sync(5, 0))
+    await expectIdentical()
+    const read = await run(client.read(5, 0, 0, 10 * blockBytes))
+    const expected = Buffer.concat([Buffer.alloc(1000), bytes]).fill(0, 2000, 2000 + blockBytes).subarray(0, 2 * blockBytes)
+    expect(read.equals(expected)).to.equal(true)
+    expect(await run(node('node-2').store!.list(partitionId))).to.deep.equal([[5, 0]])
+    expect(node('node-1').partitions!.takeLoad()).to.deep.equal([{ partition: partitionId, readBytes: 2 * blockBytes, writeBytes: bytes.length + 4, reads: 1, writes: 2 }])
+    expect(node('node-1').partitions!.takeLoad()).to.deep.equal([])
+  })
+
+  it('refuses other epochs, other nodes than the primary, a primary without lease, and malformed requests', async () => {
+    await start()
+    const read = (to: string, epoch: number, fields = {}): Promise<unknown> =>
+      client.router.toNode(to, 'data.read', { partition: partitionId, epoch, ino: 1, chunk: 0, offset: 0, length: 1, ...fields })
+    expect(await failureOf(read('node-1', 1))).to.equal('none')
+    expect(await failureOf(read('node-1', 2))).to.equal('ATOLL_STALE_EPOCH')
+    expect(await failureOf(read('node-1', 0))).to.equal('ATOLL_STALE_EPOCH')
+    expect(await failureOf(read('node-2', 1))).to.equal('ATOLL_NOT_PRIMARY')
+    expect(await failureOf(read('node-1', 1, { partition: '9.d.9' }))).to.equal('ATOLL_STALE_EPOCH')
+    for (const fields of [{ ino: -1 }, { ino: 0.5 }, { chunk: '../x' }, { offset: 2 ** 40 }, { length: -5 }, { length: null }]) {
+      expect(await failureOf(read('node-1', 1, fields)), JSON.stringify(fields)).to.equal('EINVAL')
+    }
+    cluster.network.cut('node-1', 'm')
+    await clock.advance(990)
+    cluster.leaseUntil.set('node-1', 0)
+    expect(await failureOf(read('node-1', 1))).to.equal('ATOLL_UNAVAILABLE')
+  })
+
+  it('refuses an attempt that comes after a later one of the same client', async () => {
+    await start()
+    const write = (order: number): Promise<unknown> =>
+      client.router.toNode('node-1', 'data.write', { partition: partitionId, epoch: 1, ino: 1, chunk: 0, offset: 0, writer: 'w', order }, { payload: [Buffer.from([order])] })
+    await run(write(4))
+    expect(await failureOf(write(3))).to.equal('ATOLL_SUPERSEDED')
+    await run(write(5))
+    expect([...await run(client.read(1, 0, 0, 9))]).to.deep.equal([5])
+  })
+
+  it('goes on without a replica that dies, and brings it up by copying only the chunks that changed', async () => {
+    await start()
+    for (let chunk = 0; chunk < 20; chunk++) await run(client.write(1, chunk, 0, random.bytes(3000)))
+    node('node-3').crash(false)
+    await run(client.write(1, 4, 100, Buffer.from('changed')))
+    await run(client.write(1, 30, 0, Buffer.from('new')))
+    await run(client.truncate(1, 7, 0))
+    expect(cluster.stateOf('node-3')).to.equal('offline')
+    await run(node('node-3').start())
+    let copied = 0
+    await clock.until(() => {
+      copied = Math.max(copied, node('node-3').partitions!.find(partitionId)?.recovering ?? 0)
+      return cluster.healthy
+    })
+    expect(copied).to.equal(3)
+    await expectIdentical()
+  })
+
+  it('keeps writes that arrive while a replica catches up', async () => {
+    await start()
+    for (let chunk = 0; chunk < 40; chunk++) await run(client.write(1, chunk, 0, random.bytes(2000)))
+    node('node-2').crash(true)
+    await clock.advance(2_000)
+    for (let chunk = 0; chunk < 40; chunk++) await run(client.write(1, chunk, 500, random.bytes(1000)))
+    await run(node('node-2').start())
+    let writes = 0
+    while (!cluster.healthy) {
+      await run(client.write(1, writes % 50, random.below(3000), random.bytes(200)))
+      writes++
+    }
+    expect(writes).to.be.above(5)
+    await expectIdentical()
+  })
+
+  it('promotes no replica before the lease of the primary has run out, and loses nothing', async () => {
+    await start()
+    await run(client.write(1, 0, 0, Buffer.from('acknowledged')))
+    cluster.network.cut('node-1', 'm')
+    cluster.network.cut('node-1', 'node-2')
+    cluster.network.cut('node-1', 'node-3')
+    const cutAt = clock.now()
+    const write = client.write(1, 0, 0, Buffer.from('A'))
+    await clock.until(() => cluster.partition.primary !== 'node-1')
+    expect(clock.now() - cutAt).to.be.at.least(900)
+    await run(write)
+    expect((await run(client.read(1, 0, 0, 100))).toString()).to.equal('Acknowledged')
+    cluster.network.heal()
+    await healthy()
+    await expectIdentical()
+  })
+
+  it('makes replicas equal where the old primary died in the midst of a write', async () => {
+    await start()
+    for (let round = 0; round < 6; round++) {
+      await run(client.write(1, round, 0, Buffer.alloc(5000, 1)))
+      const primary = cluster.partition.primary!
+      const others = [...cluster.nodes.keys()].filter((id) => id !== primary)
+      // Only one of the others gets the write.
+      cluster.network.cut(primary, others[round % 2]!)
+      void client.write(1, round, 2000, Buffer.alloc(100, 9), 1).catch(() => {})
+      await clock.advance(10)
+      node(primary).crash(false)
+      await clock.until(() => cluster.partition.primary !== primary)
+      cluster.network.heal()
+      await clock.until(() => others.every((id) => id === cluster.partition.primary || node(id).partitions!.find(partitionId)!.settled), 30_000, 'comparison')
+      const digests = await Promise.all(others.map((id) => run(node(id).store!.digest({ partition: partitionId, ino: 1, chunk: round }))))
+      expect(digests[0]).to.deep.equal(digests[1])
+      await run(node(primary).start())
+      await healthy()
+    }
+    await expectIdentical()
+  })
+
+  it('repairs bit rot at the primary from a secondary, and at a secondary from the primary', async () => {
+    await start()
+    const bytes = random.bytes(2 * blockBytes)
+    await run(client.write(1, 0, 0, bytes))
+    await run(client.write(1, 1, 0, bytes))
+    const rot = async (id: string, chunk: number, offset: number): Promise<void> => {
+      const { files } = node(id)
+      files.rot(files.paths.find((path) => path.endsWith(`/1.${chunk}`))!, offset)
+    }
+    await rot('node-1', 0, headerBytes + blockBytes + 5)
+    expect((await run(client.read(1, 0, 0, bytes.length))).equals(bytes)).to.equal(true)
+    // A small write needs the rest of its block.
+    await rot('node-1', 0, headerBytes + 5)
+    await run(client.write(1, 0, 100, Buffer.from('x')))
+    await rot('node-2', 1, headerBytes + 77)
+    await run(client.write(1, 1, 100, Buffer.from('x')))
+    await expectIdentical()
+    expect((await run(client.read(1, 0, 99, 3)))).to.deep.equal(Buffer.from([bytes[99]!, 120, bytes[101]!]))
+  })
+
+  it('answers EIO-like damage as such when no replica has a good copy', async () => {
+    await start({ nodes: 1 })
+    await run(client.write(1, 0, 0, random.bytes(100)))
+    node('node-1').files.rot(node('node-1').files.paths[0]!, headerBytes + 5)
+    expect(await failureOf(client.read(1, 0, 0, 10))).to.equal('ATOLL_BAD_CHECKSUM')
+    await run(client.truncate(1, 0, 0))
+    expect((await run(client.read(1, 0, 0, 10))).length).to.equal(0)
+  })
+
+  it('scrub finds and repairs damage and differences on every replica', async () => {
+    await start()
+    for (let chunk = 0; chunk < 4; chunk++) await run(client.write(1, chunk, 0, random.bytes(2 * blockBytes)))
+    const name = { partition: partitionId, ino: 1, chunk: 0 }
+    const { files } = node('node-1')
+    files.rot(files.paths.find((path) => path.endsWith('/1.0'))!, headerBytes + 5)
+    await run(node('node-2').store!.write({ ...name, chunk: 2 }, 10, [Buffer.from('behind the back')]))
+    await run(node('node-3').store!.truncate({ ...name, chunk: 3 }, 0))
+    await run(node('node-3').store!.write({ ...name, ino: 9 }, 0, [Buffer.from('nobody else has it')]))
+    const scrub = async (dryRun: boolean): Promise<unknown[]> => {
+      const found: unknown[] = []
+      for await (const { ino, chunk, bad, differing, repaired } of node('node-1').partitions!.find(partitionId)!.scrub({ dryRun })) found.push([ino, chunk, bad, differing, repaired])
+      return found
+    }
+    const damage = (repaired: boolean): unknown[] => [
+      [1, 0, [0], [], repaired], [1, 1, [], [], true], [1, 2, [], ['node-2'], repaired], [1, 3, [], ['node-3'], repaired], [9, 0, [], ['node-3'], repaired]
+    ]
+    expect(await run(scrub(true))).to.deep.equal(damage(false))
+    expect(await run(scrub(false))).to.deep.equal(damage(true))
+    expect(await run(scrub(false))).to.deep.equal([0, 1, 2, 3].map((chunk) => [1, chunk, [], [], true]))
+    await expectIdentical()
+  })
+
+  it('answers ENOSPC when a disk is full, stays in sync, and removal makes room', async () => {
+    await start({ capacityBytes: 400 * 1024 })
+    let written = 0
+    let code = 'none'
+    for (; code === 'none' && written < 30; written++) code = await failureOf(client.write(1, written, 0, Buffer.alloc(blockBytes, written)))
+    expect(code).to.equal('ENOSPC')
+    await run(client.write(1, 0, 5, Buffer.from('in place')))
+    expect(cluster.partition.epoch).to.equal(1)
+    for (let chunk = 0; chunk < 5; chunk++) await run(client.truncate(1, chunk, 0))
+    await clock.advance(3_000)
+    expect(await failureOf(client.write(2, 0, 0, Buffer.alloc(blockBytes)))).to.be.oneOf(['none', 'ENOSPC'])
+    await clock.advance(3_000)
+    await run(client.write(2, 0, 0, Buffer.alloc(blockBytes)))
+    await expectIdentical()
+  })
+
+  it('puts out a replica whose disk fails', async () => {
+    await start()
+    node('node-2').files.failure = 'EIO'
+    await run(client.write(1, 0, 0, Buffer.from('x')))
+    expect(cluster.stateOf('node-2')).to.not.equal('serving')
+    node('node-2').files.failure = null
+    await healthy()
+    await expectIdentical()
+  })
+
+  it('a clean stop and start of all nodes compares nothing again', async () => {
+    await start()
+    for (let chunk = 0; chunk < 5; chunk++) await run(client.write(1, chunk, 0, random.bytes(100)))
+    await clock.advance(1_000)
+    await Promise.all([...cluster.nodes.values()].map((each) => run(each.stop())))
+    for (const each of cluster.nodes.values()) await run(each.start())
+    expect([...cluster.nodes.values()].map(({ store }) => store!.wasClosed)).to.deep.equal([true, true, true])
+    await healthy()
+    await expectIdentical()
+  })
+
+  describe('in a Tivoli volume', () => {
+    it('is read at any serving replica, which sees what was acknowledged', async () => {
+      await start({ placement: 'tivoli' })
+      await clock.advance(2_000)
+      for (let value = 1; value < 30; value++) {
+        await run(client.write(1, 0, 0, Buffer.alloc(100, value)))
+        for (const id of ['node-3', 'node-1', 'node-2']) {
+          const [first] = await run(client.readAt(id, 1, 0, 0, 100))
+          expect(first, id).to.equal(value)
+        }
+      }
+      expect(node('node-2').partitions!.takeLoad()[0]!.reads).to.equal(29)
+    })
+
+    it('does not show a write that may yet be dropped', async () => {
+      await start({ placement: 'tivoli' })
+      await run(client.write(1, 0, 0, Buffer.alloc(100, 1)))
+      await run(client.readAt('node-2', 1, 0, 0, 1))
+      cluster.network.cut('node-1', 'node-3')
+      const write = client.write(1, 0, 0, Buffer.alloc(100, 2))
+      await clock.advance(20)
+      let answered = false
+      const read = client.readAt('node-2', 1, 0, 0, 1).finally(() => { answered = true })
+      await clock.advance(100)
+      expect(answered).to.equal(false)
+      expect((await run(read))[0]).to.equal(2)
+      await run(write)
+    })
+
+    it('acknowledges no write while a replica that was put out may still serve reads', async () => {
+      await start({ placement: 'tivoli' })
+      await run(client.write(1, 0, 0, Buffer.alloc(100, 1)))
+      const reader = new SimClient(cluster, 'reader')
+      await run(reader.start())
+      await run(reader.readAt('node-3', 1, 0, 0, 1))
+      cluster.network.cut('node-3', 'node-1')
+      cluster.network.cut('node-3', 'm')
+      cluster.network.cut('reader', 'm')
+      let acknowledged = false
+      const write = client.write(1, 0, 0, Buffer.alloc(100, 2)).then(() => { acknowledged = true })
+      let stale = 0
+      while (!acknowledged) {
+        const before = acknowledged
+        const bytes = await run(reader.readAt('node-3', 1, 0, 0, 1).catch(() => null))
+        if (bytes?.[0] === 1 && before) stale++
+        await clock.advance(5)
+      }
+      expect(await failureOf(reader.readAt('node-3', 1, 0, 0, 1))).to.not.equal('none')
+      expect(stale).to.equal(0)
+      await run(write)
+    })
+  })
+})

@@ -1,4 +1,3 @@
-import { noise } from '@chainsafe/libp2p-noise'
 import { yamux } from '@chainsafe/libp2p-yamux'
 import type { ComponentLogger, Connection, Libp2p, Logger as Libp2pLogger, Stream } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
@@ -9,8 +8,8 @@ import { AtollError, messageOf } from '../protocol/errors.ts'
 import { decode } from '../protocol/frame.ts'
 import type { Clock, Logger, Random, Timer } from '../protocol/ports.ts'
 import type { RaftMessage } from './core/types.ts'
-import { gatheredTcp } from './gathered-tcp.ts'
 import type { Identity } from './identity.ts'
+import { gatheredTcp, tunedNoise } from './libp2p-tuning.ts'
 import { fromWire } from './message-codec.ts'
 import { OutgoingLink, type PeerAddress } from './outgoing-link.ts'
 import { emptyFrame, StreamFrameDecoder } from './stream-frames.ts'
@@ -76,7 +75,7 @@ export class Libp2pTransport implements RaftTransport {
         privateKey: identity.privateKey,
         addresses: { listen: [`${hostPart(host)}/tcp/${port}`] },
         transports: [gatheredTcp()],
-        connectionEncrypters: [noise()],
+        connectionEncrypters: [tunedNoise()],
         streamMuxers: [yamux({ enableKeepAlive: false, streamOptions: { maxStreamWindowSize: 16 * 1024 * 1024 } })],
         // What an open network needs and a cluster does not.
         connectionMonitor: { enabled: false },
@@ -131,10 +130,11 @@ export class Libp2pTransport implements RaftTransport {
   /** A stream on which another node sends to us. Its first frame says which node that is. */
   private accept (stream: Stream, connection: Connection): void {
     let from: NodeId | null = null
+    const peerId = connection.remotePeer.toString()
     const decoder = new StreamFrameDecoder((body) => {
       if (body.length === 0) stream.send(emptyFrame)
-      else if (from === null) from = this.greeted(body, connection)
-      else if (this.isNode(from, connection)) this.deliver(from, body)
+      else if (from === null) from = this.greeted(body, peerId)
+      else if (this.isNode(from, peerId)) this.deliver(from, body)
     })
     stream.addEventListener('message', ({ data }) => {
       try {
@@ -147,17 +147,17 @@ export class Libp2pTransport implements RaftTransport {
     stream.addEventListener('remoteCloseWrite', () => { stream.close().catch(() => {}) })
   }
 
-  private greeted (body: Buffer, connection: Connection): NodeId {
+  private greeted (body: Buffer, peerId: string): NodeId {
     const node = decode(body)
     if (typeof node !== 'string') throw new AtollError('ATOLL_BAD_MESSAGE', 'a Raft stream begins with the name of its node')
-    if (this.isNode(node, connection)) this.links.get(node)?.retrySoon()
-    else this.components.log.warn('a Raft stream from a peer that the cluster map does not know by this name', { node, peerId: connection.remotePeer.toString() })
+    if (this.isNode(node, peerId)) this.links.get(node)?.retrySoon()
+    else this.components.log.warn('a Raft stream from a peer that the cluster map does not know by this name', { node, peerId })
     return node
   }
 
   /** The cluster map may learn of a node after its first message, and its word counts. */
-  private isNode (node: NodeId, connection: Connection): boolean {
-    return this.components.resolve(node)?.peerId === connection.remotePeer.toString()
+  private isNode (node: NodeId, peerId: string): boolean {
+    return this.components.resolve(node)?.peerId === peerId
   }
 
   private deliver (from: NodeId, body: Buffer): void {

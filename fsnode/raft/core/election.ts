@@ -21,6 +21,7 @@ export function tickElection (state: RaftState, effects: Effects): void {
  */
 function campaign (state: RaftState, effects: Effects, pre: boolean, transfer: boolean): void {
   state.role = 'candidate'
+  state.electionJitter = state.random()
   state.leader = null
   state.preCandidate = pre
   state.votes.clear()
@@ -28,7 +29,7 @@ function campaign (state: RaftState, effects: Effects, pre: boolean, transfer: b
   if (pre) {
     state.votes.set(state.self, true)
     // Asking again soon is harmless.
-    state.electionDeadline = state.now + state.timing.heartbeatMs * (1 + state.random())
+    state.electionDeadline = state.now + state.timing.heartbeatMs * (1 + state.electionJitter)
   } else {
     state.term++
     state.vote = state.self

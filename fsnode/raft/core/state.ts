@@ -44,6 +44,7 @@ export function createState (init: RaftInit): RaftState {
     now,
     lastTickAt: now,
     electionDeadline: now,
+    electionJitter: random(),
     // Before the restart we may have supported a leader that still trusts its lease.
     heardAt: init.fresh ? -Infinity : now,
     votes: new Map(),
@@ -66,7 +67,7 @@ export function noEffects (): Effects {
 
 export function postponeElection (state: RaftState): void {
   const { electionTimeoutMsMin, electionTimeoutMsMax } = state.timing
-  state.electionDeadline = state.now + electionTimeoutMsMin + state.random() * (electionTimeoutMsMax - electionTimeoutMsMin)
+  state.electionDeadline = state.now + electionTimeoutMsMin + state.electionJitter * (electionTimeoutMsMax - electionTimeoutMsMin)
 }
 
 export function writeOf (state: RaftState, effects: Effects): LogWrite {

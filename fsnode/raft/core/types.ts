@@ -178,6 +178,8 @@ export interface RaftState {
   now: number
   lastTickAt: number
   electionDeadline: number
+  /** Drawn anew for each campaign, in [0, 1). */
+  electionJitter: number
   /** When a leader was last heard of. */
   heardAt: number
   votes: Map<NodeId, boolean>

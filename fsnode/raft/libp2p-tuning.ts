@@ -1,6 +1,12 @@
-import type { MultiaddrConnection, Transport, Upgrader } from '@libp2p/interface'
+import { noise, type NoiseComponents } from '@chainsafe/libp2p-noise'
+import type { ConnectionEncrypter, MultiaddrConnection, Transport, Upgrader } from '@libp2p/interface'
 import { tcp, type TCPComponents } from '@libp2p/tcp'
 import { Socket } from 'node:net'
+
+/**
+ * Two changes to libp2p's own parts, by which a round trip of a small message on loopback takes a third of the time.
+ * Each looks before it touches anything: what another version of the library has changed, works as it comes.
+ */
 
 /** Up to here the pieces of a message are copied together; beyond, they leave in one gathering write. */
 export const copyBytesMax = 16 * 1024
@@ -44,7 +50,7 @@ function gatheringUpgrader (upgrader: Upgrader): Upgrader {
 }
 
 function gather (connection: object): void {
-  if (!isSocketConnection(connection)) return // another version of the library: it works as it comes
+  if (!isSocketConnection(connection)) return
   const { socket } = connection
   const sendPieces = connection.sendData.bind(connection)
   connection.sendData = (data) => {
@@ -60,4 +66,35 @@ function gather (connection: object): void {
 
 function isSocketConnection (connection: object): connection is SocketConnection {
   return 'socket' in connection && connection.socket instanceof Socket && 'sendData' in connection && typeof connection.sendData === 'function'
+}
+
+/**
+ * libp2p's noise, but the end of the received bytes is found without making an Error: its decoder looks for a
+ * next length until reading one throws, once per packet, and the stack trace costs more than the decryption.
+ */
+export function tunedNoise (): (components: NoiseComponents) => ConnectionEncrypter {
+  const make = noise()
+  return (components) => {
+    const encrypter = make(components) as ConnectionEncrypter
+    const { secureInbound, secureOutbound } = encrypter
+    const tuned = <T extends { connection: unknown }>(secured: T): T => {
+      tuneDecoder(secured.connection)
+      return secured
+    }
+    encrypter.secureInbound = async (connection, options) => tuned(await secureInbound.call(encrypter, connection, options)) as never
+    encrypter.secureOutbound = async (connection, options) => tuned(await secureOutbound.call(encrypter, connection, options)) as never
+    return encrypter
+  }
+}
+
+const tooShort = new RangeError('there is no length yet')
+
+function tuneDecoder (connection: unknown): void {
+  const decoder = (connection as { decoder?: { lengthDecoder?: (data: Pieces) => number } }).decoder
+  const decodeLength = decoder?.lengthDecoder
+  if (decoder === undefined || typeof decodeLength !== 'function') return
+  decoder.lengthDecoder = (data) => {
+    if (data.byteLength < 2) throw tooShort
+    return decodeLength(data)
+  }
 }

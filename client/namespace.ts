@@ -13,7 +13,8 @@ const renameExchange = 2
 
 type MutationBody<M extends Method> = Omit<Methods[M]['request'], 'partition' | 'session' | 'op'>
 
-interface NameChange { name: string, ino: number, type: number }
+/** `ino`: 0 for a name that is gone, null for one of which nothing is known any more. */
+interface NameChange { name: string, ino: number | null, type: number }
 
 /** What changes names and inodes. The caches follow from the answers, without another message. */
 export class Namespace {
@@ -69,9 +70,12 @@ export class Namespace {
   }
 
   async rename (dir: number, name: string, newDir: number, newName: string, flags: number, by: OperationContext): Promise<void> {
-    const open = (flags & renameExchange) === 0 && await this.isOpen(newDir, newName)
+    const exchange = (flags & renameExchange) !== 0
+    const open = !exchange && await this.isOpen(newDir, newName)
+    // The answer to an exchange does not tell what else has moved.
+    const exchanged = exchange ? (await this.context.inodes.lookup(newDir, newName)).ino : null
     await this.mutate(dir, 'meta.rename', { dir, name, newDir, newName, flags, open }, by, (session, body, since) => {
-      this.noteRenamed(session, { dir, name, newDir, newName, flags }, body, since)
+      this.noteRenamed(session, { dir, name, newDir, newName, exchanged }, body, since)
     })
   }
 
@@ -156,14 +160,15 @@ export class Namespace {
   }
 
   private noteRenamed (
-    session: MetadataSession, what: { dir: number, name: string, newDir: number, newName: string, flags: number }, body: RenameResponse, since: number
+    session: MetadataSession, what: { dir: number, name: string, newDir: number, newName: string, exchanged: number | null }, body: RenameResponse, since: number
   ): void {
     const { cache } = this.context
-    const { dir, name, newDir, newName } = what
-    const typeOf = (ino: number, attr: InodeAttr | undefined): number => (attr ?? cache.get(ino)?.attr)?.mode ?? 0
-    const exchanged = (what.flags & renameExchange) !== 0 ? body.replaced : undefined
-    const gone: NameChange = { name, ino: exchanged?.ino ?? 0, type: exchanged === undefined ? 0 : typeOf(exchanged.ino, exchanged.attr) & typeMask }
-    const come: NameChange = { name: newName, ino: body.ino, type: typeOf(body.ino, body.attr) & typeMask }
+    const { dir, name, newDir, newName, exchanged } = what
+    const type = ((body.attr ?? cache.get(body.ino)?.attr)?.mode ?? 0) & typeMask
+    // Two names of one file stay as they are (rename(2)), and the answer looks as if the first was gone.
+    const unsure = exchanged !== null || (body.replaced === undefined && type !== directoryType && (body.attr?.nlink ?? 2) > 1)
+    const gone: NameChange = { name, ino: unsure ? null : 0, type: 0 }
+    const come: NameChange = exchanged === null ? { name: newName, ino: body.ino, type } : { name: newName, ino: null, type: 0 }
     if (dir === newDir) {
       this.noteNames(session, dir, body.dirAttr ?? body.newDirAttr, since, name === newName ? [come] : [gone, come])
     } else {
@@ -171,7 +176,7 @@ export class Namespace {
       this.noteNames(session, newDir, body.newDirAttr, since, [come])
     }
     this.noteMoved(session, body.ino, body.attr, newDir, since)
-    if (exchanged !== undefined) this.noteMoved(session, exchanged.ino, exchanged.attr, dir, since)
+    if (exchanged !== null) this.noteMoved(session, exchanged, undefined, dir, since)
     else if (body.replaced !== undefined && body.replaced.ino !== body.ino) this.noteInode(session, body.replaced.ino, body.replaced.attr, since)
   }
 
@@ -202,7 +207,10 @@ export class Namespace {
     const cached = dirAttr !== undefined && owner === session ? inodes.install(session, dirAttr, since) : null
     if (cached !== null) {
       const directory = inodes.directoryOf(cached)
-      for (const { name, ino, type } of changes) directory.set(name, ino, type, dirAttr!.version)
+      for (const { name, ino, type } of changes) {
+        if (ino === null) directory.forget(name)
+        else directory.set(name, ino, type, dirAttr!.version)
+      }
       return
     }
     const known = cache.get(dir)
@@ -210,7 +218,7 @@ export class Namespace {
     known.attr = null
     const keep = isLast && dirAttr === undefined && inodes.mayKeep(session, dir, since)
     for (const { name, ino, type } of changes) {
-      if (keep && known.directory !== null) known.directory.set(name, ino, type, known.directory.find(name)?.version ?? 0)
+      if (keep && ino !== null && known.directory !== null) known.directory.set(name, ino, type, known.directory.find(name)?.version ?? 0)
       else known.directory?.forget(name)
     }
   }

@@ -2,6 +2,8 @@
 
 /** A replica that does not answer an apply in this time has failed. */
 export const applyTimeoutMs = 5_000
+/** The same for one that waits for a disk's stable storage. */
+export const syncTimeoutMs = 30_000
 export const helloTimeoutMs = 1_500
 /** How long the primary tries to reach a replica again before it reports it. */
 export const replicaPatienceMs = 1_000

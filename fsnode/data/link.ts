@@ -4,7 +4,7 @@ import { AtollError, codeOf, isRetryable, messageOf } from '../protocol/errors.t
 import type { Peer } from '../protocol/peer.ts'
 import type { Clock, Logger, Timer } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
-import { applyTimeoutMs, entryBytes, epochPatienceMs, helloTimeoutMs, replicaPatienceMs, retryDelayMsMax, retryDelayMsMin } from './constants.ts'
+import { applyTimeoutMs, entryBytes, epochPatienceMs, helloTimeoutMs, replicaPatienceMs, retryDelayMsMax, retryDelayMsMin, syncTimeoutMs } from './constants.ts'
 
 /** A mutation on its way to one replica. */
 export interface Entry {
@@ -52,7 +52,9 @@ export class ReplicaLink {
   private readonly components: LinkComponents
   private readonly init: LinkInit
   private readonly pending = new Set<Entry>()
+  /** Set while the session is open. */
   private peer: Peer | null = null
+  private dialled: Peer | null = null
   private session = 0
   private sequence = 0
   private committedSent = -1
@@ -111,6 +113,8 @@ export class ReplicaLink {
         break
       } catch (error) {
         this.learn(error)
+        // Perhaps the other machine has forgotten the connection: only a new one can tell.
+        if (attempt > 0 && codeOf(error) === 'ATOLL_TIMEOUT') this.dialled?.close()
         await this.pause(Math.min(retryDelayMsMax, retryDelayMsMin * 2 ** Math.min(attempt, 8)))
       }
     }
@@ -130,6 +134,7 @@ export class ReplicaLink {
     this.session++
     this.sequence = 0
     const peer = await this.components.router.peer(this.node)
+    this.dialled = peer
     const { body } = await peer.call('replica.apply', this.message(emptyEntry, 0, this.init.stamp()), { timeoutMs: helloTimeoutMs })
     if (this.closed) return
     this.note(body)
@@ -141,7 +146,7 @@ export class ReplicaLink {
   private transmit (peer: Peer, entry: Entry): void {
     const { session } = this
     const request = this.message(entry, ++this.sequence, this.init.stamp())
-    peer.call('replica.apply', request, { payload: entry.payload, timeoutMs: applyTimeoutMs }).then(({ body }) => {
+    peer.call('replica.apply', request, { payload: entry.payload, timeoutMs: entry.kind === 'sync' ? syncTimeoutMs : applyTimeoutMs }).then(({ body }) => {
       if (session !== this.session) return
       this.note(body)
       this.remove(entry)

@@ -268,7 +268,7 @@ export class SimClient {
   /** One attempt at one node. */
   async readAt (node: NodeId, ino: number, chunk: number, offset: number, length: number): Promise<Buffer> {
     const { epoch } = this.router.dataPartition(partitionId)
-    const { payload } = await this.router.toNode(node, 'data.read', { partition: partitionId, epoch, ino, chunk, offset, length }, { timeoutMs: 2_000 })
+    const { payload } = await this.router.toNode(node, 'data.read', { partition: partitionId, epoch, ino, chunk, offset, length }, { timeoutMs: 10_000 })
     return Buffer.concat(payload)
   }
 

@@ -2,7 +2,7 @@ import type { ChunkName, ChunkStore } from '../../fsnode/data/chunk-store.ts'
 import type { Logger } from '../../fsnode/protocol/ports.ts'
 import type { SimRandom } from '../sim/random.ts'
 
-export const silentLog: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => silentLog }
+export const silentLog: Logger = process.env.LOUD ? { debug: () => {}, info: (...a) => console.log(...a), warn: (...a) => console.log(...a), error: (...a) => console.log(...a), child: () => silentLog } : { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => silentLog }
 
 /** What a chunk should be, in the simplest way. */
 export class NaiveChunk {

@@ -103,7 +103,7 @@ class SimConnection implements Connection {
   private readonly network: SimNetwork
   private readonly outgoing: Buffer[] = []
   private busy = false
-  private closed = false
+  closed = false
 
   constructor (network: SimNetwork, local: string, remote: Address) {
     this.network = network
@@ -129,7 +129,9 @@ class SimConnection implements Connection {
       if (this.closed || this.network.isCut(this.local, this.remote.host)) return
       const bytes = Buffer.concat(this.outgoing.splice(0))
       this.queuedBytes -= bytes.length
-      this.far?.receive(bytes)
+      // As a kernel answers for a connection that it does not know (any more).
+      if (this.far === null || this.far.closed) this.ended()
+      else this.far.receive(bytes)
       this.resume()
     }, this.network.delay())
   }

@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
+import { userInfo } from 'node:os'
 import { messageOf } from '../../../fsnode/protocol/errors.ts'
 import type { Clock, Logger, Timer } from '../../../fsnode/protocol/ports.ts'
 import { adoptedPollMs, groupGoneMsMax, groupPollMs, outputCheckIntervalMs } from '../constants.ts'
@@ -125,6 +126,7 @@ export class ProcessAgent implements AgentDriver {
     const { order } = task
     const signal = task.preparing!.signal
     const { command } = order.info
+    requireOwnUser(command!.user)
     const sandbox = await this.sandboxes.create(order.directory, order.volumes)
     await fetchUris(command!.uris ?? [], sandbox, signal)
     const [stdout, stderr] = [await this.sandboxes.openOutput(order.directory, 'stdout'), await this.sandboxes.openOutput(order.directory, 'stderr')]
@@ -243,6 +245,11 @@ export class ProcessAgent implements AgentDriver {
         .then(() => { if (!this.detached) this.watchOutput() }, () => {})
     }, outputCheckIntervalMs)
   }
+}
+
+/** Tasks run as the user of this process: Mesos with --no-switch_user does the same, but ignores the wish. */
+function requireOwnUser (user: string | undefined): void {
+  if (user !== undefined && user !== '' && user !== userInfo().username) throw new Error(`cannot run as user '${user}': the embedded agent runs tasks as ${userInfo().username}`)
 }
 
 /** With `shell` false, `arguments` is all of argv; the program itself is `value`. */

@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net'
+import type { AtollError } from '../../../fsnode/protocol/errors.ts'
 import { silentLog } from '../../../fsnode/protocol/pino-log.ts'
 import type { AgentDriver, AgentReport } from '../../../scheduler/local/agent/agent.ts'
 import type { LaunchOrder, ProcessExit } from '../../../scheduler/local/core/effects.ts'
@@ -49,21 +50,22 @@ export class ScriptedAgent implements AgentDriver {
   }
 }
 
-export interface TestMaster { shell: MasterShell, agent: ScriptedAgent, clock: SimClock, kv: MemoryKv, state: MasterState, port: number }
+export interface TestMaster { shell: MasterShell, agent: ScriptedAgent, clock: SimClock, kv: MemoryKv, state: MasterState, port: number, failures: AtollError[] }
 
 /** The master with its real HTTP server, on virtual time. */
 export async function startTestMaster (agents: Agent[], seed = 1): Promise<TestMaster> {
   const clock = new SimClock()
+  const failures: AtollError[] = []
   const kv = new MemoryKv()
   const state = createState('11111111-2222-4333-8444-555555555555', { version: '1.12.0', hostname: '127.0.0.1' }, 0)
   for (const agent of agents) state.agents.set(agent.id, agent)
-  const shell = new MasterShell({ clock, random: new SimRandom(seed), log: silentLog, kv }, { state })
+  const shell = new MasterShell({ clock, random: new SimRandom(seed), log: silentLog, kv }, { state, onFailure: (error) => { failures.push(error) } })
   const agent = new ScriptedAgent()
   agent.report = (report) => { shell.report(report) }
   const port = await shell.http.listen('127.0.0.1', 0)
   Object.assign(state.masterInfo, { ip: 16777343, port, pid: `master@127.0.0.1:${port}`, address: { hostname: '127.0.0.1', ip: '127.0.0.1', port } })
   shell.start(agent)
-  return { shell, agent, clock, kv, state, port }
+  return { shell, agent, clock, kv, state, port, failures }
 }
 
 /** A raw connection: bytes go out as they are. */

@@ -148,6 +148,8 @@ export class SimNode {
   store: ChunkStore | null = null
   router: ClusterRouter | null = null
   partitions: DataPartitions | null = null
+  /** Neither running nor starting. */
+  down = true
   private readonly cluster: SimCluster
   private life = 0
 
@@ -161,6 +163,7 @@ export class SimNode {
 
   async start (): Promise<void> {
     const life = ++this.life
+    this.down = false
     const { cluster, id } = this
     const current = (): boolean => this.life === life
     const clock = mortalClock(cluster.clock, current)
@@ -171,6 +174,7 @@ export class SimNode {
     if (life > 1) cluster.registered(id)
     await this.router.start()
     const lease = (): boolean => (cluster.leaseUntil.get(id) ?? 0) > cluster.clock.now()
+    if (!current()) return
     this.partitions = new DataPartitions({ clock, log: silentLog, store: this.store, router: this.router, lease }, { nodeId: id })
     const handlers: Handlers = { ...this.partitions.handlers(), 'node.map': ({ after }) => ({ body: this.router!.mapVersion > after ? { map: this.router!.map } : {} }) }
     await network.listen({ host: id, port: 1 }, (connection) => new Peer(connection, handlers, clock))
@@ -180,6 +184,7 @@ export class SimNode {
   /** The process ends, or the power fails. */
   crash (power: boolean): void {
     this.life++
+    this.down = true
     this.partitions = null
     this.router?.close()
     if (power) this.files.crash(this.cluster.random)
@@ -191,6 +196,7 @@ export class SimNode {
   async stop (): Promise<void> {
     await this.partitions!.close()
     this.life++
+    this.down = true
     this.partitions = null
     this.router?.close()
     this.cluster.network.crash(this.id)

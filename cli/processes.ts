@@ -37,6 +37,15 @@ export function residentBytesOf (pid: number): number | null {
   }
 }
 
+/** The children of a process. */
+export function childrenOf (pid: number): number[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter((text) => text !== '').map(Number)
+  } catch {
+    return []
+  }
+}
+
 /** Starts a process that outlives this one, in a session of its own, with its output in a file. */
 export function spawnDetached (argv: string[], logFile: string, environment: Record<string, string> = {}): ChildProcess {
   const log = openSync(logFile, 'a')

@@ -5,7 +5,7 @@ import { codeOf, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { NodeStatus } from '../../fsnode/protocol/manager.ts'
 import { dataDirectoryOf, withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { formatBytes, print, printJson, printTable } from '../output.ts'
-import { residentBytesOf } from '../processes.ts'
+import { childrenOf, residentBytesOf } from '../processes.ts'
 
 const askTimeoutMs = 2_000
 
@@ -97,8 +97,9 @@ function mountsOf (options: ClusterOptions): StatusReport['mounts'] {
   const directory = dataDirectoryOf(options)
   const alive = new Set(directory.liveMounts().map((mount) => mount.path))
   return directory.mounts().map(({ volume, path, holder }) => {
-    const residentBytes = residentBytesOf(holder.pid)
-    return { volume, path, pid: holder.pid, state: alive.has(path) ? 'mounted' as const : 'dead' as const, ...(residentBytes !== null && { residentBytes }) }
+    // The holder's only child is the worker that answers the kernel.
+    const workerResidentBytes = childrenOf(holder.pid).map(residentBytesOf).find((bytes) => bytes !== null)
+    return { volume, path, pid: holder.pid, state: alive.has(path) ? 'mounted' as const : 'dead' as const, ...(workerResidentBytes != null && { workerResidentBytes }) }
   })
 }
 

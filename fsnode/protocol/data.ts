@@ -79,7 +79,14 @@ export interface ReplicaSettledRequest extends ChunkAddress { origin: string }
 /** A replica that serves reads (Tivoli) asks the primary to commit nothing without it for `readLeaseMs`, counted from when it asked. */
 export interface ReplicaLeaseRequest { partition: string, epoch: number, node: string }
 
+/** Verifies every block of the receiver's replica; from the primary also compares the others. Takes as long as it takes. */
+export interface DataScrubRequest { partition: string, bytesPerSecond?: number, dryRun?: boolean }
+export interface ScrubFailure { ino: number, chunk: number, error: string }
+/** Counts of chunks. */
+export interface DataScrubResponse { chunks: number, bytes: number, damaged: number, differing: number, repaired: number, failures: ScrubFailure[] }
+
 export interface DataMethods {
+  'data.scrub': { request: DataScrubRequest, response: DataScrubResponse }
   'data.write': { request: DataWriteRequest, response: Empty }
   'data.read': { request: DataReadRequest, response: Empty }
   'data.truncate': { request: DataTruncateRequest, response: Empty }

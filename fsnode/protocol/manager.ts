@@ -6,7 +6,16 @@ import type { Empty } from './metadata.ts'
 /** Answered at once if the map is newer than `after`, otherwise when it changes or after `waitMs` (then without a map). */
 export interface MapRequest { after: number, waitMs: number }
 export interface MapResponse { map?: ClusterMap }
-export interface RegisterRequest { clusterId: string, node: Omit<NodeInfo, 'state'> }
+export interface RegisterRequest {
+  clusterId: string
+  node: Omit<NodeInfo, 'state'>
+  /**
+   * What the node's store says of the process before this one: it has ended, for this one holds the store.
+   * `intact`: nothing it acknowledged is lost (the machine has not restarted since). Without, the manager
+   * waits until the lease of the old process has run out.
+   */
+  previous?: { incarnation: string, intact: boolean }
+}
 export interface RegisterResponse { map: ClusterMap }
 export interface HeartbeatRequest {
   node: NodeId
@@ -31,6 +40,8 @@ export interface CreateVolumeRequest {
   inlineBytesMax?: number
   dataPartitions?: number
   metadataPartitions?: number
+  /** Any unique string: a retry with the same one finds the volume that the first attempt made. */
+  token?: string
 }
 export interface CreateVolumeResponse { volume: VolumeInfo, mapVersion: number }
 export interface RemoveVolumeRequest { name: string }

@@ -81,6 +81,7 @@ export interface CreateRequest extends Mutation {
   /** The lease to grant on the inode. */
   lease: LeaseMode
 }
+/** A directory whose home is another partition, like any inode that lives elsewhere, comes without a lease. */
 export interface CreateResponse { attr: InodeAttr, created: boolean, inline?: Buffer, /** The directory's attributes after the change. */ dirAttr?: InodeAttr }
 export interface UnlinkRequest extends Mutation { dir: number, name: string, /** The client has it open: keep it as an orphan until meta.forget. */ open: boolean }
 export interface RmdirRequest extends Mutation { dir: number, name: string }
@@ -95,6 +96,7 @@ export interface RenameRequest extends Mutation {
   /** The client has the replaced file open. */
   open: boolean
 }
+/** `replaced`: with RENAME_EXCHANGE the other inode; with `ino` itself both names were the same file's, and both remain. */
 export interface RenameResponse { ino: number, replaced?: { ino: number, attr?: InodeAttr }, attr?: InodeAttr, dirAttr?: InodeAttr, newDirAttr?: InodeAttr }
 export interface LinkRequest extends Mutation { ino: number, dir: number, name: string }
 export interface LinkResponse { attr: InodeAttr, dirAttr?: InodeAttr }
@@ -185,5 +187,5 @@ export interface MetadataMethods {
   'meta.transaction': { request: TransactionRequest, response: TransactionResponse }
 }
 
-export interface TransactionRequest { partition: string, transaction: string, step: 'prepare' | 'commit' | 'abort' | 'outcome', coordinator: string, body: unknown }
+export interface TransactionRequest { partition: string, transaction: string, step: 'prepare' | 'commit' | 'abort' | 'outcome' | 'query', coordinator: string, body: unknown }
 export interface TransactionResponse { outcome: 'prepared' | 'committed' | 'aborted' | 'refused', code?: string, body?: unknown }

@@ -193,17 +193,26 @@ export class FileState {
     }
   }
 
-  /** For a recall: nothing is left to write, and nobody who was granted the lease still waits to use it. Without a session there is nothing to give up. */
-  async writeBack (): Promise<void> {
+  /**
+   * For a recall: commits what was accepted. With the door shut nothing is left to write afterwards,
+   * and whoever was granted the lease has used it. Without a session there is nothing to give up.
+   */
+  async writeBack (shut: boolean): Promise<void> {
     for (;;) {
-      await this.until(() => this.suspect !== null || (this.admitted === 0 && (this.cached.lease !== 'exclusive' || this.waitingForLease === 0)))
+      const upTo = this.accepted
+      await this.until(() => this.suspect !== null || (shut ? this.isQuiet : this.hasEnded(upTo)))
       if (this.local === null || this.suspect !== null) return
       try {
-        await this.commit(this.accepted, this.local.size)
+        await this.commit(shut ? this.accepted : upTo, this.local.size)
       } catch (error) {
         if (this.suspect === null) this.lose(error)
       }
+      if (!shut) return
     }
+  }
+
+  private get isQuiet (): boolean {
+    return this.admitted === 0 && (this.cached.lease !== 'exclusive' || this.waitingForLease === 0)
   }
 
   /** Runs `work` while no write is accepted and all accepted ones are committed; the lease may go meanwhile. */
@@ -232,19 +241,22 @@ export class FileState {
 
   /** Takes a place among the writes: with the exclusive lease, the inline content at hand, and room in the queue. */
   private async admit (): Promise<void> {
+    const { cached } = this
+    // Who waited for the lease uses it once, even if it is recalled already: else two writers could take it from each other for ever.
+    let granted = false
     for (;;) {
-      const { cached } = this
       if (this.shut > 0 || this.writer.pendingBytes >= writeQueueBytesMax) {
         await this.until(() => this.shut === 0 && this.writer.pendingBytes < writeQueueBytesMax)
       } else if (this.recovering !== null) {
         await this.recovering
-      } else if (cached.recall?.phase === 'shut') {
+      } else if (cached.recall?.phase === 'shut' && !(granted && cached.lease === 'exclusive')) {
         await cached.recall.done
       } else if (cached.lease !== 'exclusive' || !cached.session.isValid || cached.knownAttr === null) {
         this.waitingForLease++
         try {
           if (!cached.session.isValid) await cached.session.ready()
           if (cached.lease !== 'exclusive' || cached.knownAttr === null) await this.context.leases.exclusive(cached)
+          granted = true
         } finally {
           this.waitingForLease--
           this.wake()
@@ -470,11 +482,11 @@ export class FileState {
     this.lateErrors.last = error
   }
 
-  private ended (upTo: number): Promise<void> {
-    return this.until(() => {
-      for (const first of this.underWay) return first.sequence > upTo
-      return true
-    })
+  private ended (upTo: number): Promise<void> { return this.until(() => this.hasEnded(upTo)) }
+
+  private hasEnded (upTo: number): boolean {
+    for (const first of this.underWay) return first.sequence > upTo
+    return true
   }
 
   private async until (condition: () => boolean): Promise<void> {

@@ -11,6 +11,9 @@ import type { Invalidation } from './types.ts'
 const contendedPauseMs = 2
 /** Promise turns between the arrival of an answer and its being noted here, generously. */
 const answerTurns = 24
+/** The same, where a grant may have been sent just after the recall that it precedes. */
+const grantGraceMs = 2
+const answerLeadMs = 1
 
 /** Keeps the promises that leases are: takes them, gives them up when recalled, expired, or no longer worth their memory. */
 export class Leases implements SessionOwner {
@@ -59,6 +62,7 @@ export class Leases implements SessionOwner {
   async recall (request: RecallRequest): Promise<RecallResponse> {
     // An answer that arrived before this recall is noted first, so that whoever waited for the lease gets its turn.
     for (let turn = 0; turn < answerTurns; turn++) await undefined
+    if (this.acquiring.has(request.ino)) await new Promise<void>((resolve) => { this.context.clock.setTimer(resolve, grantGraceMs) })
     const { cache, sessions } = this.context
     sessions.find(request.partition)?.guard.disturb(request.ino)
     const cached = cache.get(request.ino)
@@ -110,11 +114,12 @@ export class Leases implements SessionOwner {
     const { ino, session } = cached
     const deadline = clock.now() + leasePatienceMs
     for (;;) {
-      while (cached.recall !== null) await cached.recall.done
+      while (cached.recall !== null || this.isReleasing(ino)) await (cached.recall?.done ?? this.releasing.get(ino))
       const since = session.guard.begin()
       try {
         const { body } = await session.call('meta.lease', { ino, mode: 'exclusive' })
-        if (inodes.install(session, body.attr, since, body) !== null) {
+        // A recall that was answered while this request waited came first: the lease was granted after it.
+        if (cached.recall === null && session.guard.isWhole(since) && inodes.install(session, body.attr, session.guard.now, body) !== null) {
           cached.lease = 'exclusive'
           cached.file?.leaseTaken(body.attr)
           return
@@ -141,10 +146,20 @@ export class Leases implements SessionOwner {
     } finally {
       cached.recall = null
       if (cached.file === null && cached.lease === 'none') this.context.cache.drop(cached)
-      // What was answered between the two marks may still be the old state.
-      cached.session.guard.disturb(cached.ino)
-      finish()
+      this.answered(cached, recall.done, finish)
     }
+  }
+
+  /** The answer to the recall must reach the leader before a request that takes the lease again. */
+  private answered ({ ino, session }: CachedInode, done: Promise<void>, finish: () => void): void {
+    session.guard.disturb(ino)
+    this.releasing.set(ino, done)
+    this.context.clock.setTimer(() => {
+      if (this.releasing.get(ino) === done) this.releasing.delete(ino)
+      // What was answered in between may still be the old state.
+      session.guard.disturb(ino)
+      finish()
+    }, answerLeadMs)
   }
 
   private async giveUpNames (cached: CachedInode, names: string[]): Promise<void> {
@@ -155,7 +170,7 @@ export class Leases implements SessionOwner {
 
   private async giveUpWriting (cached: CachedInode, recall: OngoingRecall): Promise<void> {
     recall.phase = 'shut'
-    await cached.file?.writeBack()
+    await cached.file?.writeBack(true)
     if (cached.lease === 'exclusive') cached.lease = 'shared'
     cached.file?.leaseLost(false)
   }
@@ -168,11 +183,11 @@ export class Leases implements SessionOwner {
   private async giveUpAll (cached: CachedInode, recall: OngoingRecall): Promise<void> {
     const invalidation: Invalidation = { ino: cached.ino, what: 'content' }
     cached.hide()
-    await cached.file?.writeBack()
+    await cached.file?.writeBack(false)
     recall.served = false
     await this.invalidate(invalidation)
     recall.phase = 'shut'
-    await cached.file?.writeBack()
+    await cached.file?.writeBack(true)
     if (recall.served) await this.invalidate(invalidation)
     this.context.cache.drop(cached)
     cached.file?.leaseLost(false)

@@ -1,4 +1,5 @@
 import { connect, type Cluster, type OpenVolumeOptions } from '../../client/connect.ts'
+import { AtollVolumeClient } from '../../client/volume-client.ts'
 import type { Invalidation, VolumeClient } from '../../client/types.ts'
 import { MetadataPartition } from '../../fsnode/metadata/partition.ts'
 import { metadataHandlers } from '../../fsnode/metadata/service.ts'
@@ -89,6 +90,16 @@ export class TestCluster {
 
   async client (host?: string, options?: OpenVolumeOptions): Promise<TestVolume> {
     return this.run(this.connect(host).then(async (connected) => new TestVolume(this, await connected.openVolume('v', options))))
+  }
+
+  /** A client that can cache 20 inodes. */
+  async small (): Promise<TestVolume> {
+    const network = this.network.host(`client${++this.clients}`)
+    const volume = new AtollVolumeClient({ network, clock: this.clock, random: this.random.fork(), log: silent, journal: null }, {
+      volume: this.volume, seeds: [{ host: 'n0', port: 1 }], client: 'small', cache: { inodesMax: 20 }
+    })
+    await this.run(volume.start())
+    return new TestVolume(this, volume)
   }
 
   run<T> (promise: Promise<T>, limitMs = 120_000): Promise<T> { return this.clock.run(promise, limitMs) }

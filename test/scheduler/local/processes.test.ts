@@ -230,7 +230,7 @@ describe('embedded master with real processes', function () {
       await framework.subscribe()
       expect((await framework.state('ends', 'TASK_FAILED')).message).to.include('unknown')
       await framework.call({ type: 'RECONCILE', reconcile: { tasks: [] } })
-      expect(await framework.state('kept', 'TASK_RUNNING')).to.deep.include({ reason: 'REASON_RECONCILIATION' })
+      await framework.until(() => framework.updates.some(({ task_id: task, state, reason }) => task.value === 'kept' && state === 'TASK_RUNNING' && reason === 'REASON_RECONCILIATION'), 'the answer')
       expect(await startTimeOf(pid), 'the same process').to.equal(startTime)
       const offered = framework.offers.flatMap(({ resources: list = [] }) => list)
       expect(offered.some(({ disk }) => disk?.persistence !== undefined), 'the volume is in use').to.equal(false)

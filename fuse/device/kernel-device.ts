@@ -99,7 +99,9 @@ export class KernelDevice {
     read(this.init.fd, buffer, 0, buffer.length, null, (error, length) => {
       if (error === null) {
         this.failures = 0
-        this.readInto(this.init.onRequest(buffer, length))
+        const next = this.init.onRequest(buffer, length)
+        // The answers that are ready go first: starting a read wakes a thread, which would compete with them.
+        setImmediate(() => { this.readInto(next) })
       } else {
         this.readFailed(error, buffer)
       }

@@ -40,6 +40,8 @@ export interface ReplicaFacts {
   isRetired? (node: NodeId): boolean
   /** Nodes that get a replica, which starts out waiting. */
   added?: readonly NodeId[]
+  /** The replica that shall lead whenever it can: it is put first. */
+  preferred?: NodeId | null
 }
 
 /**
@@ -57,6 +59,9 @@ export function nextRecord (record: PartitionRecord, facts: ReplicaFacts): Parti
   startSyncs(facts, states, primary)
   for (const node of facts.added ?? []) if (!before.replicas.some((replica) => replica.node === node)) states.set(node, 'waiting')
   const replicas = [...states].map(([node, state]): Replica => ({ node, state }))
+  if (facts.preferred != null && states.get(facts.preferred) === 'serving') {
+    replicas.sort((one, other) => Number(other.node === facts.preferred) - Number(one.node === facts.preferred))
+  }
   const same = !restarted && primary === before.primary && sameReplicas(before.replicas, replicas)
   if (same && sameFences(record.fences, fences) && sameNames(record.doubtful, doubtful)) return record
   // What only the manager knows (fences, doubts) changes no epoch.

@@ -1,0 +1,140 @@
+import type { Fence } from '../../partitioning/replica-states.ts'
+import type { DiskMeasure, NodeId, PartitionId } from '../../partitioning/types.ts'
+import type { HeartbeatRequest } from '../protocol/manager.ts'
+import { leaseMarginMs, nodeLeaseMs, noticesMax, resyncDelayMs } from './bounds.ts'
+import type { Decided } from './decide.ts'
+import type { ManagerState } from './manager-state.ts'
+
+export interface NodeUsage { usedBytes: number, capacityBytes: number, disk: DiskMeasure | null }
+
+interface HeardNode {
+  incarnation: string | null
+  /** Of its last sign of life. */
+  atMs: number
+  /** No process of this node holds a lease after this. */
+  leaseEndMs: number
+  /** Newest map that the node is known to act on. */
+  mapVersion: number
+  usage: NodeUsage | null
+}
+
+/** A primary could not reach a replica, or a replica has caught up, in this epoch. */
+export interface Notice { partition: PartitionId, epoch: number, node: NodeId, kind: 'reported' | 'synced', reporter?: NodeId }
+
+/**
+ * What a leader of the manager knows beyond the committed map: whom it heard of and when. It starts
+ * empty with each term of leadership, and then assumes that every node got a lease a moment ago.
+ */
+export class LeaderFacts {
+  readonly sinceMs: number
+  /** Nodes that are down by the map and have been heard of. */
+  readonly returned = new Set<NodeId>()
+  /** Times of what is done at a bounded rate. */
+  leadMovesAtMs = -Infinity
+  measuresAtMs: number
+  plannedAtMs = -Infinity
+  private readonly notices: Notice[] = []
+  private readonly nodes = new Map<NodeId, HeardNode>()
+  /** When this leader first saw a fence, by map version. */
+  private fencesSeen = new Map<number, number>()
+  private readonly reports = new Map<string, number>()
+  /** When this leader first saw a node down. */
+  private readonly downSince = new Map<NodeId, number>()
+
+  constructor (nowMs: number) {
+    this.sinceMs = nowMs
+    this.measuresAtMs = nowMs
+  }
+
+  /** Call at the moment of the answer that grants the lease. */
+  heard (request: HeartbeatRequest, nowMs: number): void {
+    this.nodes.set(request.node, {
+      incarnation: request.incarnation,
+      atMs: nowMs,
+      leaseEndMs: nowMs + nodeLeaseMs + leaseMarginMs,
+      mapVersion: Math.max(request.mapVersion, this.nodes.get(request.node)?.mapVersion ?? 0),
+      usage: { usedBytes: request.usedBytes, capacityBytes: request.capacityBytes, disk: request.disk }
+    })
+  }
+
+  /** The node runs a new process, and no older one holds a lease. */
+  startedAnew (node: NodeId, incarnation: string, nowMs: number): void {
+    if (this.nodes.get(node)?.incarnation === incarnation) return
+    this.nodes.set(node, { incarnation, atMs: nowMs, leaseEndMs: -Infinity, mapVersion: 0, usage: null })
+  }
+
+  /** A sign of life that grants no lease. */
+  touched (node: NodeId, nowMs: number): void {
+    const known = this.nodes.get(node) ?? { incarnation: null, leaseEndMs: this.leaseEndMs(node), mapVersion: 0, usage: null }
+    this.nodes.set(node, { ...known, atMs: nowMs })
+  }
+
+  /** Before this, a process of the node may hold a lease. */
+  leaseEndMs (node: NodeId): number {
+    return this.nodes.get(node)?.leaseEndMs ?? this.sinceMs + nodeLeaseMs + leaseMarginMs
+  }
+
+  isSilent (node: NodeId, nowMs: number): boolean {
+    return nowMs > (this.nodes.get(node)?.atMs ?? this.sinceMs) + nodeLeaseMs + leaseMarginMs
+  }
+
+  usageOf (node: NodeId): NodeUsage | null { return this.nodes.get(node)?.usage ?? null }
+
+  isReleased ({ node, since }: Fence, nowMs: number): boolean {
+    const seen = this.fencesSeen.get(since)
+    return nowMs > this.leaseEndMs(node) ||
+      (this.nodes.get(node)?.mapVersion ?? 0) >= since ||
+      // Leases granted since then hold only with the newer map.
+      (seen !== undefined && nowMs > seen + nodeLeaseMs + leaseMarginMs)
+  }
+
+  /** Notes what the committed state shows for the first time. Call before each decision. */
+  observe (state: ManagerState, nowMs: number): void {
+    const seen = new Map<number, number>()
+    for (const id of state.unsettled) {
+      for (const { since } of state.record(id)!.fences) seen.set(since, this.fencesSeen.get(since) ?? nowMs)
+    }
+    this.fencesSeen = seen
+    for (const node of state.map.nodes) {
+      if (node.state !== 'down') this.downSince.delete(node.id)
+      else if (!this.downSince.has(node.id)) this.downSince.set(node.id, nowMs)
+    }
+  }
+
+  /** Whether the next decision may depend on what a node has learned. */
+  get awaitsFences (): boolean { return this.fencesSeen.size > 0 }
+
+  /** Notes when what happens at a bounded rate happened last. */
+  decided ({ leadMoves, measured, reports }: Decided, nowMs: number): void {
+    if (leadMoves > 0) this.leadMovesAtMs = nowMs
+    if (measured) this.measuresAtMs = nowMs
+    for (const { partition, node } of reports) this.reported(partition, node, nowMs)
+    this.returned.clear()
+  }
+
+  downForMs (node: NodeId, nowMs: number): number { return nowMs - (this.downSince.get(node) ?? nowMs) }
+
+  /** Hands over the notices since the last call. */
+  takeNotices (): Notice[] { return this.notices.splice(0) }
+
+  /** False when no more can be kept. */
+  notice (notice: Notice): boolean {
+    if (this.notices.length >= noticesMax) return false
+    this.notices.push(notice)
+    return true
+  }
+
+  reported (partition: PartitionId, node: NodeId, nowMs: number): void {
+    for (const [key, at] of this.reports) {
+      if (nowMs - at <= resyncDelayMs && this.reports.size < noticesMax) break
+      this.reports.delete(key)
+    }
+    this.reports.delete(`${partition} ${node}`)
+    this.reports.set(`${partition} ${node}`, nowMs)
+  }
+
+  mayResync (partition: PartitionId, node: NodeId, nowMs: number): boolean {
+    const at = this.reports.get(`${partition} ${node}`)
+    return at === undefined || nowMs - at > resyncDelayMs
+  }
+}

@@ -1,0 +1,221 @@
+import type { ClusterMap, NodeInfo, VolumeInfo } from '../../partitioning/types.ts'
+import { AtollError } from '../protocol/errors.ts'
+import type {
+  CreateVolumeRequest, DrainNodeRequest, HeartbeatRequest, HeartbeatResponse, MapRequest, MapResponse,
+  RegisterRequest, RemoveVolumeRequest, ReplicaSyncedRequest, ReportReplicaRequest
+} from '../protocol/manager.ts'
+import type { GroupStatus } from '../raft/types.ts'
+import { decisionWaitMsMax, formerIncarnationsMax, nodeLeaseMs, nodesMax } from './bounds.ts'
+import type { Notice } from './leader-facts.ts'
+import { Leadership, type LeadershipComponents } from './leadership.ts'
+import type { MapChange } from './map-change.ts'
+import { MapWaiters } from './map-waiters.ts'
+import type { ManagerState } from './manager-state.ts'
+import { checkedRegistration, differs } from './registration.ts'
+import { createVolume, existingVolume, removeVolume } from './volumes.ts'
+
+export type ManagerComponents = LeadershipComponents
+
+/**
+ * A replica of the manager. Only the leader answers; the others refuse with ATOLL_NOT_LEADER. `start`
+ * begins, `close` ends; the group and the state machine belong to whoever made them.
+ */
+export class Manager {
+  private readonly components: ManagerComponents
+  private readonly waiters: MapWaiters
+  private leadership: Leadership | null = null
+  private term = -1
+  private stops: Array<() => void> = []
+
+  constructor (components: ManagerComponents) {
+    this.components = components
+    this.waiters = new MapWaiters(components.clock)
+  }
+
+  start (): void {
+    const { group, stateMachine } = this.components
+    this.stops = [
+      group.onStatus((status) => { this.follow(status) }),
+      stateMachine.onMap((map) => { this.waiters.changed(map) })
+    ]
+    this.follow(group.status)
+  }
+
+  close (): void {
+    for (const stop of this.stops.splice(0)) stop()
+    this.step(null)
+  }
+
+  /** As far as this replica has applied it. */
+  get map (): ClusterMap { return this.components.stateMachine.map }
+
+  get leads (): boolean { return this.leadership !== null }
+
+  /** Rejects with ATOLL_WRONG_CLUSTER, ATOLL_SUPERSEDED or ATOLL_BAD_ARGUMENT. */
+  async register (request: RegisterRequest): Promise<ClusterMap> {
+    const leadership = await this.lead()
+    const node = checkedRegistration(request, this.map.clusterId)
+    const { facts } = leadership
+    const known = leadership.state.node(node.id)
+    if (known?.incarnation === node.incarnation) await this.registerAgain(leadership, node)
+    else if (leadership.state.history(node.id).former.includes(node.incarnation)) throw superseded(node.id)
+    else {
+      if (known !== undefined && request.previous?.incarnation !== known.incarnation) await this.awaitLeaseEnd(leadership, node)
+      const registered = (): void => {
+        facts.startedAnew(node.id, node.incarnation, this.components.clock.now())
+        leadership.superseding.delete(node.id)
+      }
+      await leadership.change((state) => this.registration(leadership, state, node, request.previous), registered)
+      this.components.log.info('a node registered', { node: node.id, host: node.host, rpcPort: node.rpcPort })
+    }
+    leadership.kick()
+    return this.map
+  }
+
+  /** Rejects with ATOLL_UNKNOWN_NODE (register first) or ATOLL_SUPERSEDED (another process is this node now). */
+  async heartbeat (request: HeartbeatRequest): Promise<HeartbeatResponse> {
+    // Whoever has been replaced as the leader must not grant a lease: the barrier proves that nobody has.
+    const leadership = await this.lead()
+    const { state, facts } = leadership
+    const node = state.node(request.node)
+    if (node === undefined) throw new AtollError('ATOLL_UNKNOWN_NODE', `no node ${request.node} is registered`)
+    const newer = leadership.superseding.get(request.node)
+    if (node.incarnation !== request.incarnation || (newer !== undefined && newer !== request.incarnation)) throw superseded(request.node)
+    if (node.state === 'down') await this.awaitReturn(leadership, request.node)
+    // No pause between here and the answer: the lease and the map version belong together.
+    facts.heard(request, this.components.clock.now())
+    if (facts.awaitsFences) leadership.kick()
+    return { leaseDurationMs: nodeLeaseMs, mapVersion: this.map.version }
+  }
+
+  async createVolume (request: CreateVolumeRequest): Promise<{ volume: VolumeInfo, mapVersion: number }> {
+    const leadership = await this.lead()
+    await leadership.change((state) => existingVolume(state, request) === undefined ? createVolume(state, request) : null)
+    const volume = this.map.volumes.find(({ name }) => name === request.name)
+    if (volume === undefined) throw new AtollError('ATOLL_UNAVAILABLE', `the volume ${request.name} was removed meanwhile`)
+    this.components.log.info('a volume was created', { volume: volume.name, id: volume.id, placement: volume.placement })
+    return { volume, mapVersion: this.map.version }
+  }
+
+  async removeVolume ({ name }: RemoveVolumeRequest): Promise<void> {
+    const leadership = await this.lead()
+    await leadership.change((state) => removeVolume(state, name))
+    this.components.log.info('a volume was removed', { volume: name })
+  }
+
+  /** Resolves with a map in which the replica no longer counts, or with a newer one than the reporter knew. */
+  reportReplica ({ partition, epoch, node, reporter }: ReportReplicaRequest): Promise<ClusterMap> {
+    return this.notice({ kind: 'reported', partition, epoch, node, reporter }, ['serving', 'syncing'])
+  }
+
+  /** Resolves with a map in which the replica serves, or with a newer one than it knew. */
+  replicaSynced ({ partition, epoch, node }: ReplicaSyncedRequest): Promise<ClusterMap> {
+    return this.notice({ kind: 'synced', partition, epoch, node }, ['syncing'])
+  }
+
+  /** Empties a node, or ends that. Rejects with ATOLL_UNKNOWN_NODE. */
+  async drainNode ({ node: id, drain }: DrainNodeRequest): Promise<void> {
+    const leadership = await this.lead()
+    await leadership.change((state) => {
+      const node = state.node(id)
+      if (node === undefined) throw new AtollError('ATOLL_UNKNOWN_NODE', `there is no node ${String(id)}`, { hint: 'atoll node list' })
+      const next: NodeInfo = { ...node, state: node.state === 'down' ? 'down' : drain ? 'draining' : 'up' }
+      return { base: state.map.version, nodes: [next], histories: [{ ...state.history(id), drains: drain === true }] }
+    })
+    leadership.facts.plannedAtMs = -Infinity
+    leadership.kick()
+  }
+
+  /** The committed map, once it is newer than the one who asks knows. */
+  async nextMap (request: MapRequest): Promise<MapResponse> {
+    await this.lead()
+    return this.waiters.next(this.map, request)
+  }
+
+  private async lead (): Promise<Leadership> {
+    const { group } = this.components
+    const { leadership } = this
+    if (leadership === null) throw notLeader(group.status)
+    await group.readBarrier()
+    leadership.requireReady()
+    return leadership
+  }
+
+  private follow (status: GroupStatus): void {
+    const leads = status.role === 'leader'
+    if (leads && (this.leadership === null || status.term !== this.term)) {
+      this.term = status.term
+      const leadership = new Leadership(this.components)
+      this.step(leadership)
+      void leadership.run()
+      this.components.log.info('leads the manager', { term: status.term })
+    } else if (!leads && this.leadership !== null) {
+      this.step(null)
+    }
+  }
+
+  private step (next: Leadership | null): void {
+    const error = notLeader(this.components.group.status)
+    this.leadership?.end(error)
+    this.leadership = next
+    if (next === null) this.waiters.fail(error)
+  }
+
+  private async notice (notice: Notice, states: string[]): Promise<ClusterMap> {
+    const leadership = await this.lead()
+    const record = leadership.state.record(notice.partition)
+    const replica = record?.partition.replicas.find(({ node }) => node === notice.node)
+    const matters = record?.partition.epoch === notice.epoch && replica !== undefined && states.includes(replica.state) &&
+      (notice.kind === 'synced' || record.partition.primary === notice.reporter)
+    if (!matters) return this.map
+    if (!leadership.facts.notice(notice)) throw new AtollError('ATOLL_UNAVAILABLE', 'too many reports are waiting')
+    await leadership.until(() => leadership.state.record(notice.partition)?.partition.epoch !== notice.epoch, decisionWaitMsMax)
+    return this.map
+  }
+
+  private async registerAgain (leadership: Leadership, node: Omit<NodeInfo, 'state'>): Promise<void> {
+    leadership.facts.touched(node.id, this.components.clock.now())
+    if (leadership.state.node(node.id)?.state === 'down') await this.awaitReturn(leadership, node.id)
+    await leadership.change((state) => {
+      const known = state.node(node.id)
+      if (known === undefined || known.incarnation !== node.incarnation) throw superseded(node.id)
+      return differs(known, node) ? { base: state.map.version, nodes: [{ ...node, state: known.state }] } : null
+    })
+  }
+
+  private registration (leadership: Leadership, state: ManagerState, node: Omit<NodeInfo, 'state'>, previous: RegisterRequest['previous']): MapChange | null {
+    const known = state.node(node.id)
+    if (known?.incarnation === node.incarnation) return null
+    if (known === undefined && state.map.nodes.length >= nodesMax) throw new AtollError('ATOLL_BAD_ARGUMENT', `a cluster has at most ${nodesMax} nodes`)
+    const history = state.history(node.id)
+    const started: NodeInfo = { ...node, state: history.drains ? 'draining' : 'up' }
+    if (known === undefined) return { base: state.map.version, nodes: [started] }
+    const vouched = previous?.incarnation === known.incarnation
+    // Meanwhile another process may have registered, or an old one got a lease: then wait anew.
+    if (!vouched && this.components.clock.now() <= leadership.facts.leaseEndMs(node.id)) throw new AtollError('ATOLL_UNAVAILABLE', `the lease of node ${node.id} has not run out`)
+    const { change } = leadership.decideFor({ node: started, restart: vouched && previous.intact ? 'intact' : 'doubtful' })
+    const former = [...history.former, known.incarnation].slice(-formerIncarnationsMax)
+    return { base: state.map.version, ...change, histories: [{ ...history, former }] }
+  }
+
+  /** Nobody can tell whether the process before has ended: so its lease must run out. */
+  private async awaitLeaseEnd (leadership: Leadership, { id, incarnation }: { id: string, incarnation: string }): Promise<void> {
+    leadership.superseding.set(id, incarnation)
+    const { clock } = this.components
+    await leadership.until(() => clock.now() > leadership.facts.leaseEndMs(id), decisionWaitMsMax)
+  }
+
+  private async awaitReturn (leadership: Leadership, id: string): Promise<void> {
+    leadership.facts.returned.add(id)
+    leadership.facts.touched(id, this.components.clock.now())
+    await leadership.until(() => leadership.state.node(id)?.state !== 'down', decisionWaitMsMax)
+  }
+}
+
+function notLeader ({ role, leader }: GroupStatus): AtollError {
+  return new AtollError('ATOLL_NOT_LEADER', 'this node does not lead the manager', { leader: role === 'leader' ? null : leader })
+}
+
+function superseded (node: string): AtollError {
+  return new AtollError('ATOLL_SUPERSEDED', `another process runs as node ${node}`)
+}

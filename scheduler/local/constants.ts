@@ -15,6 +15,8 @@ export const updateRetryMsMin = 10_000
 export const updateRetryMsMax = 600_000
 /** From SIGTERM to SIGKILL when neither the task nor the KILL says. */
 export const killGraceMsDefault = 3000
+/** What a timer can wait. */
+export const killGraceMsMax = 2_147_483_647
 /** Seconds that still fit the 64-bit nanoseconds of a Mesos duration. */
 export const durationSecondsMax = 9_223_372_036
 
@@ -38,6 +40,10 @@ export const bodyLengthMaxBytes = 8 * 1024 * 1024
 export const streamQueuedMaxBytes = 64 * 1024 * 1024
 /** Longer than a client's pauses between calls, so that no call meets a closing connection. */
 export const keepAliveMs = 120_000
+
+/** Health checks are not made more often, nor more rarely. */
+export const healthIntervalMsMin = 10
+export const healthIntervalMsMax = 2_147_483_647
 
 /** How often a task that is not a child of this process is looked at. */
 export const adoptedPollMs = 500

@@ -108,6 +108,11 @@ export class MasterHttpServer {
       answerPlain(path, request.method ?? 'GET', response)
       return
     }
+    if (request.headers.origin !== undefined) {
+      // No client of Mesos sends it; a web page that was made to reach this port does.
+      send(response, 403, 'text/plain; charset=utf-8', 'Web pages are not answered')
+      return
+    }
     const body = await bodyOf(request)
     if (body === undefined) {
       response.setHeader('connection', 'close')

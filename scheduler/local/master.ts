@@ -61,7 +61,11 @@ export class MasterShell {
     this.tick()
   }
 
-  report (report: AgentReport): void { this.feed(report) }
+  report (report: AgentReport): void {
+    if (report.type === 'task-exited') this.components.log.info('a task has ended', { task: report.key, exit: report.exit })
+    if (report.type === 'task-launch-failed') this.components.log.warn('a task was not launched', { task: report.key, reason: report.message })
+    this.feed(report)
+  }
 
   /** Kills every task with its grace. Rejects with ATOLL_TIMEOUT when some do not go away. */
   async stopTasks (): Promise<void> {
@@ -71,9 +75,10 @@ export class MasterShell {
     await new Promise<void>((resolve, reject) => {
       const timer = clock.setTimer(() => { reject(new AtollError('ATOLL_TIMEOUT', `tasks that do not end: ${this.living().join(', ')}`)) }, graceMs + stopSpareMs)
       this.onProgress = () => {
-        if (!this.stopped && this.living().length > 0) return
+        if (this.stopped) reject(new AtollError('ATOLL_UNAVAILABLE', 'the embedded scheduler was closed while it stopped its tasks'))
+        else if (this.living().length === 0) resolve()
+        else return
         timer.cancel()
-        resolve()
       }
       this.onProgress()
     })
@@ -135,13 +140,18 @@ export class MasterShell {
 
   private perform (effect: Effect): Promise<void> | void {
     const { http, agent } = this
+    const { log } = this.components
     switch (effect.type) {
       case 'reply': return http.reply(effect.request, effect.status, effect)
       case 'open-stream': return http.openStream(effect.request, effect.streamId)
       case 'event': return http.event(effect.stream, effect.event)
       case 'close-stream': return http.closeStream(effect.stream)
-      case 'launch': return agent!.launch(effect.order)
-      case 'adopt': return agent!.adopt(effect.order, effect.process)
+      case 'launch':
+        log.info('launching a task', { task: effect.order.key })
+        return agent!.launch(effect.order)
+      case 'adopt':
+        log.info('taking over a task of an earlier master', { task: effect.order.key, pid: effect.process.pid })
+        return agent!.adopt(effect.order, effect.process)
       case 'release': return agent!.release(effect.containerId)
       case 'kill': return agent!.kill(effect.containerId, effect.graceMs)
       // A volume that could not be made is tried again at the launch, which then fails with the reason.

@@ -14,7 +14,8 @@ import type { MasterState } from './core/state.ts'
 export async function openStore (workDir: string): Promise<Kv> {
   const directory = join(workDir, 'state')
   try {
-    await mkdir(directory, { recursive: true })
+    // Tasks' environments are in it.
+    await mkdir(directory, { recursive: true, mode: 0o700 })
   } catch (error) {
     throw new AtollError('ATOLL_DATA_DIR_UNUSABLE', `cannot create ${directory}: ${messageOf(error)}`, {
       hint: 'choose a data directory that this user may write to'

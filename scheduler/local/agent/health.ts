@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { connect } from 'node:net'
 import type { Clock, Timer } from '../../../fsnode/protocol/ports.ts'
 import type { HealthCheck } from '../../mesos/types.ts'
+import { healthIntervalMsMax, healthIntervalMsMin } from '../constants.ts'
 
 export interface HealthCheckerInit {
   check: HealthCheck
@@ -37,7 +38,7 @@ export class HealthChecker {
     if (this.stopped) return
     this.timer = this.clock.setTimer(() => {
       this.ask().then((well) => { this.learn(well) }, () => { this.learn(false) })
-    }, delaySeconds * 1000)
+    }, bounded(delaySeconds))
   }
 
   private learn (well: boolean): void {
@@ -57,13 +58,17 @@ export class HealthChecker {
 
   private ask (): Promise<boolean> {
     const { check } = this.init
-    const timeoutMs = (check.timeout_seconds ?? 20) * 1000
+    const timeoutMs = bounded(check.timeout_seconds ?? 20)
     switch (check.type) {
       case 'COMMAND': return askCommand(check.command!, this.init.directory, timeoutMs)
       case 'TCP': return askTcp(check.tcp!.port, timeoutMs)
       case 'HTTP': return askHttp(check.http!, timeoutMs)
     }
   }
+}
+
+function bounded (seconds: number): number {
+  return Math.min(Math.max(seconds * 1000, healthIntervalMsMin), healthIntervalMsMax)
 }
 
 function askCommand ({ shell, value = '', arguments: argv = [] }: NonNullable<HealthCheck['command']>, directory: string, timeoutMs: number): Promise<boolean> {

@@ -7,7 +7,7 @@ import type { Context } from './effects.ts'
 import { idProblem, roleProblem } from './names.ts'
 import type { Outcome } from './outcome.ts'
 import { offersOf, tasksOf, type Framework, type MasterState } from './state.ts'
-import { beginKill, sendPending } from './tasks.ts'
+import { beginKill, complete, isInUse, sendPending } from './tasks.ts'
 
 export interface Subscription { framework_info: FrameworkInfo, suppressed_roles?: string[], offer_constraints?: unknown }
 
@@ -134,7 +134,9 @@ export function remove (state: MasterState, framework: Framework, out: Outcome, 
   removeOffers(state, offersOf(state, framework.id))
   for (const task of tasksOf(state, framework.id)) {
     task.orphan = true
-    beginKill(state, task, task.info.kill_policy, out)
+    task.updates = []
+    if (isInUse(task)) beginKill(task, task.info.kill_policy, out)
+    else complete(state, task, out)
   }
   for (const operation of [...state.operations.values()].filter(({ frameworkId }) => frameworkId === framework.id)) {
     state.operations.delete(operation.uuid)

@@ -1,5 +1,5 @@
 import { isTerminal, type KillPolicy, type TaskState, type TaskStatus } from '../../mesos/types.ts'
-import { completedTasksMax, killGraceMsDefault, statusesPerTaskMax, updateRetryMsMax, updateRetryMsMin, updatesPerTaskMax } from '../constants.ts'
+import { completedTasksMax, killGraceMsDefault, killGraceMsMax, statusesPerTaskMax, updateRetryMsMax, updateRetryMsMin, updatesPerTaskMax } from '../constants.ts'
 import { allocate } from './allocate.ts'
 import type { Context, LaunchOrder, ProcessExit } from './effects.ts'
 import { exitMessage, succeeded } from './exit-text.ts'
@@ -72,7 +72,8 @@ function end (state: MasterState, task: Task, outcome: TaskState, fields: Partia
   allocate(state, out, context)
 }
 
-function complete (state: MasterState, task: Task, out: Outcome): void {
+/** Nothing is left to tell about it. */
+export function complete (state: MasterState, task: Task, out: Outcome): void {
   state.tasks.delete(task.key)
   state.completedTasks.push(task)
   if (state.completedTasks.length > completedTasksMax) state.completedTasks.shift()
@@ -84,16 +85,16 @@ function complete (state: MasterState, task: Task, out: Outcome): void {
 /** For a framework, an operator, or a failed health check: tells the framework if it wants to know. */
 export function killTask (state: MasterState, task: Task, policy: KillPolicy | undefined, out: Outcome, context: Context): void {
   const repeated = task.killing !== undefined
-  beginKill(state, task, policy ?? task.info.kill_policy, out)
+  beginKill(task, policy ?? task.info.kill_policy, out)
   const framework = state.frameworks.get(task.frameworkId)
   if (repeated || task.process === undefined || framework?.capabilities.has('TASK_KILLING_STATE') !== true) return
   update(state, task, 'TASK_KILLING', {}, out, context)
 }
 
-export function beginKill (_state: MasterState, task: Task, policy: KillPolicy | undefined, out: Outcome, overdue = false): void {
+export function beginKill (task: Task, policy: KillPolicy | undefined, out: Outcome, overdue = false): void {
   if (!isInUse(task)) return
   const graceNs = policy?.grace_period?.nanoseconds
-  const graceMs = graceNs === undefined ? killGraceMsDefault : Math.max(0, graceNs / 1e6)
+  const graceMs = graceNs === undefined ? killGraceMsDefault : Math.min(Math.max(0, graceNs / 1e6), killGraceMsMax)
   task.killing = { graceMs, overdue: task.killing?.overdue ?? overdue }
   out.taskChanged(task)
   out.push({ type: 'kill', containerId: task.containerId, graceMs })
@@ -104,7 +105,7 @@ export function killOverdue (state: MasterState, out: Outcome, context: Context)
   for (const task of state.tasks.values()) {
     const limitNs = task.info.max_completion_time?.nanoseconds
     if (limitNs === undefined || task.startedMs === undefined || task.killing !== undefined || !isInUse(task)) continue
-    if (context.wallMs >= task.startedMs + limitNs / 1e6) beginKill(state, task, task.info.kill_policy, out, true)
+    if (context.wallMs >= task.startedMs + limitNs / 1e6) beginKill(task, task.info.kill_policy, out, true)
   }
 }
 

@@ -21,6 +21,8 @@ describe('embedded master: answers as the recorded Mesos master did', function (
 
   it('06: the newest subscription of a framework wins', () => new Replay('06-scheduler-failover').run())
 
+  it('07: how tasks end', () => new Replay('07-task-outcomes-and-health', { until: 'a task that writes more than its disk' }).run())
+
   it('15: a framework that stays away too long is removed', () => new Replay('15-framework-removed-after-failover-timeout').run())
 
   it('18: static reservations are refined, and fall back when they are unreserved', () => new Replay('18-static-and-refined-reservations', {

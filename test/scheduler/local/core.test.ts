@@ -453,6 +453,21 @@ describe('frameworks', () => {
     expect(core.store.has(`task/${key}`)).to.equal(false)
   })
 
+  it('of a removed framework nothing stays in the store but its id', () => {
+    const core = new CoreHarness()
+    const { stream, id } = core.subscribe()
+    const [offer] = core.takeOffers(stream)
+    core.accept(id, [offer!], [{ type: 'RESERVE', id: { value: 'op' }, reserve: { resources: [reserved(scalar('cpus', 1))] } }, launch(offer!, 'ended'), launch(offer!, 'runs')])
+    core.spawned('ended')
+    core.spawned('runs')
+    core.exited('ended')
+    const runs = core.task('runs')
+    core.call(id, { type: 'TEARDOWN' })
+    core.feed({ type: 'task-exited', key: runs.key, containerId: runs.containerId, exit: { signal: 'SIGTERM' } })
+    expect([...core.store.keys()].filter((key) => !/^(meta|agent)/.test(key))).to.deep.equal([`completed/${id}`])
+    expect(core.state.tasks.size).to.equal(0)
+  })
+
   it('a HEARTBEAT follows SUBSCRIBED, and comes every 15 s', () => {
     const core = new CoreHarness()
     const { stream } = core.subscribe()

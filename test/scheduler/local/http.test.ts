@@ -114,6 +114,14 @@ describe('HTTP side of the embedded master', () => {
     })
   }
 
+  it('web pages are not answered', async () => {
+    const connection = open()
+    connection.send(requestOf('/api/v1/scheduler', subscribe, { origin: 'http://example.org' }))
+    await answer(connection)
+    expect(connection.answers[0]!.status).to.equal(403)
+    expect(master.state.frameworks.size).to.equal(0)
+  })
+
   it('a body that is too long is refused before it is read', async () => {
     const connection = open()
     connection.send(requestOf('/api/v1/scheduler', '', { 'content-length': String(bodyLengthMaxBytes + 1) }))

@@ -42,6 +42,7 @@ export class ScriptedAgent implements AgentDriver {
   async detach (): Promise<void> {}
 
   spawned (taskId: string): void { this.tell(taskId, { type: 'task-spawned', process: { pid: this.pid++, startTime: 'boot' } }) }
+  launchFailed (taskId: string, message: string): void { this.tell(taskId, { type: 'task-launch-failed', message }) }
   exited (taskId: string, exit: ProcessExit): void { this.tell(taskId, { type: 'task-exited', exit }) }
 
   private tell (taskId: string, what: object): void {

@@ -214,13 +214,16 @@ export class Replay {
   /** The first time that an update of an executor was recorded, its process did what the update tells. */
   private async letAgentAct ({ update }: any): Promise<void> {
     const status = update?.status
-    if (status?.source !== 'SOURCE_EXECUTOR' || this.seenUpdates.has(status.uuid)) return
+    if (status?.uuid === undefined || this.seenUpdates.has(status.uuid)) return
     this.seenUpdates.add(status.uuid)
     const { agent } = this.master
     const id: string = status.task_id.value
     if (status.state === 'TASK_STARTING') {
       await this.until(() => agent.orders.has(id), () => `${id} is not launched`)
       agent.spawned(id)
+    } else if (status.source === 'SOURCE_AGENT') {
+      await this.until(() => agent.orders.has(id), () => `${id} is not launched`)
+      agent.launchFailed(id, this.translate(status.message.replace('Failed to launch container: ', '')))
     } else if (status.message !== undefined) {
       agent.exited(id, exitOf(status.message))
     }

@@ -225,6 +225,8 @@ export class Replay {
       await this.until(() => agent.orders.has(id), () => `${id} is not launched`)
       agent.launchFailed(id, this.translate(status.message.replace('Failed to launch container: ', '')))
     } else if (status.message !== undefined) {
+      const { containerId } = agent.orders.get(id)!
+      if (status.reason === 'REASON_MAX_COMPLETION_TIME_REACHED') await this.until(() => agent.killed.includes(containerId), () => `${id} is not killed`)
       agent.exited(id, exitOf(status.message))
     }
   }

@@ -1,0 +1,201 @@
+import { expect } from 'chai'
+import { AtollError } from '../../fsnode/protocol/errors.ts'
+import type { Method } from '../../fsnode/protocol/methods.ts'
+import { SimRandom } from '../sim/random.ts'
+import { me, pattern, TestCluster, type TestVolume } from './cluster.ts'
+
+const mutations: Method[] = ['meta.create', 'meta.unlink', 'meta.rename', 'meta.link', 'meta.setattr', 'meta.commit', 'meta.extent', 'data.write', 'data.truncate']
+
+describe('client: faults', () => {
+  let cluster: TestCluster
+  let a: TestVolume
+  let b: TestVolume
+
+  beforeEach(async () => {
+    cluster = await TestCluster.open({ seed: 3 })
+    a = await cluster.client('a')
+    b = await cluster.client('b')
+    cluster.resetCounts()
+  })
+
+  it('every change is made exactly once when requests and answers are lost', async () => {
+    const random = new SimRandom(11)
+    cluster.onRequest = (method) => mutations.includes(method) && random.chance(0.4) ? random.pick(['lose-request', 'lose-answer'] as const) : undefined
+    const dir = await a.run(a.volume.mkdir(1, 'd', 0o755, me))
+    for (let index = 0; index < 20; index++) {
+      const { file } = await a.run(a.volume.create(dir.ino, `f${index}`, { mode: 0o644, exclusive: true }, me))
+      await a.run(file.write(0, [pattern(index * 3_000, index)]))
+      await a.run(file.flush())
+      await a.run(file.release())
+      await a.run(a.volume.rename(dir.ino, `f${index}`, 1, `g${index}`, 1, me))
+      await a.run(a.volume.link(file.ino, dir.ino, 'l', me))
+      await a.run(a.volume.unlink(dir.ino, 'l', me))
+    }
+    cluster.onRequest = () => undefined
+    for (let index = 0; index < 20; index++) {
+      expect((await b.get(`g${index}`)).equals(pattern(index * 3_000, index))).to.equal(true)
+      expect((await b.run(b.volume.lookup(1, `g${index}`))).nlink).to.equal(1)
+    }
+    expect(await b.names(dir.ino)).to.deep.equal([])
+  })
+
+  it('an operation with an id has its first outcome again after a restart of the process', async () => {
+    const first = await cluster.client('w1', { session: 'mount-1' })
+    const context = { ...me, operationId: 77 }
+    const { file } = await first.run(first.volume.create(1, 'f', { mode: 0o644, exclusive: true }, context))
+    cluster.network.crash('w1')
+    const second = await cluster.client('w2', { session: 'mount-1' })
+    const again = await second.run(second.volume.create(1, 'f', { mode: 0o644, exclusive: true }, context))
+    expect([again.created, again.file.ino]).to.deep.equal([true, file.ino])
+    expect(await second.code(second.volume.create(1, 'f', { mode: 0o644, exclusive: true }, { ...me, operationId: 78 }))).to.equal('EEXIST')
+    expect(await second.code(second.volume.create(1, 'f', { mode: 0o644, exclusive: true }, me))).to.equal('EEXIST')
+  })
+
+  it('unlinked files that an earlier process had open are let go by its successor', async () => {
+    const first = await cluster.client('w1', { session: 'mount-1' })
+    const { file } = await first.run(first.volume.create(1, 'f', { mode: 0o644, exclusive: true }, me))
+    await first.run(first.volume.unlink(1, 'f', me))
+    cluster.network.crash('w1')
+    const second = await cluster.client('w2', { session: 'mount-1' })
+    expect((await second.run(second.volume.getattr(file.ino))).nlink).to.equal(0)
+    second.volume.forget(file.ino)
+    await cluster.clock.advance(50)
+    expect(await second.code(second.volume.getattr(file.ino))).to.equal('ENOENT')
+  })
+
+  it('leases go along to a new leader: nothing is asked again, and recalls still come', async () => {
+    await a.put('f', 'one')
+    await b.get('f')
+    await b.names()
+    const { file } = await a.run(a.volume.create(1, 'g', { mode: 0o644, exclusive: true }, me))
+    await a.run(file.write(0, [Buffer.from('dirty')]))
+    expect(await b.code(b.volume.lookup(1, 'h'))).to.equal('ENOENT')
+    await cluster.changeLeader()
+    await cluster.clock.advance(3_000)
+    expect(cluster.count('meta.claim')).to.equal(2)
+    cluster.resetCounts()
+    expect((await b.get('f')).toString()).to.equal('one')
+    expect(cluster.requests).to.equal(0)
+    expect((await b.get('g')).toString()).to.equal('dirty')
+    await a.put('f', 'two')
+    expect((await b.get('f')).toString()).to.equal('two')
+    await a.run(file.release())
+  })
+
+  it('goes on through many changes of the leader while both work', async () => {
+    const work = async (client: TestVolume, mark: string): Promise<void> => {
+      for (let round = 0; round < 40; round++) {
+        const { file } = await client.volume.create(1, `${mark}${round}`, { mode: 0o644, exclusive: true }, me)
+        await file.write(0, [Buffer.from(`${mark}${round}`)])
+        await file.flush()
+        await file.release()
+        const page = await client.volume.readdir(1, '', 1_000)
+        expect(page.entries.filter((entry) => entry.name.startsWith(mark))).to.have.length(round + 1)
+      }
+    }
+    let done = false
+    const all = Promise.all([work(a, 'a'), work(b, 'b')]).finally(() => { done = true })
+    for (let count = 0; count < 10 && !done; count++) {
+      await cluster.clock.advance(15)
+      await cluster.changeLeader()
+    }
+    await cluster.run(all)
+    expect(await a.names()).to.deep.equal(await b.names())
+    expect(await a.names()).to.have.length(80)
+    expect((await a.get('b39')).toString() + (await b.get('a39')).toString()).to.equal('b39a39')
+  })
+
+  it('who is cut off may not use its cache once the lease time is over, and tells who caches above', async () => {
+    const ino = await a.put('f', 'old')
+    await b.get('f')
+    b.invalidations.length = 0
+    for (const node of ['n0', 'n1', 'n2']) cluster.network.cut('b', node)
+    await cluster.clock.advance(3_000)
+    expect((await b.get('f')).toString(), 'the lease still holds').to.equal('old')
+    const change = a.put('f', 'new')
+    await change
+    expect(b.invalidations.some((invalidation) => invalidation.ino === ino), 'told before the other could change it').to.equal(true)
+    const late = b.volume.getattr(ino)
+    await cluster.clock.advance(1_000)
+    cluster.network.heal()
+    expect((await b.run(late)).size).to.equal(3)
+    expect((await b.get('f')).toString()).to.equal('new')
+  })
+
+  it('what was not written back when the session expired is written back later if it was in memory and nobody else changed the file', async () => {
+    const small = await a.run(a.volume.create(1, 'small', { mode: 0o644, exclusive: true }, me))
+    const large = await a.run(a.volume.create(1, 'large', { mode: 0o644, exclusive: true }, me))
+    await a.run(small.file.write(0, [Buffer.from('kept')]))
+    await a.run(large.file.write(0, [pattern(100_000)]))
+    for (const node of ['n0', 'n1', 'n2']) cluster.network.cut('a', node)
+    await cluster.clock.advance(10_000)
+    expect((await b.run(b.volume.lookup(1, 'small'))).size).to.equal(0)
+    cluster.network.heal()
+    await a.run(small.file.flush())
+    expect((await b.get('small')).toString()).to.equal('kept')
+    // Chunks beyond the size are cut before the next writer's lease, this client's own included.
+    expect(await a.code(large.file.flush())).to.equal('EIO')
+    expect((await b.get('large')).length).to.equal(0)
+    await a.run(small.file.release())
+    await a.run(large.file.release())
+  })
+
+  it('what cannot be written back because another changed the file meanwhile is an error of every handle, once', async () => {
+    const { file } = await a.run(a.volume.create(1, 'f', { mode: 0o644, exclusive: true }, me))
+    const other = await a.run(a.volume.open(file.ino, { write: true }))
+    await a.run(file.write(0, [Buffer.from('lost')]))
+    for (const node of ['n0', 'n1', 'n2']) cluster.network.cut('a', node)
+    await cluster.clock.advance(10_000)
+    await b.put('f', 'theirs')
+    cluster.network.heal()
+    expect(await a.code(file.flush())).to.equal('EIO')
+    expect(await a.code(file.flush())).to.equal('well')
+    expect(await a.code(other.sync())).to.equal('EIO')
+    expect((await a.get('f')).toString()).to.equal('theirs')
+    await a.run(file.write(6, [Buffer.from('+mine')]))
+    await a.run(file.flush())
+    expect((await b.get('f')).toString()).to.equal('theirs+mine')
+    await a.run(Promise.all([file.release(), other.release()]))
+  })
+
+  it('bytes of a writer that vanished never show, whatever gap comes to lie over them', async () => {
+    for (const [size, gapTo] of [[0, 300_000], [50_000, 60_000], [50_000, 5_000_000], [50_000, 13_000_000], [4_194_304, 4_194_305]] as const) {
+      const ino = await a.put('f', pattern(size))
+      const ghost = await cluster.client(`ghost${size}-${gapTo}`)
+      const file = await ghost.run(ghost.volume.open(ino, { write: true }))
+      await ghost.run(file.write(size, [Buffer.alloc(9_000_000, 'x')]))
+      for (const node of ['n0', 'n1', 'n2']) cluster.network.cut(`ghost${size}-${gapTo}`, node)
+      const heir = await b.run(b.volume.open(ino, { write: true }))
+      await b.run(heir.write(gapTo, [Buffer.from('end')]))
+      await b.run(heir.flush())
+      await b.run(heir.release())
+      const expected = Buffer.concat([pattern(size), Buffer.alloc(gapTo - size), Buffer.from('end')])
+      expect((await b.get('f')).equals(expected), `${size} to ${gapTo}`).to.equal(true)
+      expect((await a.get('f')).equals(expected), `${size} to ${gapTo} elsewhere`).to.equal(true)
+      await b.run(b.volume.unlink(1, 'f', me))
+    }
+  })
+
+  it('follows a primary that moves, and gives up with the last error when nobody serves', async () => {
+    await a.put('f', pattern(100_000))
+    cluster.map = {
+      ...cluster.map, version: 2,
+      data: cluster.map.data.map((partition) => ({ ...partition, epoch: 2, primary: partition.primary === 'n0' ? 'n1' : 'n0' }))
+    }
+    await a.put('f', pattern(200_000, 2))
+    expect((await b.get('f')).equals(pattern(200_000, 2))).to.equal(true)
+    cluster.onRequest = (method) => method === 'data.write' ? new AtollError('ENOSPC', 'full') : undefined
+    const { file } = await a.run(a.volume.create(1, 'g', { mode: 0o644, exclusive: true }, me))
+    expect(await a.code(file.write(0, [pattern(100_000)]))).to.equal('ENOSPC')
+    await a.run(file.release())
+  })
+
+  it('a cluster that does not answer and a volume that is not there are named, with what helps', async () => {
+    const lost = await cluster.run(cluster.connect('nobody').then(async (connected) => connected.openVolume('w')).catch((error) => error))
+    expect([lost.code, lost.details.hint]).to.deep.equal(['ATOLL_NO_SUCH_VOLUME', 'there are: v; or create it: atoll volume create w'])
+    for (const node of ['n0', 'n1', 'n2']) cluster.network.crash(node)
+    const error = await cluster.run(cluster.connect('far', 2_000).catch((failure) => failure))
+    expect(error.code).to.equal('ATOLL_CLUSTER_UNREACHABLE')
+    expect(error.details.hint).to.include('atoll status')
+  })
+})

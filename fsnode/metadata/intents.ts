@@ -57,6 +57,9 @@ export class Intents {
   /** For the holder of an exclusive lease, whom others are asking to write back: beside what they hold. */
   force (key: IntentKey): void { this.resource(key).write++ }
 
+  /** Without asking: for what an earlier leader held, before anything is served. */
+  hold (key: IntentKey, mode: IntentMode): void { this.resource(key)[mode]++ }
+
   /** null if nobody else writes beside the caller, who holds a write; otherwise what to await. */
   others (key: IntentKey): Promise<void> | null {
     const resource = this.resources.get(key)
@@ -87,6 +90,16 @@ export class Intents {
   }
 
   count (key: IntentKey, mode: IntentMode): number { return this.resources.get(key)?.[mode] ?? 0 }
+
+  /** Whoever waits with the ticket no longer does, and holds nobody back. */
+  abandon (ticket: number): void {
+    for (const [key, resource] of this.resources) {
+      const left = resource.waiters.filter((waiter) => waiter.ticket !== ticket)
+      if (left.length === resource.waiters.length) continue
+      resource.waiters = left
+      this.changed(key, resource)
+    }
+  }
 
   /** Everybody who waits, now or later, fails. */
   close (error: Error): void {

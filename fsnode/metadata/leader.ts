@@ -12,6 +12,8 @@ import { Recalls } from './recalls.ts'
 import { LiveSession } from './sessions.ts'
 import type { MetadataStateMachine } from './state-machine.ts'
 import type { MetadataStore } from './store.ts'
+import { Coordinator } from './transactions/coordinator.ts'
+import { Participant } from './transactions/participant.ts'
 import type { ChunkStore, Outcome, PartitionRouter } from './types.ts'
 
 export interface LeaderComponents {
@@ -31,6 +33,11 @@ export type Claim =
   | { kind: 'name', dir: number, name: string }
   /** `opens`: also ask who has it open without a lease. */
   | { kind: 'inode', ino: number, opens?: boolean }
+  /** The volume's one right to move directories between parents. */
+  | { kind: 'tree' }
+
+/** What `acquire` took. */
+export interface Taken { intents: Intent[], /** Sessions that have a claimed inode open, sorted. */ open: string[] }
 
 /**
  * One replica's time as the leader: sessions, leases and the operations under way, none of which
@@ -45,6 +52,8 @@ export class Leader {
   readonly recalls: Recalls
   /** Cuts of chunks under way: nobody else may touch the file until they are done. */
   readonly truncations = new Map<number, Promise<void>>()
+  readonly coordinator = new Coordinator(this)
+  readonly participant = new Participant(this)
   /** Sessions that this leader found and that have not said which leases they hold. */
   private readonly unclaimed = new Set<string>()
   private claimWaiters: Array<{ resolve: () => void, reject: (error: Error) => void }> = []
@@ -82,6 +91,7 @@ export class Leader {
   end (error: AtollError): void {
     this.ended = error
     this.timer?.cancel()
+    this.participant.stop()
     this.intents.close(error)
     for (const session of this.sessions.values()) session.end()
     for (const { reject } of this.claimWaiters.splice(0)) reject(error)
@@ -189,6 +199,12 @@ export class Leader {
     return attrOf(inode)
   }
 
+  /** The inode was removed: nobody need be told. */
+  dropLeasesIfGone (ino: number): void {
+    if (this.store.inodes.get(ino) !== undefined) return
+    for (const { session } of [...this.leases.holders(ino)]) this.leases.release(session, ino)
+  }
+
   private async recallWriter (session: LiveSession, ino: number): Promise<void> {
     const writers = this.leases.holders(ino).filter((lease) => lease.session !== session.id && lease.held === 'exclusive')
     await Promise.all(writers.map((lease) => this.recalls.recall(lease.session, ino, 'shared')))
@@ -197,26 +213,57 @@ export class Leader {
 
   // Changes
 
-  /**
-   * Takes intents on what `claims` names (asked again after each wait), recalls conflicting leases, then
-   * runs `body` with the sessions that have a claimed inode open.
-   */
+  /** Runs `body` under the intents of `acquire`, with the sessions that have a claimed inode open. */
   async change<T> (session: LiveSession | null, claims: () => Claim[], body: (open: string[]) => Promise<T>): Promise<T> {
-    const self = session?.id ?? ''
+    const { intents, open } = await this.acquire(session?.id ?? '', claims)
+    try {
+      return await body(open)
+    } finally {
+      this.intents.release(intents)
+    }
+  }
+
+  /**
+   * Takes intents on what `claims` names (asked again after each wait) and recalls conflicting leases. Rejects with
+   * ATOLL_BUSY when an intent is not to be had within `waitMs`. The caller releases.
+   */
+  async acquire (self: string, claims: () => Claim[], waitMs = Infinity): Promise<Taken> {
     const ticket = this.intents.ticket()
     let wanted = claims()
     let intents = intentsOf(wanted)
+    const deadline = this.components.clock.now() + waitMs
     for (let wait = this.intents.tryTake(intents, ticket, self); wait !== null; wait = this.intents.tryTake(intents, ticket, self)) {
-      await wait
+      await (waitMs === Infinity ? wait : this.within(wait, ticket, deadline))
       wanted = claims()
       intents = intentsOf(wanted)
     }
     try {
       if (!this.store.writer.hasRoom) await this.store.writer.room()
-      return await body(await this.clear(self, wanted))
-    } finally {
+      return { intents, open: await this.clear(self, wanted) }
+    } catch (error) {
       this.intents.release(intents)
+      throw error
     }
+  }
+
+  /** Resolves when nobody is changing the inode. Rejects with ATOLL_BUSY after `waitMs`. */
+  async free (ino: number, waitMs = Infinity): Promise<void> {
+    const ticket = this.intents.ticket()
+    const deadline = this.components.clock.now() + waitMs
+    for (let wait = this.intents.blocked(ino, 'look', ticket); wait !== null; wait = this.intents.blocked(ino, 'look', ticket)) {
+      await (waitMs === Infinity ? wait : this.within(wait, ticket, deadline))
+    }
+  }
+
+  private within (wait: Promise<void>, ticket: number, deadline: number): Promise<void> {
+    const { clock } = this.components
+    return new Promise((resolve, reject) => {
+      const timer = clock.setTimer(() => {
+        this.intents.abandon(ticket)
+        reject(new AtollError('ATOLL_BUSY', 'another operation is under way'))
+      }, deadline - clock.now())
+      wait.then(resolve, reject).finally(() => { timer.cancel() })
+    })
   }
 
   /**
@@ -245,6 +292,7 @@ export class Leader {
         }
         continue
       }
+      if (claim.kind === 'tree') continue
       for (const lease of this.leases.holders(claim.ino)) {
         if (lease.session === self || (lease.held === 'open' && claim.opens !== true)) continue
         answers.push(this.recalls.recall(lease.session, claim.ino, 'none').then((isOpen) => { if (isOpen) open.push(lease.session) }))
@@ -300,10 +348,11 @@ export class Leader {
   }
 }
 
-function intentsOf (claims: readonly Claim[]): Intent[] {
+export function intentsOf (claims: readonly Claim[]): Intent[] {
   const intents: Intent[] = []
   for (const claim of claims) {
     if (claim.kind === 'inode') intents.push({ key: claim.ino, mode: 'write' })
+    else if (claim.kind === 'tree') intents.push({ key: 'tree', mode: 'write' })
     else intents.push({ key: claim.dir, mode: 'change' }, { key: `${claim.dir}/${claim.name}`, mode: 'write' })
   }
   return intents

@@ -150,6 +150,9 @@ export class MetadataPartition {
     const { index, root = { mode: 0o755, uid: 0, gid: 0 } } = this.init
     if (index === 0 && leader.store.counters.nextSequence === 1) await leader.propose('format', root)
     leader.requireLeading()
+    await leader.coordinator.resume()
+    leader.requireLeading()
+    leader.participant.resume()
     leader.begin()
     resumeTruncations(leader)
     this.collector = new GarbageCollector(leader)

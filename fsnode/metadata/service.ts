@@ -1,11 +1,12 @@
 import { AtollError } from '../protocol/errors.ts'
 import type { Handlers } from '../protocol/peer.ts'
 import type { MetadataPartition } from './partition.ts'
-import * as entries from './requests/entries.ts'
 import * as inodes from './requests/inodes.ts'
+import * as names from './requests/names.ts'
 import * as reads from './requests/reads.ts'
 import { readdir } from './requests/readdir.ts'
 import * as sessions from './requests/sessions.ts'
+import { serveTransaction } from './transactions/serve.ts'
 
 /** Answers 'meta.*' for the metadata partitions of this node. */
 export function metadataHandlers (find: (partitionId: string) => MetadataPartition | undefined): Handlers {
@@ -30,11 +31,11 @@ export function metadataHandlers (find: (partitionId: string) => MetadataPartiti
     'meta.lease': (request, _, { peer }) => at(request).read(request, peer, (leader, session) => inodes.lease(leader, session, request)),
     'meta.statfs': async (request) => ({ body: { inodes: (await at(request).opened()).store.counters.inodes } }),
 
-    'meta.create': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => entries.create(leader, session, request)),
-    'meta.unlink': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => entries.unlink(leader, session, request)),
-    'meta.rmdir': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => entries.rmdir(leader, session, request)),
-    'meta.rename': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => entries.rename(leader, session, request)),
-    'meta.link': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => entries.link(leader, session, request)),
+    'meta.create': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => names.create(leader, session, request)),
+    'meta.unlink': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => names.unlink(leader, session, request)),
+    'meta.rmdir': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => names.rmdir(leader, session, request)),
+    'meta.rename': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => names.rename(leader, session, request)),
+    'meta.link': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => names.link(leader, session, request)),
     'meta.setattr': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => inodes.setattr(leader, session, request)),
     'meta.commit': (request, payload, { peer }) =>
       at(request).mutate(request, peer, (leader, session) => inodes.commit(leader, session, request, payload), request.ino),
@@ -42,6 +43,8 @@ export function metadataHandlers (find: (partitionId: string) => MetadataPartiti
       at(request).mutate(request, peer, (leader, session) => inodes.extent(leader, session, request), request.ino),
     'meta.setxattr': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => inodes.setxattr(leader, session, request)),
     'meta.removexattr': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => inodes.removexattr(leader, session, request)),
-    'meta.forget': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => inodes.forget(leader, session, request))
+    'meta.forget': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => inodes.forget(leader, session, request)),
+
+    'meta.transaction': async (request) => ({ body: await serveTransaction(await at(request).opened(), request) })
   }
 }

@@ -27,7 +27,7 @@ export interface Outcome {
   code?: string
   ino?: number
   created?: boolean
-  /** The inode that a rename replaced. */
+  /** The inode that a rename replaced, or exchanged; `ino` itself when both names were the same file's and nothing happened. */
   replaced?: number
   /** Sequence number of a transaction that was begun. */
   transaction?: number

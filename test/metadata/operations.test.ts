@@ -118,7 +118,7 @@ describe('metadata operations, as applied', () => {
   it('do nothing when a file is renamed to another of its names', () => {
     const file = made(1, 'a')
     replica.run('link', { ino: file, dir: 1, name: 'b' })
-    expect(rename(1, 'a', 1, 'b')).to.deep.equal({ ino: file })
+    expect(rename(1, 'a', 1, 'b')).to.deep.equal({ ino: file, replaced: file })
     expect([replica.machine.store.entry(1, 'a')!.ino, inode(file).nlink]).to.deep.equal([file, 2])
   })
 

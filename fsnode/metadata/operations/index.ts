@@ -6,6 +6,9 @@ import { collect, format } from './maintenance.ts'
 import { forget, rmdir, unlink } from './remove.ts'
 import { rename } from './rename.ts'
 import { endSession, openSession } from './sessions.ts'
+import {
+  beginTransaction, conclude, decideTransaction, endTransaction, finishTransaction, prepareTransaction
+} from './transactions.ts'
 import { removexattr, setxattr } from './xattrs.ts'
 
 /** Every command of the replicated log, by its name there: names are never reused with another meaning. */
@@ -26,7 +29,13 @@ export const operations = {
   'end-truncation': endTruncation,
   'open-session': openSession,
   'end-session': endSession,
-  collect
+  collect,
+  'begin-transaction': beginTransaction,
+  'decide-transaction': decideTransaction,
+  'end-transaction': endTransaction,
+  'prepare-transaction': prepareTransaction,
+  'finish-transaction': finishTransaction,
+  conclude
 }
 
 export type Operations = typeof operations

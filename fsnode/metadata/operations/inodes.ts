@@ -31,16 +31,19 @@ export function inherit (directory: Inode, { uid, gid, mode }: Ownership): Owner
   return { uid, gid: directory.gid, mode: isDirectory(mode) ? mode | modes.setGid : mode }
 }
 
-export function newInode (context: Context, ino: number, { uid, gid, mode }: Ownership, parent: number): Inode {
-  const { now, store } = context
+export function newInode (context: Context, ino: number, ownership: Ownership, parent: number): Inode {
+  const inode = blankInode(context.now, ino, ownership, parent)
+  context.store.inodes.put(ino, inode)
+  context.store.counters.inodes++
+  return inode
+}
+
+export function blankInode (now: bigint, ino: number, { uid, gid, mode }: Ownership, parent: number): Inode {
   const directory = isDirectory(mode)
-  const inode: Inode = {
+  return {
     ino, mode, nlink: directory ? 2 : 1, uid, gid, rdev: 0, size: 0, extent: 0, isInline: fileType(mode) === modes.regular,
     atime: now, mtime: now, ctime: now, version: 1, parent: directory ? parent : 0, entries: 0, writer: '', xattrs: 0
   }
-  store.inodes.put(ino, inode)
-  store.counters.inodes++
-  return inode
 }
 
 export function nextInode (context: Context): number {

@@ -29,7 +29,7 @@ export function rename (context: Context, args: RenameArgs): Outcome {
   const target = store.entry(newDir, newName)
   const fault = renameFault(entry, target, newName, flags)
   if (fault !== null) return failure(fault)
-  if (entry!.ino === target?.ino) return { ino: entry!.ino } // two names of one file: nothing to do (rename(2))
+  if (entry!.ino === target?.ino) return { ino: entry!.ino, replaced: entry!.ino } // two names of one file: nothing to do (rename(2))
   if (!isLocal(context, entry!.ino) || (target !== undefined && !isLocal(context, target.ino))) return failure('ATOLL_OTHER_PARTITION')
   if (from !== to) {
     const refusal = moveFault(context, entry!, newDir) ?? (flags === renameFlags.exchange ? moveFault(context, target!, dir) : null) ??
@@ -96,7 +96,7 @@ function exchange (context: Context, { dir, name, newDir, newName }: RenameArgs,
   touchDirectory(context, to, 0, links)
   reparent(context, entry, newDir)
   reparent(context, target, dir)
-  return { ino: entry.ino }
+  return { ino: entry.ino, replaced: target.ino }
 }
 
 function reparent (context: Context, { ino, type }: Entry, parent: number): void {

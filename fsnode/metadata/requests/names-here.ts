@@ -1,21 +1,22 @@
-import { metadataIndexOf } from '../../../partitioning/routing.ts'
-import { codeOf } from '../../protocol/errors.ts'
+import { metadataIndexOf, rootInode } from '../../../partitioning/routing.ts'
 import type {
   CreateRequest, CreateResponse, InodeAttr, LinkRequest, LinkResponse, RemoveResponse, RenameRequest, RenameResponse, RmdirRequest, UnlinkRequest
 } from '../../protocol/metadata.ts'
 import type { Reply } from '../../protocol/peer.ts'
+import { depthMax } from '../constants.ts'
 import type { Claim, Leader } from '../leader.ts'
 import { attrOf } from '../records.ts'
 import type { LiveSession } from '../sessions.ts'
 import { describe } from './content.ts'
 import { acquire } from './inodes.ts'
 import { readInode } from './reads.ts'
+import { remoteAttr } from '../transactions/queries.ts'
 
-interface Answer<T> extends Reply<any> { body: T }
+export interface Answer<T> extends Reply<any> { body: T }
 
-/** Requests on the names of a directory where everything lives in this partition. */
+/** Requests on the names of a directory where everything lives in this partition: each is one entry of its log. */
 
-export async function create (leader: Leader, session: LiveSession, request: CreateRequest): Promise<Answer<CreateResponse>> {
+export async function createHere (leader: Leader, session: LiveSession, request: CreateRequest): Promise<Answer<CreateResponse>> {
   const { op, dir, name, mode, caller, rdev, symlink, exclusive, lease } = request
   const claims: Claim[] = [{ kind: 'name', dir, name }]
   const { ino, body } = await leader.change(session, () => claims, async () => {
@@ -32,50 +33,80 @@ export async function create (leader: Leader, session: LiveSession, request: Cre
 }
 
 /** What was there before, or was made by an earlier attempt. */
-async function findCreated (leader: Leader, session: LiveSession, ino: number, { op, lease }: CreateRequest): Promise<CreateResponse> {
+export async function findCreated (leader: Leader, session: LiveSession, ino: number, { op, lease }: CreateRequest): Promise<CreateResponse> {
   const created = leader.store.sessions.get(session.id)?.results.get(op)?.outcome.created === true
+  if (metadataIndexOf(ino) !== leader.init.index) return { ...await remoteAttr(leader, ino), created }
   if (lease === 'exclusive') return { ...await acquire(leader, session, ino, 'exclusive'), created }
   return { ...await readInode(leader, session, ino, (inode) => describe(leader.store, inode)), created }
 }
 
-export async function unlink (leader: Leader, session: LiveSession, { op, dir, name, open }: UnlinkRequest): Promise<Answer<RemoveResponse>> {
+export async function unlinkHere (leader: Leader, session: LiveSession, { op, dir, name, open }: UnlinkRequest): Promise<Answer<RemoveResponse>> {
   return leader.change(session, () => [{ kind: 'name', dir, name }, ...inodeClaim(leader, dir, name)], async (opens) => {
     const outcome = await leader.proposeFor(session.id, op, 'unlink', { dir, name, holders: withSelf(opens, session, open) })
     return { body: removed(leader, session, dir, outcome.ino!) }
   })
 }
 
-export async function rmdir (leader: Leader, session: LiveSession, { op, dir, name }: RmdirRequest): Promise<Answer<RemoveResponse>> {
+export async function rmdirHere (leader: Leader, session: LiveSession, { op, dir, name }: RmdirRequest): Promise<Answer<RemoveResponse>> {
   return leader.change(session, () => [{ kind: 'name', dir, name }, ...inodeClaim(leader, dir, name)], async () => {
     const outcome = await leader.proposeFor(session.id, op, 'rmdir', { dir, name })
     return { body: removed(leader, session, dir, outcome.ino!) }
   })
 }
 
-export async function rename (leader: Leader, session: LiveSession, request: RenameRequest): Promise<Answer<RenameResponse>> {
-  const { op, dir, name, newDir, newName, flags, open } = request
+export async function renameHere (leader: Leader, session: LiveSession, request: RenameRequest): Promise<Answer<RenameResponse>> {
+  const { dir, name, newDir, newName } = request
   const claims = (): Claim[] => [
     { kind: 'name', dir, name }, { kind: 'name', dir: newDir, name: newName },
     ...inodeClaim(leader, dir, name), ...inodeClaim(leader, newDir, newName)
   ]
-  return leader.change(session, claims, async (opens) => {
-    const outcome = await leader.proposeFor(session.id, op, 'rename', { dir, name, newDir, newName, flags, holders: withSelf(opens, session, open) })
-    const body: RenameResponse = { ino: outcome.ino! }
-    const attr = leased(leader, session, outcome.ino!)
-    if (attr !== undefined) body.attr = attr
-    if (outcome.replaced !== undefined) {
-      const left = leased(leader, session, outcome.replaced)
-      body.replaced = left === undefined ? { ino: outcome.replaced } : { ino: outcome.replaced, attr: left }
-    }
-    const dirAttr = directoryAttr(leader, session, dir)
-    const newDirAttr = directoryAttr(leader, session, newDir)
-    if (dirAttr !== undefined) body.dirAttr = dirAttr
-    if (newDirAttr !== undefined) body.newDirAttr = newDirAttr
-    return { body }
-  })
+  for (;;) {
+    const moving = dir !== newDir && leader.init.volume.metadataPartitions > 1
+    const done = await leader.change(session, claims, async (opens) => {
+      // Nothing may be awaited between this look and the proposal.
+      if (moving && ancestorsInMotion(leader, dir, newDir, claims()).length > 0) return null
+      return proposeRename(leader, session, request, opens)
+    })
+    if (done !== null) return done
+    for (const ino of ancestorsInMotion(leader, dir, newDir, claims())) await leader.free(ino)
+  }
 }
 
-export async function link (leader: Leader, session: LiveSession, { op, ino, dir, name }: LinkRequest): Promise<Answer<LinkResponse>> {
+/**
+ * Directories above the two that somebody is about to move. A move across partitions looks for loops while it
+ * holds what it moves; one within a partition must not slip in between.
+ */
+function ancestorsInMotion (leader: Leader, dir: number, newDir: number, claims: Claim[]): number[] {
+  const own = new Set(claims.flatMap((claim) => claim.kind === 'inode' ? [claim.ino] : []))
+  const found: number[] = []
+  for (const start of [dir, newDir]) {
+    let at = start
+    for (let depth = 0; depth < depthMax && at !== rootInode && metadataIndexOf(at) === leader.init.index; depth++) {
+      if (!own.has(at) && leader.intents.isTaken(at, 'write')) found.push(at)
+      at = leader.store.inodes.get(at)?.parent ?? rootInode
+    }
+  }
+  return found
+}
+
+async function proposeRename (leader: Leader, session: LiveSession, request: RenameRequest, opens: string[]): Promise<Answer<RenameResponse>> {
+  const { op, dir, name, newDir, newName, flags, open } = request
+  const outcome = await leader.proposeFor(session.id, op, 'rename', { dir, name, newDir, newName, flags, holders: withSelf(opens, session, open) })
+  const body: RenameResponse = { ino: outcome.ino! }
+  const attr = leased(leader, session, outcome.ino!)
+  if (attr !== undefined) body.attr = attr
+  if (outcome.replaced !== undefined) {
+    const left = leased(leader, session, outcome.replaced)
+    body.replaced = left === undefined ? { ino: outcome.replaced } : { ino: outcome.replaced, attr: left }
+  }
+  const dirAttr = directoryAttr(leader, session, dir)
+  const newDirAttr = directoryAttr(leader, session, newDir)
+  if (dirAttr !== undefined) body.dirAttr = dirAttr
+  if (newDirAttr !== undefined) body.newDirAttr = newDirAttr
+  return { body }
+}
+
+export async function linkHere (leader: Leader, session: LiveSession, { op, ino, dir, name }: LinkRequest): Promise<Answer<LinkResponse>> {
   const body = await leader.change(session, () => [{ kind: 'name', dir, name }, { kind: 'inode', ino }], async () => {
     await leader.proposeFor(session.id, op, 'link', { ino, dir, name })
     const attr = leased(leader, session, ino)
@@ -124,5 +155,3 @@ export function withDirectory<T extends object> (leader: Leader, session: LiveSe
   const dirAttr = directoryAttr(leader, session, dir)
   return dirAttr === undefined ? body : Object.assign(body, { dirAttr })
 }
-
-export function isElsewhere (error: unknown): boolean { return codeOf(error) === 'ATOLL_OTHER_PARTITION' }

@@ -1,0 +1,82 @@
+import { metadataIndexOf, metadataPartitionId, rootInode } from '../../../partitioning/routing.ts'
+import { AtollError, codeOf, posixError } from '../../protocol/errors.ts'
+import type { TransactionResponse } from '../../protocol/metadata.ts'
+import { depthMax, prepareTimeoutMs, prepareWaitMs } from '../constants.ts'
+import type { Leader } from '../leader.ts'
+import { isDirectory } from '../mode.ts'
+import { describe } from '../requests/content.ts'
+import { requireDirectory } from '../requests/reads.ts'
+import type { AttrAnswer, EntryAnswer, ParentAnswer, QueryBody } from './messages.ts'
+
+/** What one leader reads in another's partition, without leases. */
+
+export async function answerQuery (leader: Leader, query: QueryBody): Promise<TransactionResponse> {
+  try {
+    return { outcome: 'prepared', body: await read(leader, query) }
+  } catch (error) {
+    leader.requireLeading()
+    return { outcome: 'refused', code: codeOf(error) }
+  }
+}
+
+async function read (leader: Leader, query: QueryBody): Promise<EntryAnswer | AttrAnswer | ParentAnswer | null> {
+  const { store } = leader
+  switch (query.kind) {
+    case 'entry':
+      requireDirectory(store.inodes.get(query.dir), query.dir)
+      return store.entry(query.dir, query.name) ?? null
+    case 'attr': {
+      const inode = store.inodes.get(query.ino)
+      if (inode === undefined) throw posixError('ENOENT', `inode ${query.ino}`)
+      return describe(store, inode)
+    }
+    case 'parent':
+      return { parent: await parentHere(leader, query.ino) }
+  }
+}
+
+/** Waits while the directory is being moved: only what is decided counts. */
+async function parentHere (leader: Leader, ino: number): Promise<number> {
+  await leader.free(ino, prepareWaitMs)
+  const inode = leader.store.inodes.get(ino)
+  if (inode === undefined || !isDirectory(inode.mode)) throw posixError('ENOENT', `inode ${ino}`)
+  return inode.parent
+}
+
+export async function entryAnywhere (leader: Leader, dir: number, name: string): Promise<EntryAnswer | null> {
+  if (isHere(leader, dir)) {
+    requireDirectory(leader.store.inodes.get(dir), dir)
+    return leader.store.entry(dir, name) ?? null
+  }
+  return await ask(leader, dir, { kind: 'entry', dir, name }) as EntryAnswer | null
+}
+
+/** An inode of another partition, as it is now. */
+export async function remoteAttr (leader: Leader, ino: number): Promise<AttrAnswer> {
+  return await ask(leader, ino, { kind: 'attr', ino }) as AttrAnswer
+}
+
+/** EINVAL when `ino` is `directory` or above it. Holds only under the right to move directories. */
+export async function loopFault (leader: Leader, ino: number, directory: number): Promise<string | null> {
+  let at = directory
+  for (let depth = 0; depth < depthMax; depth++) {
+    if (at === ino) return 'EINVAL'
+    if (at === rootInode) return null
+    at = isHere(leader, at) ? await parentHere(leader, at) : (await ask(leader, at, { kind: 'parent', ino: at }) as ParentAnswer).parent
+  }
+  return 'ELOOP'
+}
+
+export function isHere (leader: Leader, ino: number): boolean { return metadataIndexOf(ino) === leader.init.index }
+
+export function partitionOf (leader: Leader, ino: number): string { return metadataPartitionId(leader.init.volume.id, metadataIndexOf(ino)) }
+
+async function ask (leader: Leader, ino: number, query: QueryBody): Promise<unknown> {
+  const { router, group } = leader.components
+  const partition = partitionOf(leader, ino)
+  const request = { partition, transaction: '', step: 'query' as const, coordinator: group.id, body: query }
+  const { body } = await router.toMetadata(partition, 'meta.transaction', request, { patienceMs: prepareTimeoutMs })
+  leader.requireLeading()
+  if (body.outcome === 'prepared') return body.body
+  throw new AtollError(body.code ?? 'ATOLL_UNAVAILABLE', `partition ${partition}: ${body.code ?? body.outcome}`)
+}

@@ -69,5 +69,10 @@ export const defaultLimits: RaftLimits = {
   applyEntriesMax: 1_024
 }
 
+/** A snapshot on its way may keep the log this many times longer than its bounds. */
+export const snapshotLogsMax = 3
+/** A log that cannot be cut takes proposals up to this many times its bound of bytes. */
+export const uncutLogsMax = 4
+
 /** One command. Larger ones are refused before they enter the log. */
 export const commandBytesMax = 4 * 1024 * 1024

@@ -1,7 +1,7 @@
 import type { NodeId } from '../../partitioning/types.ts'
 import { AtollError, messageOf } from '../protocol/errors.ts'
 import type { Clock, Logger, Random } from '../protocol/ports.ts'
-import { commandBytesMax, type RaftLimits, type RaftTiming } from './constants.ts'
+import { commandBytesMax, snapshotLogsMax, uncutLogsMax, type RaftLimits, type RaftTiming } from './constants.ts'
 import { confirmedRound, leaseUntil } from './core/replication.ts'
 import { createState, membersAt } from './core/state.ts'
 import { step } from './core/step.ts'
@@ -83,7 +83,7 @@ export class Group implements RaftGroup {
     })
     this.receiver = new SnapshotReceiver(components, {
       idleMs: init.timing.snapshotIdleMs,
-      answer: (to, stream, next) => { this.send(to, { type: 'received', term: this.state.term, stream, next }) },
+      answer: (to, stream, known, next) => { this.send(to, { type: 'received', term: this.state.term, stream, known, next }) },
       onBegin: () => { this.beginRestore() },
       onRestored: (mark) => { this.restored(mark) },
       onFailed: () => { this.restoreFailed() }
@@ -192,7 +192,7 @@ export class Group implements RaftGroup {
     if (this.state.transfer !== null) return new AtollError('ATOLL_UNAVAILABLE', `leadership of ${this.id} is being handed over`)
     if (this.proposals.count >= limits.proposalsMax || this.proposals.bytes + command.length > limits.proposalBytesMax) return busy()
     // The state machine fails to become durable, so the log cannot be cut.
-    if (this.state.log.bytes > 4 * limits.logBytesMax) return busy()
+    if (this.state.log.bytes > uncutLogsMax * limits.logBytesMax) return busy()
     return null
   }
 
@@ -415,6 +415,7 @@ export class Group implements RaftGroup {
       stream: this.nextStream++,
       chunkBytesMax: limits.snapshotChunkBytesMax,
       resendMs: timing.resendMs,
+      idleMs: timing.snapshotIdleMs,
       markOf: ({ index, term }) => ({ index, term: state.log.termAt(index) ?? term, members: membersAt(state, index) }),
       send: (message) => { this.send(to, message) },
       onEnd: () => {
@@ -479,7 +480,9 @@ export class Group implements RaftGroup {
     const { log } = state
     if (await this.flush() && this.stopped === null) {
       let index = Math.min(this.components.stateMachine.durableIndex, this.appliedIndex, state.persistedIndex, state.commitIndex)
-      for (const sender of this.senders.values()) index = Math.min(index, sender.index)
+      // What follows a snapshot that is on its way is kept, within reason: else it would come too late.
+      const pinned = log.length <= snapshotLogsMax * limits.logEntriesMax && log.bytes <= snapshotLogsMax * limits.logBytesMax
+      if (pinned) for (const sender of this.senders.values()) index = Math.min(index, sender.index)
       const entryBytes = Math.max(1, log.bytes / Math.max(1, log.length))
       const tail = Math.min(limits.logTailEntries, Math.floor(limits.logTailBytes / entryBytes))
       index = Math.min(index, log.lastIndex - tail)

@@ -8,7 +8,7 @@ import { entryKind, type Entry, type EntryKind, type RaftMessage } from './core/
  *   2 append      term, prevIndex, prevTerm, commitIndex, stamp, round, then term, kind, data of each entry
  *   3 appended    term, flags (1 success, 2 wantSnapshot), index, hintIndex, hintTerm, stamp, round
  *   4 snapshot    term, stream, chunk, flags (1 last), index, indexTerm, members, data
- *   5 received    term, stream, next
+ *   5 received    term, flags (1 known), stream, next
  *   6 timeoutNow  term, round
  */
 export type WireMessage = unknown[]
@@ -31,7 +31,7 @@ export function toWire (message: RaftMessage): WireMessage {
     case 'snapshot':
       return [4, message.term, message.stream, message.chunk, flags(message.last, false), message.index, message.indexTerm, message.members, message.data]
     case 'received':
-      return [5, message.term, message.stream, message.next]
+      return [5, message.term, flags(message.known, false), message.stream, message.next]
     case 'timeoutNow':
       return [6, message.term, message.round]
   }
@@ -60,7 +60,7 @@ export function fromWire (wire: unknown): RaftMessage | undefined {
       if (!counts(wire, 2, 7) || !isNames(wire[7]) || !(wire[8] instanceof Uint8Array)) return undefined
       return { type: 'snapshot', term, stream: wire[2], chunk: wire[3], last: (wire[4] & 1) !== 0, index: wire[5], indexTerm: wire[6], members: wire[7], data: wire[8] }
     case 5:
-      return counts(wire, 2, 4) ? { type: 'received', term, stream: wire[2], next: wire[3] } : undefined
+      return counts(wire, 2, 5) ? { type: 'received', term, known: (wire[2] & 1) !== 0, stream: wire[3], next: wire[4] } : undefined
     case 6:
       return counts(wire, 2, 3) ? { type: 'timeoutNow', term, round: wire[2] } : undefined
     default:

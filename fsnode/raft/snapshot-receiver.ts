@@ -9,7 +9,7 @@ export interface SnapshotReceiverComponents { clock: Clock, log: Logger, stateMa
 export interface SnapshotReceiverInit {
   idleMs: number
   /** Tells the sender which chunk is wanted next. */
-  answer: (to: NodeId, stream: number, next: number) => void
+  answer: (to: NodeId, stream: number, known: boolean, next: number) => void
   /** The state machine is being replaced: nothing may be applied until one of the next two. */
   onBegin: () => void
   onRestored: (mark: LogMark) => void
@@ -34,13 +34,13 @@ export class SnapshotReceiver {
       return
     }
     if (chunk.chunk !== 0) {
-      this.init.answer(from, chunk.stream, 0)
+      this.init.answer(from, chunk.stream, false, 0)
       return
     }
     this.stream?.fail('a newer snapshot arrives')
     // The one before must let go of the state machine first; until then the sender repeats its chunk.
     if (this.restoring !== null) return
-    const stream = new Stream(from, chunk, this.components.clock.now(), (next) => { this.init.answer(from, chunk.stream, next) })
+    const stream = new Stream(from, chunk, this.components.clock.now(), (next) => { this.init.answer(from, chunk.stream, true, next) })
     this.stream = stream
     this.restoring = this.restore(stream, chunk)
   }
@@ -102,8 +102,11 @@ class Stream implements AsyncIterable<Uint8Array> {
 
   take (chunk: SnapshotChunk, now: number): void {
     this.heardAt = now
-    if (chunk.chunk < this.next && this.held === null) this.answer(this.next) // our answer was lost
-    if (chunk.chunk !== this.next || this.held !== null || this.complete) return
+    if (chunk.chunk !== this.next || this.held !== null || this.complete) {
+      // Our answer was lost, or the state machine takes its time: we are still here.
+      this.answer(this.next)
+      return
+    }
     this.held = chunk
     this.waiting?.()
   }

@@ -12,6 +12,8 @@ export interface SnapshotSenderInit {
   stream: number
   chunkBytesMax: number
   resendMs: number
+  /** Given up when the follower has not answered for so long. */
+  idleMs: number
   markOf: (snapshot: { index: number, term: number }) => LogMark
   send: (message: SnapshotChunk) => void
   /** Called once, whatever the end was. */
@@ -31,6 +33,7 @@ export class SnapshotSender {
   private current: SnapshotChunk | null = null
   private taken: (() => void) | null = null
   private timer: Timer | null = null
+  private heardAt = 0
   private ended = false
 
   constructor (components: SnapshotSenderComponents, init: SnapshotSenderInit) {
@@ -43,6 +46,7 @@ export class SnapshotSender {
     const { to } = this.init
     try {
       const snapshot = await stateMachine.snapshot()
+      this.heardAt = this.components.clock.now()
       const mark = this.init.markOf(snapshot)
       this.index = mark.index
       log.info('sending a snapshot', { to, index: mark.index })
@@ -63,8 +67,9 @@ export class SnapshotSender {
   received (response: SnapshotResponse): void {
     const { current } = this
     if (current === null || response.stream !== this.init.stream) return
-    if (response.next === 0) {
-      // The follower does not know this stream any more: it restarted, or follows another leader.
+    this.heardAt = this.components.clock.now()
+    if (!response.known) {
+      // The follower restarted, or gave up.
       this.cancel()
     } else if (response.next === current.chunk + 1 && !current.last) {
       this.current = null
@@ -95,6 +100,10 @@ export class SnapshotSender {
 
   private transmit (): void {
     if (this.ended || this.current === null) return
+    if (this.components.clock.now() - this.heardAt > this.init.idleMs) {
+      this.cancel()
+      return
+    }
     this.init.send(this.current)
     this.timer = this.components.clock.setTimer(() => { this.transmit() }, this.init.resendMs)
   }

@@ -120,7 +120,7 @@ describe('raft messages on the wire', () => {
     { type: 'append', term: 3, prevIndex: 7, prevTerm: 2, commitIndex: 6, stamp: 1234.567, round: 3, entries: [{ index: 8, term: 2, kind: 0, data: Buffer.alloc(0) }, { index: 9, term: 3, kind: 1, data }] },
     { type: 'appended', term: 3, success: false, index: 7, hintIndex: 5, hintTerm: 2, stamp: -1, round: -1, wantSnapshot: true },
     { type: 'snapshot', term: 3, stream: 1, chunk: 2, last: true, index: 100, indexTerm: 2, members: ['a', 'b'], data },
-    { type: 'received', term: 3, stream: 1, next: 3 },
+    { type: 'received', term: 3, known: true, stream: 1, next: 3 },
     { type: 'timeoutNow', term: 3, round: 9 }
   ] as const
 

@@ -227,6 +227,6 @@ describe('raft snapshots', () => {
     const core = new Core('b', { term: 5, fresh: true })
     core.receive('a', { type: 'snapshot', term: 4, stream: 1, chunk: 0, last: true, index: 9, indexTerm: 4, members: founders, data: Buffer.alloc(0) })
     expect(core.chunks).to.deep.equal([])
-    expect(core.take()).to.deep.equal([{ to: 'a', message: { type: 'received', term: 5, stream: 1, next: 0 } }])
+    expect(core.take()).to.deep.equal([{ to: 'a', message: { type: 'received', term: 5, stream: 1, known: false, next: 0 } }])
   })
 })

@@ -15,6 +15,8 @@ export interface SimClusterInit {
   timing?: Partial<RaftTiming>
   limits?: Partial<RaftLimits>
   syncDelayMsMax?: number
+  /** Each sync takes exactly this. */
+  syncDelayMs?: number
 }
 
 export interface SimNode {
@@ -62,7 +64,8 @@ export class SimCluster {
   }
 
   async startNode (id: string, members: string[]): Promise<SimNode> {
-    const disk = { syncDelayMsMin: 0.1, syncDelayMsMax: this.init.syncDelayMsMax ?? 1 }
+    const { syncDelayMs } = this.init
+    const disk = { syncDelayMsMin: syncDelayMs ?? 0.1, syncDelayMsMax: syncDelayMs ?? this.init.syncDelayMsMax ?? 1 }
     const kv = this.nodes.get(id)?.kv.reopen() ?? new MemoryKv({ clock: this.clock, random: this.random.fork() }, disk)
     const machine = this.nodes.get(id)?.machine.crash() ?? new LogMachine()
     machine.onApply = (applied) => { this.checkApplied(id, applied) }

@@ -62,7 +62,7 @@ function acceptLeader (state: RaftState, effects: Effects, from: NodeId, term: n
 
 export function onSnapshotChunk (state: RaftState, effects: Effects, from: NodeId, chunk: SnapshotChunk): void {
   if (!acceptLeader(state, effects, from, chunk.term)) {
-    effects.messages.push({ to: from, message: { type: 'received', term: state.term, stream: chunk.stream, next: 0 } })
+    effects.messages.push({ to: from, message: { type: 'received', term: state.term, stream: chunk.stream, known: false, next: 0 } })
     return
   }
   effects.chunk = { from, message: chunk }

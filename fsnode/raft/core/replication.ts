@@ -15,7 +15,7 @@ export function beginReplication (state: RaftState, effects: Effects): void {
 export function newProgress (state: RaftState): Progress {
   return {
     mode: 'probe', match: 0, next: Math.max(1, state.log.lastIndex), inFlight: [], inFlightBytes: [], bytesInFlight: 0,
-    probeSentAt: -Infinity, sentAt: -Infinity, stamp: -Infinity, round: -1, reading: false
+    probeSentAt: -Infinity, sentAt: -Infinity, stamp: -Infinity, round: -1, reading: false, streaming: false
   }
 }
 
@@ -41,7 +41,7 @@ function hasRoom (state: RaftState, progress: Progress): boolean {
 
 function sendEntries (state: RaftState, effects: Effects, to: NodeId, progress: Progress): void {
   if (state.log.termAt(progress.next - 1) === undefined) {
-    beginSnapshot(effects, to, progress)
+    beginSnapshot(state, effects, to, progress)
     return
   }
   const { appendEntriesMax, appendBytesMax } = state.limits
@@ -99,16 +99,29 @@ function pushAppend (state: RaftState, effects: Effects, to: NodeId, progress: P
   })
 }
 
-function beginSnapshot (effects: Effects, to: NodeId, progress: Progress): void {
+function beginSnapshot (state: RaftState, effects: Effects, to: NodeId, progress: Progress): void {
   progress.mode = 'snapshot'
   clearInFlight(progress)
-  if (!effects.snapshots.includes(to)) effects.snapshots.push(to)
+  streamSnapshot(state, effects, to, progress)
+}
+
+/** Not to a follower that is away: a snapshot that nobody takes would keep the log from being cut. */
+function streamSnapshot (state: RaftState, effects: Effects, to: NodeId, progress: Progress): void {
+  if (progress.streaming || !isRecent(state, progress)) return
+  progress.streaming = true
+  effects.snapshots.push(to)
+}
+
+function isRecent (state: RaftState, progress: Progress): boolean {
+  return state.now - progress.stamp < state.timing.electionTimeoutMsMin
 }
 
 /** The stream to this follower is over, well or not: find out where its log stands. */
 export function onSnapshotEnded (state: RaftState, effects: Effects, to: NodeId): void {
   const progress = state.progress.get(to)
-  if (progress === undefined || progress.mode !== 'snapshot') return
+  if (progress === undefined) return
+  progress.streaming = false
+  if (progress.mode !== 'snapshot') return
   beginProbe(progress, Math.max(progress.match + 1, state.log.markIndex + 1))
   replicate(state, effects, to, progress)
 }
@@ -137,7 +150,7 @@ export function heartbeat (state: RaftState, effects: Effects, force: boolean): 
     replicate(state, effects, member, progress)
     if (!force && progress.sentAt > due) continue
     const prevIndex = progress.mode === 'snapshot' ? 0 : progress.next - 1
-    if (prevIndex > 0 && state.log.termAt(prevIndex) === undefined) beginSnapshot(effects, member, progress)
+    if (prevIndex > 0 && state.log.termAt(prevIndex) === undefined) beginSnapshot(state, effects, member, progress)
     pushAppend(state, effects, member, progress, progress.mode === 'snapshot' ? 0 : prevIndex, [])
   }
 }
@@ -147,6 +160,7 @@ export function onAppendResponse (state: RaftState, effects: Effects, from: Node
   if (progress === undefined || state.role !== 'leader') return
   progress.stamp = Math.max(progress.stamp, response.stamp)
   progress.round = Math.max(progress.round, response.round)
+  if (progress.mode === 'snapshot') streamSnapshot(state, effects, from, progress)
   if (response.success) accepted(state, effects, from, progress, response)
   else refused(state, progress, response)
   if (state.role === 'leader') replicate(state, effects, from, progress)
@@ -158,7 +172,7 @@ function accepted (state: RaftState, effects: Effects, from: NodeId, progress: P
   if (advanced) progress.match = response.index
   freeWindow(progress)
   if (response.wantSnapshot) {
-    if (progress.mode !== 'snapshot') beginSnapshot(effects, from, progress)
+    if (progress.mode !== 'snapshot') beginSnapshot(state, effects, from, progress)
   } else if (progress.mode === 'snapshot' ? progress.match >= state.log.markIndex && response.index >= state.log.markIndex : progress.mode === 'probe') {
     clearInFlight(progress)
     progress.next = progress.mode === 'snapshot' ? progress.match + 1 : Math.max(progress.next, progress.match + 1)
@@ -253,9 +267,9 @@ function checkTransfer (state: RaftState, effects: Effects): void {
 export function mostAdvanced (state: RaftState): NodeId | undefined {
   let best: NodeId | undefined
   const rank = (member: NodeId): number => state.progress.get(member)?.match ?? -1
-  const recent = (member: NodeId): boolean => state.now - (state.progress.get(member)?.stamp ?? -Infinity) < state.timing.electionTimeoutMsMin
   for (const member of state.members) {
-    if (member === state.self || !recent(member)) continue
+    const progress = state.progress.get(member)
+    if (progress === undefined || !isRecent(state, progress)) continue
     if (best === undefined || rank(member) > rank(best)) best = member
   }
   return best

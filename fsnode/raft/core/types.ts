@@ -74,7 +74,9 @@ export interface SnapshotResponse {
   type: 'received'
   term: number
   stream: number
-  /** The next chunk that is wanted. */
+  /** False: nothing is known of this stream, it cannot go on. */
+  known: boolean
+  /** The next chunk that is wanted; the one before it is taken. */
   next: number
 }
 
@@ -149,6 +151,8 @@ export interface Progress {
   round: number
   /** Entries are being read from the store for it. */
   reading: boolean
+  /** A snapshot is on its way: not before it shows that it is there. */
+  streaming: boolean
 }
 
 export interface RaftState {

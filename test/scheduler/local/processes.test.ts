@@ -14,7 +14,7 @@ import { systemClock, systemRandom } from '../../../fsnode/protocol/system.ts'
 import { isGroupAlive, startTimeOf } from '../../../scheduler/local/agent/process-table.ts'
 import { startLocalMaster, type LocalMaster, type LocalMasterInit } from '../../../scheduler/local/index.ts'
 import { reserved, volume } from './core-harness.ts'
-import { scalar } from './master-harness.ts'
+import { ports, scalar } from './master-harness.ts'
 import { TestFramework } from './test-framework.ts'
 
 const components = { clock: systemClock, random: systemRandom, log: silentLog }
@@ -153,6 +153,24 @@ describe('embedded master with real processes', function () {
     await framework.accept(() => [{ type: 'DESTROY', id: { value: 'op' }, destroy: { volumes: [volume(10, 'v1')] } }])
     await framework.until(() => framework.events.some(({ type }) => type === 'UPDATE_OPERATION_STATUS'), 'the outcome')
     expect(existsSync(join(workDir, 'volumes/roles/atoll/v1'))).to.equal(false)
+  })
+
+  it('what is reserved stays reserved when the machine is described otherwise', async () => {
+    await start({ resources: { cpus: 4, ports: [{ begin: 31000, end: 31009 }] } })
+    const kept = [reserved(scalar('cpus', 1)), reserved(ports(31000, 31001))]
+    await framework.accept(() => [{ type: 'RESERVE', id: { value: 'op' }, reserve: { resources: kept } }])
+    await framework.until(() => framework.events.some(({ type }) => type === 'UPDATE_OPERATION_STATUS'), 'the outcome')
+    framework.disconnect()
+    await master!.close()
+    const { id } = framework
+    master = await startLocalMaster(components, { workDir, resources: { cpus: 0.5, ports: [{ begin: 32000, end: 32001 }] } })
+    framework = new TestFramework(master.url, id)
+    await framework.subscribe()
+    await framework.until(() => framework.offers.length > 0, 'an offer')
+    const offered = framework.offers.flatMap(({ resources = [] }) => resources).map(({ name, scalar: amount, ranges, reservations }) => [name, amount?.value ?? ranges?.range, reservations !== undefined])
+    expect(offered.filter(([name]) => name === 'cpus' || name === 'ports')).to.have.deep.members([
+      ['cpus', 1, true], ['ports', [{ begin: 31000, end: 31001 }], true], ['ports', [{ begin: 32000, end: 32001 }], false]
+    ])
   })
 
   it('shutdown ends every process; the framework learns of it when it comes back', async () => {

@@ -387,9 +387,8 @@ export class Primary {
     if (together === undefined) return []
     return [...together].filter((mutation) => {
       if (mutation.kind === 'truncate') return offset + length > mutation.length
-      const end = mutation.offset + (mutation.kind === 'write' ? mutation.bytes : mutation.length)
-      // A write beyond the end also says how long the chunk is.
-      return mutation.kind !== 'sync' && end > offset && (mutation.kind === 'write' || mutation.offset < offset + length)
+      // One behind the range may make the chunk longer; but what is missing reads as zeros as well.
+      return mutation.offset < offset + length && mutation.offset + mutation.length > offset
     })
   }
 

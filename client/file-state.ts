@@ -61,6 +61,8 @@ export class FileState {
   /** Those who wait for the lease in order to write. */
   private waitingForLease = 0
   private admitted = 0
+  /** Of the writes that were admitted and have not ended. */
+  private queuedBytes = 0
   private shut = 0
   private exclusiveWork: Promise<void> = Promise.resolve()
   private wakers: Array<() => void> = []
@@ -136,7 +138,8 @@ export class FileState {
     const length = byteLengthOf(data)
     if (length === 0) return
     if (offset < 0 || !Number.isSafeInteger(offset + length)) throw posixError('EFBIG')
-    await this.admit()
+    if (this.obstacle(false) === null) this.admit(length)
+    else await this.admission(length)
     let token: number | null = null
     let full = false
     const { journal } = this.context
@@ -239,37 +242,48 @@ export class FileState {
     this.extent.cut(attr)
   }
 
-  /** Takes a place among the writes: with the exclusive lease, the inline content at hand, and room in the queue. */
-  private async admit (): Promise<void> {
+  /** Until the exclusive lease is held, the inline content at hand, room in the queue and no door shut. Nothing is awaited when all is so. */
+  private async admission (length: number): Promise<void> {
     const { cached } = this
     // Who waited for the lease uses it once, even if it is recalled already: else two writers could take it from each other for ever.
     let granted = false
-    for (;;) {
-      if (this.shut > 0 || this.writer.pendingBytes >= writeQueueBytesMax) {
-        await this.until(() => this.shut === 0 && this.writer.pendingBytes < writeQueueBytesMax)
-      } else if (this.recovering !== null) {
-        await this.recovering
-      } else if (cached.recall?.phase === 'shut' && !(granted && cached.lease === 'exclusive')) {
-        await cached.recall.done
-      } else if (cached.lease !== 'exclusive' || !cached.session.isValid || cached.knownAttr === null) {
-        this.waitingForLease++
-        try {
-          if (!cached.session.isValid) await cached.session.ready()
-          if (cached.lease !== 'exclusive' || cached.knownAttr === null) await this.context.leases.exclusive(cached)
-          granted = true
-        } finally {
-          this.waitingForLease--
-          this.wake()
-        }
-      } else if (this.lacksInline(cached.knownAttr)) {
-        await this.context.inodes.fetchInline(cached)
-      } else {
-        if (cached.recall !== null) cached.recall.served = true
-        this.admitted++
-        return
+    for (let obstacle = this.obstacle(granted); obstacle !== null; obstacle = this.obstacle(granted)) {
+      if (obstacle !== 'lease') {
+        await obstacle
+        continue
+      }
+      this.waitingForLease++
+      try {
+        if (!cached.session.isValid) await cached.session.ready()
+        if (!this.hasLease) await this.context.leases.exclusive(cached)
+        granted = true
+      } finally {
+        this.waitingForLease--
+        this.wake()
       }
     }
+    this.admit(length)
   }
+
+  private admit (length: number): void {
+    if (this.cached.recall !== null) this.cached.recall.served = true
+    this.admitted++
+    this.queuedBytes += length
+  }
+
+  /** What must be over before a write is accepted. */
+  private obstacle (granted: boolean): Promise<void> | 'lease' | null {
+    const { cached } = this
+    if (this.shut > 0 || this.queuedBytes >= writeQueueBytesMax) {
+      return this.until(() => this.shut === 0 && this.queuedBytes < writeQueueBytesMax)
+    }
+    if (this.recovering !== null) return this.recovering
+    if (cached.recall?.phase === 'shut' && !(granted && this.hasLease)) return cached.recall.done
+    if (!this.hasLease || !cached.session.isValid) return 'lease'
+    return this.lacksInline(cached.knownAttr!) ? this.context.inodes.fetchInline(cached) : null
+  }
+
+  private get hasLease (): boolean { return this.cached.lease === 'exclusive' && this.cached.knownAttr !== null }
 
   private lacksInline (attr: InodeAttr): boolean {
     return this.content === null && attr.isInline && attr.size > 0 && this.cached.inline === null
@@ -364,6 +378,7 @@ export class FileState {
   private writeEnded (write: AcceptedWrite): void {
     this.underWay.delete(write)
     this.admitted--
+    this.queuedBytes -= write.end - write.offset
     if (write.failure !== null) {
       if (write.token !== null) {
         this.noteLate(write.failure)

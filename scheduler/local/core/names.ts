@@ -5,7 +5,6 @@ export function idProblem (id: string): string | undefined {
   if (id === '') return 'ID must not be empty'
   if (id.length > idLengthMax) return `ID must not be greater than ${idLengthMax} characters`
   if (id === '.' || id === '..') return `'${id}' is disallowed`
-  // eslint-disable-next-line no-control-regex
   return /[\u0000-\u001f\u007f/\\]/.test(id) ? `'${id}' contains invalid characters` : undefined
 }
 

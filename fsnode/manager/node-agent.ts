@@ -60,7 +60,7 @@ export class NodeAgent {
   async start (): Promise<void> {
     const { router } = this.components
     this.state = 'running'
-    router.adopt(this.firstMap())
+    router.assumeManagers(this.init.managers)
     this.stopListening = router.onMap((map) => { this.learned(map) })
     await this.register()
     this.beat()
@@ -80,15 +80,6 @@ export class NodeAgent {
   }
 
   get isRegistered (): boolean { return this.registered }
-
-  /** Older than any map of the manager: only tells where the manager is. */
-  private firstMap (): ClusterMap {
-    const { clusterId, managers } = this.init
-    const nodes = managers.map(({ id, host, rpcPort }): NodeInfo => ({
-      id, host, rpcPort, raftPort: 0, incarnation: '', peerId: '', domain: [], capacityBytes: 0, usedBytes: 0, disk: null, state: 'up'
-    }))
-    return { clusterId, version: 0, nodes, managers: managers.map(({ id }) => id), volumes: [], data: [], metadata: [] }
-  }
 
   private register (): Promise<void> {
     this.registering ??= this.registerUntilDone().finally(() => { this.registering = null })
@@ -196,7 +187,7 @@ export class NodeAgent {
 /** Answers 'node.map' from what the router knows. */
 export function nodeMapHandlers ({ router, clock }: Pick<NodeAgentComponents, 'router' | 'clock'>): Handlers {
   const waiters = new MapWaiters(clock)
-  router.onMap((map) => { if (map.version > 0) waiters.changed(map) })
+  router.onMap((map) => { waiters.changed(map) })
   return {
     'node.map': async (request) => ({ body: await waiters.next(router.mapVersion > 0 ? router.map : null, request) })
   }

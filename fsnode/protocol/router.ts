@@ -42,6 +42,7 @@ export class ClusterRouter {
   private readonly leaders = new Map<string, NodeId>()
   private readonly mapListeners = new Set<(map: ClusterMap) => void>()
   private readonly nodesById = new Map<NodeId, NodeInfo>()
+  private assumed: ReadonlyArray<Pick<NodeInfo, 'id' | 'host' | 'rpcPort'>> = []
   private readonly dataById = new Map<string, DataPartition>()
   private refreshing: Promise<void> | null = null
   private closed = false
@@ -67,6 +68,11 @@ export class ClusterRouter {
   get map (): ClusterMap {
     if (this.current === null) throw new AtollError('ATOLL_UNAVAILABLE', 'the cluster map is not known yet')
     return this.current
+  }
+
+  /** Where the manager's group is while the map does not say it: how a node finds a manager that has no map yet. */
+  assumeManagers (managers: ReadonlyArray<Pick<NodeInfo, 'id' | 'host' | 'rpcPort'>>): void {
+    this.assumed = managers
   }
 
   get mapVersion (): number { return this.current?.version ?? 0 }
@@ -101,7 +107,7 @@ export class ClusterRouter {
 
   peer (id: NodeId): Promise<Peer> {
     try {
-      const { host, rpcPort } = this.node(id)
+      const { host, rpcPort } = this.nodesById.get(id) ?? this.assumed.find((manager) => manager.id === id) ?? this.node(id)
       return this.pool.get({ host, port: rpcPort })
     } catch (error) {
       return Promise.reject(error)
@@ -115,7 +121,7 @@ export class ClusterRouter {
 
   toManager<M extends Method> (method: M, request: Methods[M]['request'], options: RouteOptions = {}): Promise<Answer<M>> {
     return this.retrying(method, options, (attempt) =>
-      this.toLeader('manager', () => this.map.managers, attempt, method, request, options))
+      this.toLeader('manager', () => this.managers, attempt, method, request, options))
   }
 
   /** To the leader of a metadata partition. */
@@ -141,6 +147,10 @@ export class ClusterRouter {
     if (this.mapVersion > version) return
     this.refreshing ??= this.fetchMap(waitMs).finally(() => { this.refreshing = null })
     await this.refreshing
+  }
+
+  private get managers (): NodeId[] {
+    return this.current === null && this.assumed.length > 0 ? this.assumed.map(({ id }) => id) : this.map.managers
   }
 
   private metadataMembers (partition: string): NodeId[] {

@@ -351,9 +351,14 @@ export class Leader {
 export function intentsOf (claims: readonly Claim[]): Intent[] {
   const intents: Intent[] = []
   for (const claim of claims) {
-    if (claim.kind === 'inode') intents.push({ key: claim.ino, mode: 'write' })
-    else if (claim.kind === 'tree') intents.push({ key: 'tree', mode: 'write' })
-    else intents.push({ key: claim.dir, mode: 'change' }, { key: `${claim.dir}/${claim.name}`, mode: 'write' })
+    // Once only: whoever finds more than its own write waits for the others.
+    if (claim.kind === 'inode') {
+      if (!intents.some(({ key }) => key === claim.ino)) intents.push({ key: claim.ino, mode: 'write' })
+    } else if (claim.kind === 'tree') {
+      intents.push({ key: 'tree', mode: 'write' })
+    } else {
+      intents.push({ key: claim.dir, mode: 'change' }, { key: `${claim.dir}/${claim.name}`, mode: 'write' })
+    }
   }
   return intents
 }

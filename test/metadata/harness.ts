@@ -1,4 +1,4 @@
-import { AtollError } from '../../fsnode/protocol/errors.ts'
+import { AtollError, isRetryable } from '../../fsnode/protocol/errors.ts'
 import type { RecallRequest, TransactionRequest, TransactionResponse } from '../../fsnode/protocol/metadata.ts'
 import type { Method, Methods } from '../../fsnode/protocol/methods.ts'
 import { Peer, type Handlers } from '../../fsnode/protocol/peer.ts'
@@ -76,8 +76,10 @@ export function dump (kv: MemoryKv): string[] {
 export class SharedLog {
   readonly entries: CommittedEntry[] = []
   readonly members: Member[] = []
-  /** Called before an entry is appended; a throw refuses it. */
-  onPropose: (command: Uint8Array) => void = () => {}
+  /** Called before an entry is appended: leadership may change. */
+  onPropose: () => void = () => {}
+  /** Called when it is applied everywhere, before the proposer hears. */
+  onProposed: () => void = () => {}
   term = 0
 
   add (id: string, machine: StateMachine, node: string): Member {
@@ -122,11 +124,9 @@ export class Member implements RaftGroup {
 
   propose (command: Uint8Array): Promise<unknown> {
     if (this.status.role !== 'leader') return Promise.reject(new AtollError('ATOLL_NOT_LEADER', 'not the leader', { leader: this.status.leader }))
-    try {
-      this.log.onPropose(command)
-    } catch (error) {
-      return Promise.reject(error)
-    }
+    const unknown = (): Promise<never> => Promise.reject(new AtollError('ATOLL_UNAVAILABLE', 'leadership was lost'))
+    this.log.onPropose()
+    if (this.status.role !== 'leader') return unknown()
     const entry = { index: this.log.entries.length + 1, term: this.log.term, command }
     this.log.entries.push(entry)
     let own: unknown
@@ -135,6 +135,8 @@ export class Member implements RaftGroup {
       const result = member.machine.apply(entry)
       if (member === this) own = result
     }
+    this.log.onProposed()
+    if (this.status.role !== 'leader') return unknown()
     return this.deaf ? new Promise(() => {}) : Promise.resolve(own)
   }
 
@@ -225,6 +227,14 @@ export class Cluster {
     return cluster
   }
 
+  /** Hands the partition's leadership to the next replica; clients that are there claim nothing. */
+  changeLeader (index: number): void {
+    const log = this.logs[index]!
+    const at = log.members.findIndex(({ status }) => status.role === 'leader')
+    log.elect(log.members[(at + 1) % log.members.length]!)
+    for (const client of this.clients) client.claimNothing()
+  }
+
   partitionId (index: number): string { return metadataPartitionId(this.volume.id, index) }
 
   /** The replica that leads. */
@@ -300,6 +310,25 @@ export class TestClient {
 
   call<M extends Method> (method: M, request: Omit<Methods[M]['request'], 'partition' | 'session' | 'op'> & { op?: number }, index = 0, payload: Buffer[] = []): Promise<Methods[M]['response']> {
     return this.cluster.clock.run(this.start(method, request, index, payload))
+  }
+
+  /** One operation, sent again with the same number until it has an outcome. */
+  async persist<M extends Method> (method: M, request: Omit<Methods[M]['request'], 'partition' | 'session' | 'op'>, index = 0): Promise<Methods[M]['response']> {
+    const { clock } = this.cluster
+    const op = ++this.op
+    for (;;) {
+      try {
+        return await this.start(method, { ...request, op } as never, index)
+      } catch (error) {
+        if (!isRetryable(error)) throw error
+        await new Promise<void>((resolve) => { clock.setTimer(resolve, 20) })
+      }
+    }
+  }
+
+  /** Tells every leader that nothing is held: these clients cache nothing. */
+  claimNothing (): void {
+    for (let index = 0; index < this.cluster.volume.metadataPartitions; index++) void this.persist('meta.claim', { shared: [], exclusive: [] }, index).catch(() => {})
   }
 
   code (promise: Promise<unknown>): Promise<string> {

@@ -45,7 +45,11 @@ export async function startEmbedded (components: EmbeddedComponents, { directory
   const master = await startLocalMaster({ ...components, log: log.child({ part: 'master' }) }, {
     workDir: join(directory, 'master'),
     port: 0,
-    resources: { ports: await portsFor(directory, nodes), diskMb: diskMb * nodes }
+    resources: { ports: await portsFor(directory, nodes), diskMb: diskMb * nodes },
+    onFailure: (error) => {
+      log.error('the embedded scheduler cannot go on; the nodes do', { error: error.message })
+      process.exit(1)
+    }
   })
   try {
     const kv = await openLevelKv({ directory: join(directory, 'framework') })

@@ -50,6 +50,8 @@ export interface ReplicaApplyRequest extends ChunkAddress {
   committed: number
   /** All serving replicas have compared what earlier primaries had left open. */
   reconciled: boolean
+  /** With 'write': CRC-32 of each whole checksum block of the payload, u32 little endian; bytes that changed on the way are found when they are read. */
+  sums?: Uint8Array
 }
 export interface ReplicaApplyResponse {
   /** There is no room for growth here. */

@@ -22,7 +22,7 @@ export class AddressBook {
   resolve (node: NodeId): RaftAddress | undefined { return this.known.get(node) }
 
   adopt (map: ClusterMap): void {
-    for (const { id, peerId, host, raftPort } of map.nodes) this.known.set(id, { peerId, host, raftPort })
+    for (const { id, peerId, host, raftPort } of map.nodes) if (peerId !== '') this.known.set(id, { peerId, host, raftPort })
   }
 
   /** Asks each manager who it is until all have answered or the book is closed. */

@@ -9,9 +9,9 @@ import type { BufferPool } from './buffers.ts'
  */
 export const deviceReadsInFlight = 3
 /** Notifications that may wait for locks in the kernel at once, each on a thread of libuv's pool. */
-export const notificationsInFlightMax = 4
+export const notificationsInFlightMax = 8
 /** UV_THREADPOOL_SIZE of a worker: the two above, and enough for everybody else. */
-export const threadPoolSize = 16
+export const threadPoolSize = 20
 /** A device that fails this often without a good read between is broken. */
 const readFailuresMax = 100
 /** The kernel refuses more pieces in one writev(2). */

@@ -7,6 +7,7 @@ import type { Timeouts } from '../protocol/reply.ts'
 import { operationIdOf, type Request } from '../protocol/request.ts'
 import type { DirectoryHandles } from './directory-stream.ts'
 import type { FileHandles } from './file-handles.ts'
+import type { PageActivity } from './page-activity.ts'
 import type { Reply } from './reply.ts'
 
 /** What every operation works with. */
@@ -17,6 +18,7 @@ export interface FileSystemContext {
   readonly pool: BufferPool
   readonly files: FileHandles
   readonly directories: DirectoryHandles
+  readonly activity: PageActivity
   negotiated: Negotiated | null
   timeouts: Timeouts
   /** Drops what the kernel caches of the inode's content. */

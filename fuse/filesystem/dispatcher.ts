@@ -12,6 +12,7 @@ import type { DispatchedRequest, FileSystemContext } from './context.ts'
 import { DirectoryHandles } from './directory-stream.ts'
 import { FileHandles } from './file-handles.ts'
 import { Invalidator } from './invalidation.ts'
+import { PageActivity } from './page-activity.ts'
 import { Reply, type Send } from './reply.ts'
 import { operations, type Operation } from './table.ts'
 
@@ -66,7 +67,8 @@ export class Dispatcher {
     const { client, clock, log, pool, notify } = components
     this.components = components
     this.init = init
-    this.invalidator = new Invalidator({ client, clock, log, notify })
+    const activity = new PageActivity()
+    this.invalidator = new Invalidator({ client, clock, log, notify, activity })
     this.context = {
       client,
       clock,
@@ -74,6 +76,7 @@ export class Dispatcher {
       pool,
       files: new FileHandles(components, { generation: init.generation, lostWrites: init.lostWrites }),
       directories: new DirectoryHandles(client),
+      activity,
       negotiated: null,
       timeouts: cacheTimeouts,
       invalidateContent: (ino) => this.invalidator.invalidate({ ino, what: 'content' })

@@ -10,10 +10,12 @@ function notification (code: number, payloadBytes: number): Buffer {
   return message
 }
 
-/** Drops the attributes and all cached pages of an inode; takes its page locks. */
-export function invalidateContent (ino: number): Buffer {
+/** Drops the attributes of an inode, and its cached pages from `offset` on; length 0: all of them. Takes page locks. */
+export function invalidateContent (ino: number, offset = 0, length = 0): Buffer {
   const message = notification(FUSE_NOTIFY_INVAL_INODE, 24)
   writeU64(message, ino, 16)
+  writeU64(message, offset, 24)
+  writeU64(message, length, 32)
   return message
 }
 

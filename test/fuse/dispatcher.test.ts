@@ -7,6 +7,7 @@ import { interruptGraceMs } from '../../fuse/filesystem/dispatcher.ts'
 import { entriesPerPage } from '../../fuse/filesystem/directory-stream.ts'
 import { lentBuffersPerFileMax } from '../../fuse/filesystem/file-handles.ts'
 import { invalidationWaitMs } from '../../fuse/filesystem/invalidation.ts'
+import { folioBytesMax, gapsBetween, PageActivity } from '../../fuse/filesystem/page-activity.ts'
 import { modeWithoutPrivileges } from '../../fuse/filesystem/operations/attributes.ts'
 import { SimClock, settle } from '../sim/clock.ts'
 import { errnoName, FakeKernel, listedEntries, requestBytes, text, u32, u64, type KernelReply } from './fake-kernel.ts'
@@ -489,6 +490,42 @@ describe('fuse dispatcher: invalidation', () => {
     expect(done).to.equal(false)
     await kernel.clock.advance(1)
     expect(done).to.equal(true)
+  })
+
+  it('a recall does not wait for pages that a READ holds, nor for a READ that comes meanwhile: it may wait for the recall', async () => {
+    const { kernel, volume } = await start()
+    const { ino } = await kernel.create(1, 'file')
+    await volume.setattr(ino, { size: 100_000_000 }, root)
+    const { wait, open } = gate()
+    const openFile = volume.open.bind(volume)
+    volume.open = async (which, options) => Object.assign(await openFile(which, options), { read: async () => { await wait; return [] } })
+    const fh = Number((await kernel.ask({ opcode: fuse.FUSE_OPEN, nodeid: ino }, u32(0, 0))).payload.readBigUInt64LE(0))
+    const first = kernel.read(ino, fh, folioBytesMax + 5, 10)
+    await volume.onInvalidate!({ ino, what: 'content' })
+    expect(kernel.notifications.map((message) => [Number(message.readBigInt64LE(24)), Number(message.readBigInt64LE(32))])).to.deep.equal([
+      [0, folioBytesMax], [2 * folioBytesMax, 0], [folioBytesMax, folioBytesMax]
+    ])
+    kernel.stuck = true
+    let done = false
+    const recalled = volume.onInvalidate!({ ino, what: 'content' }).then(() => { done = true })
+    await settle()
+    expect(done).to.equal(false)
+    const second = kernel.read(ino, fh, 50_000_000, 10)
+    await recalled
+    open()
+    await Promise.all([first, second])
+  })
+
+  it('pages in use: whole folios, merged, and what lies between', () => {
+    const activity = new PageActivity()
+    const folio = folioBytesMax
+    const ranges = [activity.begin(5, 3 * folio + 1, 1), activity.begin(5, 10, folio), activity.begin(5, 2 * folio, 1)]
+    activity.begin(6, 0, 1)
+    expect(activity.lockedRanges(5)).to.deep.equal([{ from: 0, to: 4 * folio }])
+    activity.end(5, ranges[2]!)
+    expect(gapsBetween(activity.lockedRanges(5))).to.deep.equal([{ from: 2 * folio, to: 3 * folio }, { from: 4 * folio, to: Infinity }])
+    for (const range of ranges) activity.end(5, range)
+    expect(gapsBetween(activity.lockedRanges(5))).to.deep.equal([{ from: 0, to: Infinity }])
   })
 
   it('before INIT there is nothing to invalidate; a later worker begins with a new epoch', async () => {

@@ -5,7 +5,6 @@ import { parseCreate, parseFsync, parseLseek, parseOpen, parseRead, parseRelease
 import { FOPEN_KEEP_CACHE, FUSE_OPEN_KILL_SUIDGID, FUSE_WRITE_CACHE, FUSE_WRITE_KILL_SUIDGID, O_ACCMODE, SEEK_DATA, SEEK_HOLE } from '../../protocol/constants.ts'
 import { isResent } from '../../protocol/request.ts'
 import { callerOf, inoOf, type DispatchedRequest, type FileSystemContext, type Handler } from '../context.ts'
-import type { FileHandle } from '../file-handles.ts'
 import type { Reply } from '../reply.ts'
 import { orStale } from '../stale.ts'
 import { killSuidgid } from './attributes.ts'
@@ -49,9 +48,15 @@ function isWriting (flags: number): boolean {
 
 export const read: Handler = async (context, request, reply) => {
   const { fh, offset, size, flags } = parseRead(request)
-  const found = context.files.get(fh, inoOf(context, request.nodeid), flags)
-  const handle = found instanceof Promise ? await orStale(found) : found
-  reply.data(await handle.file.read(offset, size))
+  const ino = inoOf(context, request.nodeid)
+  const pages = context.activity.begin(ino, offset, size)
+  try {
+    const found = context.files.get(fh, ino, flags)
+    const handle = found instanceof Promise ? await orStale(found) : found
+    reply.data(await handle.file.read(offset, size))
+  } finally {
+    context.activity.end(ino, pages)
+  }
 }
 
 export const write: Handler = (context, request, reply) => {
@@ -70,24 +75,28 @@ function keepData (context: FileSystemContext, request: DispatchedRequest, parse
   return null
 }
 
-async function performWrite (context: FileSystemContext, request: DispatchedRequest, reply: Reply, { fh, offset, flags, writeFlags, data }: WriteIn, lent: Buffer | null): Promise<void> {
+async function performWrite (context: FileSystemContext, request: DispatchedRequest, reply: Reply, parsed: WriteIn, lent: Buffer | null): Promise<void> {
+  const { fh, offset, flags, writeFlags, data } = parsed
   const ino = inoOf(context, request.nodeid)
-  let handle: FileHandle
+  const pages = context.activity.begin(ino, offset, data.length)
+  let position = offset
+  let unused = lent
   try {
     const found = context.files.get(fh, ino, flags)
-    handle = found instanceof Promise ? await orStale(found) : found
-  } catch (error) {
-    if (lent !== null) context.pool.give([lent])
-    throw error
+    const handle = found instanceof Promise ? await orStale(found) : found
+    handle.dirty = true
+    if ((writeFlags & FUSE_WRITE_KILL_SUIDGID) !== 0) await killSuidgid(context, ino, callerOf(request, 1), callerOf(request, 2))
+    const isAppending = (flags & constants.O_APPEND) !== 0 && (writeFlags & FUSE_WRITE_CACHE) === 0
+    if (isAppending) position = await endOfFile(context, request, ino, offset)
+    const written = handle.file.write(position, [data], callerOf(request))
+    if (unused !== null) handle.lend(unused)
+    unused = null
+    await written
+    reply.count(data.length)
+  } finally {
+    if (unused !== null) context.pool.give([unused])
+    context.activity.end(ino, pages)
   }
-  handle.dirty = true
-  if ((writeFlags & FUSE_WRITE_KILL_SUIDGID) !== 0) await killSuidgid(context, ino, callerOf(request, 1), callerOf(request, 2))
-  const isAppending = (flags & constants.O_APPEND) !== 0 && (writeFlags & FUSE_WRITE_CACHE) === 0
-  const position = isAppending ? await endOfFile(context, request, ino, offset) : offset
-  const written = handle.file.write(position, [data], callerOf(request))
-  if (lent !== null) handle.lend(lent)
-  await written
-  reply.count(data.length)
   if (position !== offset) await context.invalidateContent(ino)
 }
 

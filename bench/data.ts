@@ -27,7 +27,7 @@ if (process.argv[2] === 'node') await serve(process.argv[3]!, process.argv[4]!)
 else await main()
 
 async function serve (id: string, directory: string): Promise<void> {
-  const store = new ChunkStore({ files: nodeFiles, clock: systemClock, log }, { directory, reserveBytes: 0 })
+  const store = new ChunkStore({ files: nodeFiles, clock: systemClock, log }, { directory })
   await store.open()
   let handlers: Handlers = {}
   const listener = await tcpNetwork.listen({ host: '127.0.0.1', port: 0 }, (connection) => new Peer(connection, handlers, systemClock))

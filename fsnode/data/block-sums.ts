@@ -59,6 +59,47 @@ export class BlockSums {
   }
 }
 
+/**
+ * Checksums of the whole blocks within a payload that goes to `offset`: computed once, by the primary, and
+ * good on every replica. Empty: there is no whole block.
+ */
+export class WholeBlockSums {
+  /** Number of the first whole block. */
+  readonly first: number
+  private readonly sums: Buffer
+
+  private constructor (first: number, sums: Buffer) {
+    this.first = first
+    this.sums = sums
+  }
+
+  static of (offset: number, length: number, payload: readonly Buffer[]): WholeBlockSums {
+    const { first, count } = wholeBlocks(offset, length)
+    const sums = Buffer.allocUnsafe(count * 4)
+    if (count > 0) {
+      const reader = new SliceReader(payload)
+      reader.skip(first * blockBytes - offset)
+      for (let index = 0; index < count; index++) sums.writeUInt32LE(reader.sum(blockBytes, 0), index * 4)
+    }
+    return new WholeBlockSums(first, sums)
+  }
+
+  /** As they came from the primary; null if they cannot belong to such a payload. */
+  static from (bytes: Uint8Array, offset: number, length: number): WholeBlockSums | null {
+    const { first, count } = wholeBlocks(offset, length)
+    return bytes.length === count * 4 ? new WholeBlockSums(first, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)) : null
+  }
+
+  get bytes (): Buffer { return this.sums }
+
+  at (block: number): number { return this.sums.readUInt32LE((block - this.first) * 4) }
+}
+
+function wholeBlocks (offset: number, length: number): { first: number, count: number } {
+  const first = Math.ceil(offset / blockBytes)
+  return { first, count: Math.max(0, Math.floor((offset + length) / blockBytes) - first) }
+}
+
 /** Hands out the bytes of a list of buffers in order, as slices. */
 export class SliceReader {
   private readonly buffers: readonly Buffer[]
@@ -75,6 +116,8 @@ export class SliceReader {
     this.each(count, (slice) => { result = crc32(slice, result) })
     return result
   }
+
+  skip (count: number): void { this.each(count, () => {}) }
 
   copy (count: number, into: Buffer, at: number): void {
     let position = at

@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib'
 import { AtollError, posixError } from '../protocol/errors.ts'
 import { byteLengthOf } from '../protocol/frame.ts'
-import { BlockSums, SliceReader, sumWithZeros } from './block-sums.ts'
+import { BlockSums, SliceReader, sumWithZeros, WholeBlockSums } from './block-sums.ts'
 import { blockBytes, blockCount, chunkBytesMax, decodeHeader, encodeHeader, headerBytes, tableBytes, type ChunkHeader } from './chunk-header.ts'
 import type { ChunkFile } from './files.ts'
 
@@ -77,12 +77,13 @@ export class OpenChunk {
     return bytes.subarray(offset - first * blockBytes, end - first * blockBytes)
   }
 
-  async write (offset: number, payload: readonly Buffer[]): Promise<void> {
+  /** `whole`: checksums of the whole blocks of the payload, if they are known. */
+  async write (offset: number, payload: readonly Buffer[], whole?: WholeBlockSums): Promise<void> {
     const length = byteLengthOf(payload)
     if (length === 0) return
     this.requireSound()
     requireFits(offset + length)
-    const sums = await this.sumsAfter(offset, length, payload)
+    const sums = await this.sumsAfter(offset, length, payload, whole ?? WholeBlockSums.of(offset, length, payload))
     const oldLength = this.length
     const position = headerBytes + offset
     await this.changing(async () => {
@@ -240,7 +241,7 @@ export class OpenChunk {
   }
 
   /** The checksums of the blocks that a write touches, as they will be. */
-  private async sumsAfter (offset: number, length: number, payload: readonly Buffer[]): Promise<Array<[number, number]>> {
+  private async sumsAfter (offset: number, length: number, payload: readonly Buffer[], whole: WholeBlockSums): Promise<Array<[number, number]>> {
     const end = offset + length
     const reader = new SliceReader(payload)
     const sums: Array<[number, number]> = []
@@ -248,8 +249,14 @@ export class OpenChunk {
       for (let block = Math.floor(offset / blockBytes); block < blockCount(end); block++) {
         const start = Math.max(0, offset - block * blockBytes)
         const stop = Math.min(blockBytes, end - block * blockBytes)
-        const sum = this.sumAfter(block, start, stop, reader)
-        sums.push([block, typeof sum === 'number' ? sum : await sum])
+        if (stop - start === blockBytes) {
+          if (this.hot?.block === block) this.hot = null
+          reader.skip(blockBytes)
+          sums.push([block, whole.at(block)])
+        } else {
+          const sum = this.sumAfter(block, start, stop, reader)
+          sums.push([block, typeof sum === 'number' ? sum : await sum])
+        }
       }
     } catch (error) {
       this.hot = null

@@ -4,6 +4,7 @@ import type { DiskMeasure } from '../../partitioning/types.ts'
 import { codeOf, messageOf, posixError } from '../protocol/errors.ts'
 import { byteLengthOf } from '../protocol/frame.ts'
 import type { Clock, Logger, Timer } from '../protocol/ports.ts'
+import type { WholeBlockSums } from './block-sums.ts'
 import { digestOf, OpenChunk, readHeader, type Digest } from './chunk-file.ts'
 import { ChunkQueue } from './chunk-queue.ts'
 import { DiskMeter } from './disk-meter.ts'
@@ -110,12 +111,13 @@ export class ChunkStore {
     })
   }
 
-  write (name: ChunkName, offset: number, payload: readonly Buffer[]): Promise<void> {
+  /** `whole`: checksums of the whole blocks of the payload, if they are known. */
+  write (name: ChunkName, offset: number, payload: readonly Buffer[], whole?: WholeBlockSums): Promise<void> {
     const length = byteLengthOf(payload)
     return this.change(name, async (slot) => {
       const chunk = await this.load(slot) ?? await this.create(slot)
       const growth = this.requireRoom(chunk, offset + length)
-      await this.meter.measure('write', length, () => chunk.write(offset, payload))
+      await this.meter.measure('write', length, () => chunk.write(offset, payload, whole))
       this.space.grew(growth)
     })
   }

@@ -4,6 +4,7 @@ import { AtollError, codeOf, isRetryable, messageOf } from '../protocol/errors.t
 import type { Peer } from '../protocol/peer.ts'
 import type { Clock, Logger, Timer } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
+import type { WholeBlockSums } from './block-sums.ts'
 import { applyTimeoutMs, entryBytes, epochPatienceMs, helloTimeoutMs, replicaPatienceMs, retryDelayMsMax, retryDelayMsMin, syncTimeoutMs } from './constants.ts'
 
 /** A mutation on its way to one replica. */
@@ -16,6 +17,7 @@ export interface Entry {
   payload: readonly Buffer[]
   bytes: number
   order: number
+  sums?: WholeBlockSums
 }
 
 /** What each message tells about the primary at the moment it leaves. */
@@ -155,10 +157,10 @@ export class ReplicaLink {
   }
 
   private message (entry: Entry, sequence: number, stamp: Stamp): ReplicaApplyRequest {
-    const { kind, ino, chunk, offset, length, order } = entry
+    const { kind, ino, chunk, offset, length, order, sums } = entry
     this.committedSent = stamp.committed
     this.reconciledSent = stamp.reconciled
-    return {
+    const request: ReplicaApplyRequest = {
       partition: stamp.partition,
       epoch: stamp.epoch,
       ino,
@@ -173,6 +175,8 @@ export class ReplicaLink {
       committed: stamp.committed,
       reconciled: stamp.reconciled
     }
+    if (sums !== undefined && sums.bytes.length > 0) request.sums = sums.bytes
+    return request
   }
 
   private note ({ full = false, reconciled = false }: ReplicaApplyResponse): void {

@@ -4,6 +4,7 @@ import { AtollError, codeOf, messageOf, posixError } from '../protocol/errors.ts
 import { byteLengthOf } from '../protocol/frame.ts'
 import type { Clock, Logger, Timer } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
+import { WholeBlockSums } from './block-sums.ts'
 import { inParallel, type ChunkName, type ChunkStore } from './chunk-store.ts'
 import { linkPendingBytesMax, pieceBytesMax, readLeaseMarginMs, readLeaseMs, reconcilePollMs, settleDelayMs, writersMax } from './constants.ts'
 import type { DigestLister } from './digests.ts'
@@ -193,6 +194,7 @@ export class Primary {
       kind, ino, chunk, offset, length, payload, bytes, key, order: ++this.lastOrder, waitingFor: new Set(), appliedHere: false, done: nothing, resolve: () => {}, reject: () => {}
     }
     mutation.done = new Promise((resolve, reject) => { mutation.resolve = resolve; mutation.reject = reject })
+    if (kind === 'write') mutation.sums = WholeBlockSums.of(offset, bytes, payload)
     this.pending.set(mutation.order, mutation)
     let together = this.pendingByChunk.get(key)
     if (together === undefined) this.pendingByChunk.set(key, together = new Set())
@@ -205,11 +207,11 @@ export class Primary {
     await mutation.done
   }
 
-  private applyHere ({ kind, ino, chunk, offset, length, payload }: Mutation): Promise<void> {
+  private applyHere ({ kind, ino, chunk, offset, length, payload, sums }: Mutation): Promise<void> {
     const { store } = this.components
     const name = this.nameOf(ino, chunk)
     switch (kind) {
-      case 'write': return store.write(name, offset, payload)
+      case 'write': return store.write(name, offset, payload, sums)
       case 'truncate': return store.truncate(name, length)
       case 'zero': return store.zero(name, offset, length)
       default: return store.sync(name)

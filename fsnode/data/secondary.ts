@@ -4,6 +4,7 @@ import { AtollError, codeOf } from '../protocol/errors.ts'
 import { byteLengthOf } from '../protocol/frame.ts'
 import type { Clock, Logger } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
+import { WholeBlockSums } from './block-sums.ts'
 import type { ChunkName, ChunkStore } from './chunk-store.ts'
 import { pullTimeoutMs } from './constants.ts'
 import { ReadLease } from './read-lease.ts'
@@ -125,11 +126,14 @@ export class Secondary {
     }
   }
 
-  private store ({ kind, ino, chunk, offset, length }: ReplicaApplyRequest, payload: readonly Buffer[]): Promise<void> {
+  private store ({ kind, ino, chunk, offset, length, sums }: ReplicaApplyRequest, payload: readonly Buffer[]): Promise<void> {
     const { store } = this.components
     const name: ChunkName = { partition: this.partition.id, ino, chunk }
     switch (kind) {
-      case 'write': return store.write(name, offset, payload)
+      case 'write': {
+        const whole = sums === undefined ? null : WholeBlockSums.from(sums, offset, byteLengthOf(payload))
+        return store.write(name, offset, payload, whole ?? undefined)
+      }
       case 'truncate': return store.truncate(name, length)
       case 'zero': return store.zero(name, offset, length)
       case 'put': return store.put(name, length, offset, payload)

@@ -236,7 +236,7 @@ f.seek(1000); print(f.read(4))"
       await mount({ factory: sharedFactory })
       expect(await shell(elsewhere + `
         echo before > f; cat f; ls later 2>/dev/null || true; stat -c '%a %s' f
-        elsewhere silently write f after; elsewhere silently chmod f 600; elsewhere silently create later
+        elsewhere silently write f another; elsewhere silently chmod f 600; elsewhere silently create later
         stat -c '%a %s' f; cat f; stat later 2>/dev/null || echo absent
       `)).to.equal(['before', '644 7', '644 7', 'before', 'absent'].join('\n'))
     })

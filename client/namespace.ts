@@ -165,8 +165,8 @@ export class Namespace {
     const { cache } = this.context
     const { dir, name, newDir, newName, exchanged } = what
     const type = ((body.attr ?? cache.get(body.ino)?.attr)?.mode ?? 0) & typeMask
-    // Two names of one file stay as they are (rename(2)), and the answer looks as if the first was gone.
-    const unsure = exchanged !== null || (body.replaced === undefined && type !== directoryType && (body.attr?.nlink ?? 2) > 1)
+    // Two names of one file stay as they are (rename(2)).
+    const unsure = exchanged !== null || (type !== directoryType && (body.replaced?.ino === body.ino || (body.attr?.nlink ?? 2) > 1))
     const gone: NameChange = { name, ino: unsure ? null : 0, type: 0 }
     const come: NameChange = exchanged === null ? { name: newName, ino: body.ino, type } : { name: newName, ino: null, type: 0 }
     if (dir === newDir) {

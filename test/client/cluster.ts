@@ -92,11 +92,11 @@ export class TestCluster {
     return this.run(this.connect(host).then(async (connected) => new TestVolume(this, await connected.openVolume('v', options))))
   }
 
-  /** A client that can cache 20 inodes. */
-  async small (): Promise<TestVolume> {
+  /** A client that caches few inodes. */
+  async small (inodesMax = 20): Promise<TestVolume> {
     const network = this.network.host(`client${++this.clients}`)
     const volume = new AtollVolumeClient({ network, clock: this.clock, random: this.random.fork(), log: silent, journal: null }, {
-      volume: this.volume, seeds: [{ host: 'n0', port: 1 }], client: 'small', cache: { inodesMax: 20 }
+      volume: this.volume, seeds: [{ host: 'n0', port: 1 }], client: 'small', cache: { inodesMax }
     })
     await this.run(volume.start())
     return new TestVolume(this, volume)

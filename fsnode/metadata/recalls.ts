@@ -17,6 +17,12 @@ export interface RecallsComponents {
 
 interface Pending { to: 'none' | 'shared', answer: Promise<boolean> }
 
+/**
+ * Promise turns, generously, from the moment in which a lease is granted to that in which the answer is handed to the
+ * connection. A recall is sent later than that, so that a client learns of a lease before it is to give it up.
+ */
+const answerTurns = 32
+
 const closed = { open: false }
 
 /** Asks sessions to give up leases and waits for them, or for the end of their time. */
@@ -53,8 +59,7 @@ export class Recalls {
 
   private async ask (sessionId: string, request: RecallRequest): Promise<RecallResponse> {
     const { clock, sessions } = this.components
-    // An answer that granted this very lease may be on its way to the connection: let it go first.
-    for (let turn = 0; turn < 4; turn++) await null
+    for (let turn = 0; turn < answerTurns; turn++) await null
     const deadline = clock.now() + recallMsMax
     for (;;) {
       const session = sessions.get(sessionId)

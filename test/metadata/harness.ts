@@ -347,6 +347,8 @@ export class TestClient {
       const { clock, network } = this.cluster
       const handlers: Handlers = {
         'lease.recall': async (recall) => {
+          // An answer that arrived before is taken in first.
+          for (let turn = 0; turn < 24; turn++) await null
           this.recalls.push(recall)
           await this.onRecall(recall)
           return { body: { open: this.isOpen(recall.ino) } }

@@ -54,7 +54,6 @@ export class Coordinator {
   async run<T> (session: LiveSession, op: number, plan: Plan, answer: (decided: Decided) => T): Promise<T> {
     const { leader } = this
     const taken = await leader.acquire(session.id, () => claimsOf(plan.own))
-    let telling: Promise<void> | null = null
     try {
       const own = withHolders(plan.own, taken.open, session.id, plan.open)
       const begun = await leader.propose('begin-transaction', { parts: own, session: session.id, op, coordinator: leader.components.group.id })
@@ -64,11 +63,11 @@ export class Coordinator {
       const participants = plan.shares.map(({ partition }) => partition)
       const parts = plan.complete?.(own, shares) ?? own
       await leader.propose('decide-transaction', { id, commit: true, parts, participants, outcome: decided.outcome })
-      telling = this.tell(id, participants)
+      await this.patiently(this.tell(id, participants))
+      leader.requireLeading()
       return answer(decided)
     } finally {
       leader.intents.release(taken.intents)
-      if (telling !== null) await this.patiently(telling)
     }
   }
 

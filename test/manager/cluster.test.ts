@@ -159,6 +159,47 @@ describe('the manager in a simulated cluster', () => {
     await cluster.clock.until(() => cluster.healthy(), 20_000)
   })
 
+  it('the same when the first is cut off and the manager has a new leader, which knows nothing of that lease', async () => {
+    await begin({ nodes: 4 })
+    await cluster.createVolume()
+    await cluster.clock.advance(2_000)
+    const old = cluster.process('node-4')
+    cluster.zombies.push(old)
+    for (const manager of cluster.managerIds) cluster.network.cut('node-4', manager)
+    cluster.log.elect('node-2')
+    await cluster.boot('node-4', undefined, 'elsewhere')
+    await cluster.clock.advance(1_000)
+    expect(old.leads().length).to.be.greaterThan(0)
+    await cluster.clock.until(() => cluster.node('node-4').host === 'elsewhere' && cluster.healthy(), 20_000)
+    expect(old.leads()).to.deep.equal([])
+  })
+
+  it('a lead moves only when the old leader has learned it, or its lease has run out', async () => {
+    await begin({ nodes: 4, managers: 1 })
+    await cluster.createVolume({ replicas: 4, dataPartitions: 4 })
+    await cluster.clock.advance(1_000)
+    // With as many leads on each, the next in order takes over.
+    const led = cluster.map.data.find(({ replicas }) => replicas.slice(0, 2).every(({ node }) => node !== 'node-1'))!
+    const partition = (): typeof led => cluster.map.data.find(({ id }) => id === led.id)!
+    const first = led.primary!
+    cluster.kill(first)
+    await cluster.clock.until(() => cluster.states(first).has('offline') && !cluster.leadersOf().has(null), 5_000)
+    cluster.holdSyncs = true
+    await cluster.restart(first)
+    await cluster.clock.until(() => !cluster.states(first).has('offline') && !cluster.states(first).has('waiting'), 5_000)
+    const old = cluster.process(partition().primary!)
+    cluster.network.cut(old.id, 'node-1')
+    cluster.holdSyncs = false
+    cluster.process(first).resumeSyncs()
+    await cluster.clock.until(() => partition().primary === null, 1_000)
+    expect(old.leads().map(({ id }) => id)).to.include(led.id)
+    await cluster.clock.until(() => partition().primary !== null, 5_000)
+    expect(old.leads()).to.deep.equal([])
+    // Undisturbed, it takes a moment.
+    cluster.network.heal()
+    await cluster.clock.until(() => cluster.healthy(), 10_000)
+  })
+
   it('a replaced incarnation never comes back', async () => {
     await begin()
     const old = cluster.process('node-3')

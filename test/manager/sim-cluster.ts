@@ -34,21 +34,24 @@ export class SimProcess {
   private readonly cluster: SimCluster
   private readonly syncing = new Set<string>()
 
-  constructor (cluster: SimCluster, id: NodeId, incarnation: string, domain: string[], previous?: RegisterRequest['previous']) {
+  constructor (cluster: SimCluster, id: NodeId, incarnation: string, host: string, domain: string[], previous?: RegisterRequest['previous']) {
     const { clock, random } = cluster
     this.cluster = cluster
     this.id = id
     this.incarnation = incarnation
-    this.router = new ClusterRouter({ network: cluster.network.host(id), clock, random: random.fork(), log: silent }, { seeds: [] })
+    this.router = new ClusterRouter({ network: cluster.network.host(host), clock, random: random.fork(), log: silent }, { seeds: [] })
     this.agent = new NodeAgent({ clock, random: random.fork(), log: silent, router: this.router }, {
       clusterId: 'c',
-      node: { id, incarnation, peerId: `peer-${id}`, host: id, rpcPort: port, raftPort: port + 1, domain },
+      node: { id, incarnation, peerId: `peer-${id}`, host, rpcPort: port, raftPort: port + 1, domain },
       managers: cluster.managerIds.map((manager) => ({ id: manager, host: manager, rpcPort: port })),
       previous,
       report: () => this.report,
       onReplaced: () => { this.replaced = true }
     })
-    this.router.onMap((map) => { this.sync(map) })
+    this.router.onMap((map) => {
+      cluster.checkLeaders()
+      this.sync(map)
+    })
   }
 
   /** Partitions that this process believes it may lead now. */
@@ -62,6 +65,9 @@ export class SimProcess {
     this.agent.stop()
     this.router.close()
   }
+
+  /** Starts what `holdSyncs` held. */
+  resumeSyncs (): void { this.sync(this.router.map) }
 
   private sync (map: ClusterMap): void {
     for (const partition of map.data) {
@@ -89,7 +95,6 @@ export class SimCluster {
   readonly zombies: SimProcess[] = []
   readonly managers = new Map<NodeId, Manager>()
   holdSyncs = false
-  /** The most processes that led one partition at a time. */
   private readonly init: SimClusterInit
   private readonly stores = new Map<NodeId, MemoryKv>()
   private readonly groups = new Map<NodeId, TrivialGroup>()
@@ -127,7 +132,7 @@ export class SimCluster {
   async boot (id: NodeId, previous?: RegisterRequest['previous'], host = id): Promise<SimProcess> {
     const at = Number(id.split('-')[1]) - 1
     const domain = this.init.domains?.[at] === undefined ? [] : [this.init.domains[at]]
-    const process = new SimProcess(this, id, `${id}#${++this.starts}`, domain, previous)
+    const process = new SimProcess(this, id, `${id}#${++this.starts}`, host, domain, previous)
     this.processes.set(id, process)
     const handlers = { ...nodeMapHandlers({ router: process.router, clock: this.clock }), ...(this.managerIds.includes(id) ? managerHandlers(await this.openManager(id)) : {}) }
     await this.network.host(host).listen({ host, port }, (connection) => { new Peer(connection, handlers, this.clock) })
@@ -196,16 +201,20 @@ export class SimCluster {
     return manager
   }
 
-  /** Two processes that both believe to lead a partition, now: never. */
-  private check (): void {
+  /** Two processes that both believe to lead a partition, now: never. Also called whenever a process learns a map. */
+  checkLeaders (): void {
     const leaders = new Map<string, string>()
     for (const process of [...this.processes.values(), ...this.zombies]) {
       for (const { id } of process.leads()) {
         const other = leaders.get(id)
-        if (other !== undefined) this.violations.push(`${this.clock.now()}: ${other} and ${process.incarnation} lead ${id}`)
+        if (other !== undefined && this.violations.length < 10) this.violations.push(`${this.clock.now()}: ${other} and ${process.incarnation} lead ${id}`)
         leaders.set(id, process.incarnation)
       }
     }
-    if (this.violations.length < 10) this.clock.setTimer(() => { this.check() }, checkIntervalMs)
+  }
+
+  private check (): void {
+    this.checkLeaders()
+    this.clock.setTimer(() => { this.check() }, checkIntervalMs)
   }
 }

@@ -21,6 +21,8 @@ export class OpenChunk {
   readonly ino: number
   readonly chunk: number
   readonly sums = new BlockSums()
+  /** Written since the last datasync. */
+  unsyncedBytes = 0
   /** Neither header nor checksums can be trusted; only `put` or removal help. */
   damaged = false
   private readonly file: ChunkFile
@@ -95,6 +97,7 @@ export class OpenChunk {
       await this.makeDirty()
       await this.file.write(payload, position)
     }, oldLength, Math.floor(offset / blockBytes), blockCount(offset + length))
+    this.unsyncedBytes += length
     this.sums.extend(offset)
     if (offset + length > this.length) this.sums.length = offset + length
     for (const [block, sum] of sums) this.sums.set(block, sum)
@@ -164,6 +167,7 @@ export class OpenChunk {
   async sync (): Promise<void> {
     if (!this.unsynced) return
     this.unsynced = false
+    this.unsyncedBytes = 0
     try {
       await this.file.datasync()
     } catch (error) {

@@ -8,6 +8,7 @@ import type { WholeBlockSums } from './block-sums.ts'
 import { digestOf, OpenChunk, readHeader, type Digest } from './chunk-file.ts'
 import { ChunkQueue } from './chunk-queue.ts'
 import { DiskMeter } from './disk-meter.ts'
+import { probeDisk } from './disk-probe.ts'
 import type { ChunkFile, ChunkFiles } from './files.ts'
 import { Space } from './space.ts'
 
@@ -20,6 +21,7 @@ export const idleScanMs = 1_000
 export const backgroundParallel = 4
 
 const cleanMarker = 'clean'
+const probeFile = 'probe'
 const noBytes = Buffer.alloc(0)
 
 export interface ChunkName { partition: string, ino: number, chunk: number }
@@ -33,6 +35,8 @@ export interface ChunkStoreInit {
   reserveBytes?: number
   /** Default `openChunksMax`. */
   openChunksMax?: number
+  /** Measure the disk when it is opened; default true. */
+  probe?: boolean
 }
 
 interface Slot {
@@ -62,6 +66,7 @@ export class ChunkStore {
   private readonly components: ChunkStoreComponents
   private readonly directory: string
   private readonly openMax: number
+  private readonly probe: boolean
   /** Least recently used first. */
   private readonly slots = new Map<string, Slot>()
   private readonly unsyncedDirectories = new Set<string>()
@@ -73,6 +78,7 @@ export class ChunkStore {
     this.components = components
     this.directory = init.directory
     this.openMax = init.openChunksMax ?? openChunksMax
+    this.probe = init.probe ?? true
     this.meter = new DiskMeter(components.clock)
     this.space = new Space(components.files, components.clock, init.directory, init.reserveBytes)
   }
@@ -86,6 +92,7 @@ export class ChunkStore {
       await files.syncDirectory(this.directory)
     }
     await this.space.look()
+    if (this.probe) await probeDisk(files, this.meter, join(this.directory, probeFile))
   }
 
   /** Stores all checksums. `settled`: the contents are what every replica has; otherwise the next start compares them all. */
@@ -117,7 +124,7 @@ export class ChunkStore {
     return this.change(name, async (slot) => {
       const chunk = await this.load(slot) ?? await this.create(slot)
       const growth = this.requireRoom(chunk, offset + length)
-      await this.meter.measure('write', length, () => chunk.write(offset, payload, whole))
+      await this.meter.measure(null, length, () => chunk.write(offset, payload, whole))
       this.space.grew(growth)
     })
   }
@@ -161,7 +168,8 @@ export class ChunkStore {
       return slot
     })
     try {
-      await slot.chunk?.sync()
+      const { chunk } = slot
+      if (chunk !== null) await this.meter.measure('write', chunk.unsyncedBytes, () => chunk.sync())
       await this.syncDirectory(dirname(slot.path))
     } finally {
       slot.pins--
@@ -209,7 +217,7 @@ export class ChunkStore {
   }
 
   async partitions (): Promise<string[]> {
-    return (await this.components.files.list(this.directory)).filter((name) => name !== cleanMarker)
+    return (await this.components.files.list(this.directory)).filter((name) => name !== cleanMarker && name !== probeFile)
   }
 
   /** Everything of the partition that was written before is on stable storage when this resolves. */
@@ -388,7 +396,8 @@ export class ChunkStore {
   /** Stores the checksums. When that fails they are computed from the bytes at the next start. */
   private async store (slot: Slot): Promise<void> {
     try {
-      await slot.chunk?.clean()
+      const { chunk } = slot
+      if (chunk?.dirty === true) await this.meter.measure(chunk.unsyncedBytes > 0 ? 'write' : null, chunk.unsyncedBytes, () => chunk.clean())
     } catch (error) {
       this.components.log.warn('cannot store the checksums of a chunk', { path: slot.path, cause: messageOf(error) })
     }

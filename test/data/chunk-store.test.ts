@@ -31,12 +31,12 @@ for (const [disk, make] of disks) {
     let store: ChunkStore
     const reopen = async (): Promise<void> => {
       await store.close()
-      store = new ChunkStore({ files, clock: new SimClock(), log: silentLog }, { directory, reserveBytes: 0 })
+      store = new ChunkStore({ files, clock: new SimClock(), log: silentLog }, { directory, probe: false, reserveBytes: 0 })
       await store.open()
     }
     beforeEach(async () => {
       ({ files, directory, remove } = await make())
-      store = new ChunkStore({ files, clock: new SimClock(), log: silentLog }, { directory, reserveBytes: 0 })
+      store = new ChunkStore({ files, clock: new SimClock(), log: silentLog }, { directory, probe: false, reserveBytes: 0 })
       await store.open()
     })
     afterEach(async () => { await store.close(); await remove() })
@@ -127,7 +127,7 @@ describe('the chunk store on a failing disk', () => {
   let clock: SimClock
   let store: ChunkStore
   const start = async (): Promise<void> => {
-    store = new ChunkStore({ files, clock, log: silentLog }, { directory, reserveBytes: 0, openChunksMax: 4 })
+    store = new ChunkStore({ files, clock, log: silentLog }, { directory, probe: false, reserveBytes: 0, openChunksMax: 4 })
     await store.open()
   }
   const restart = async (): Promise<void> => {
@@ -246,7 +246,7 @@ describe('the chunk store on a failing disk', () => {
     await store.close()
     files = files.reopen()
     files.capacityBytes = blockBytes + headerBytes + 5000
-    store = new ChunkStore({ files, clock, log: silentLog }, { directory, reserveBytes: 12_000 })
+    store = new ChunkStore({ files, clock, log: silentLog }, { directory, probe: false, reserveBytes: 12_000 })
     await store.open()
     expect(await failureOf(store.write(name, blockBytes, [Buffer.from('x')]))).to.equal('ENOSPC')
     await store.write(name, 5, [Buffer.from('x')])

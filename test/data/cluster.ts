@@ -168,7 +168,7 @@ export class SimNode {
     const current = (): boolean => this.life === life
     const clock = mortalClock(cluster.clock, current)
     const network = mortalNetwork(cluster.network.host(id), current)
-    this.store = new ChunkStore({ files: this.files, clock, log: silentLog }, { directory: '/data/partitions', reserveBytes: 64 * 1024, openChunksMax: 8 })
+    this.store = new ChunkStore({ files: this.files, clock, log: silentLog }, { directory: '/data/partitions', probe: false, reserveBytes: 64 * 1024, openChunksMax: 8 })
     await this.store.open()
     this.router = new ClusterRouter({ network, clock, random: cluster.random.fork(), log: silentLog }, { seeds: [{ host: managerHost, port: 1 }] })
     if (life > 1) cluster.registered(id)

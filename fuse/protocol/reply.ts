@@ -3,8 +3,8 @@ import type { InodeAttr } from '../../fsnode/protocol/metadata.ts'
 import { writeTime, writeU64 } from './bytes.ts'
 import { FUSE_ATTR_OUT_SIZE, FUSE_ENTRY_OUT_SIZE, FUSE_OPEN_OUT_SIZE, FUSE_OUT_HEADER_SIZE, FUSE_STATFS_OUT_SIZE } from './constants.ts'
 
-/** st_blksize: what programs that ask choose as their buffer. */
-export const preferredBlockBytes = 128 * 1024
+/** st_blksize, the buffer of programs that ask (cp, cat, Python): one request of the greatest size, as NFS has it. */
+export const preferredBlockBytes = 1024 * 1024
 const sectorBytes = 512
 
 /** How long the kernel may use what it was told, in seconds. */

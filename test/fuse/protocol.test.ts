@@ -21,7 +21,7 @@ const attrHex =
   '5544332211000000' + '0104000000000000' + '0300000000000000' + // ino, size, blocks
   '00f1536500000000' + 'ffffffffffffffff' + '0500000000000000' + // seconds
   '01000000' + 'ffc99a3b' + '00000000' + // nanoseconds
-  'a4810000' + '03000000' + 'e8030000' + '64000000' + '02010000' + '00000200' + '00000000'
+  'a4810000' + '03000000' + 'e8030000' + '64000000' + '02010000' + '00001000' + '00000000'
 
 /** One well-formed request of each shape, with the parser that takes it. */
 const shapes: { name: string, opcode: number, body: Buffer[], parse: (request: Request) => unknown }[] = [

@@ -18,9 +18,8 @@ export const silent: Logger = { debug () {}, info () {}, warn () {}, error () {}
 
 const port = 7000
 const syncDelayMs = 40
-const checkIntervalMs = 10
 
-export interface SimClusterInit { nodes: number, managers?: number, seed?: number, domains?: string[] }
+export interface SimClusterInit { nodes: number, managers?: number, seed?: number, domains?: string[], checkIntervalMs?: number }
 
 /** One process of a node: its agent, perhaps a replica of the manager, and a fake of the data layer that syncs at once. */
 export class SimProcess {
@@ -215,6 +214,6 @@ export class SimCluster {
 
   private check (): void {
     this.checkLeaders()
-    this.clock.setTimer(() => { this.check() }, checkIntervalMs)
+    this.clock.setTimer(() => { this.check() }, this.init.checkIntervalMs ?? 10)
   }
 }

@@ -16,6 +16,9 @@ export const recallMsMax = 60_000
 /** Requests that are being served or wait, per partition; more are refused with ATOLL_UNAVAILABLE. */
 export const requestsMax = 20_000
 
+/** A new leader that cannot catch up yet tries again. */
+export const openRetryMs = 20
+
 export const nameBytesMax = 255
 export const symlinkBytesMax = 4_095
 export const linksMax = 65_000

@@ -133,7 +133,7 @@ export class Leader {
     session.end()
     this.claimed(session.id)
     const done = proposed.then(() => {})
-    done.catch(() => {}) // not the leader any more: the next one finds the session and ends it
+    done.catch(() => {}) // heard by who waits; not the leader any more: the next one finds the session and ends it
     return done
   }
 
@@ -274,6 +274,7 @@ export class Leader {
     if (this.leases.of(session.id, ino) !== 'exclusive') return this.change(session, () => [{ kind: 'inode', ino }], body)
     this.intents.force(ino)
     try {
+      for (let cut = this.truncations.get(ino); cut !== undefined; cut = this.truncations.get(ino)) await cut
       if (!this.store.writer.hasRoom) await this.store.writer.room()
       return await body()
     } finally {

@@ -2,7 +2,7 @@ import type { VolumeInfo } from '../../partitioning/types.ts'
 import { AtollError, messageOf } from '../protocol/errors.ts'
 import type { Peer, Reply } from '../protocol/peer.ts'
 import type { GroupStatus } from '../raft/types.ts'
-import { requestsMax, transactionRetryMs } from './constants.ts'
+import { openRetryMs, requestsMax } from './constants.ts'
 import { GarbageCollector } from './garbage.ts'
 import { Leader, type LeaderComponents } from './leader.ts'
 import type { LiveSession } from './sessions.ts'
@@ -144,36 +144,34 @@ export class MetadataPartition {
     this.opening.catch(() => {}) // whoever waits for it hears
   }
 
-  /** Catches up with what earlier leaders committed, then with what they left undone. */
+  /** Catches up with what earlier leaders committed and with what they left undone; tries again while this replica leads. */
   private async open (leader: Leader): Promise<void> {
-    await this.caughtUp(leader)
-    const { index, root = { mode: 0o755, uid: 0, gid: 0 } } = this.init
-    if (index === 0 && leader.store.counters.nextSequence === 1) await leader.propose('format', root)
-    leader.requireLeading()
-    await leader.coordinator.resume()
-    leader.requireLeading()
+    const { clock, log } = this.components
+    while (!await this.prepared(leader)) await new Promise<void>((resolve) => { clock.setTimer(resolve, openRetryMs) })
+    leader.coordinator.resume()
     leader.participant.resume()
     leader.begin()
     resumeTruncations(leader)
     this.collector = new GarbageCollector(leader)
     this.collector.start()
     this.isOpen = true
-    this.components.log.info('leads', { partition: this.id, term: leader.init.term, sessions: leader.sessions.size })
+    log.info('leads', { partition: this.id, term: leader.init.term, sessions: leader.sessions.size })
   }
 
-  private async caughtUp (leader: Leader): Promise<void> {
-    const { clock, group, log } = this.components
-    for (;;) {
+  private async prepared (leader: Leader): Promise<boolean> {
+    const { group, log } = this.components
+    const { index, root = { mode: 0o755, uid: 0, gid: 0 } } = this.init
+    leader.requireLeading()
+    try {
+      await group.readBarrier()
+      if (index === 0 && leader.store.counters.nextSequence === 1) await leader.propose('format', root)
+      await leader.coordinator.abortUndecided()
       leader.requireLeading()
-      try {
-        await group.readBarrier()
-        leader.requireLeading()
-        return
-      } catch (error) {
-        leader.requireLeading()
-        log.debug('not ready to lead yet', { partition: this.id, error: messageOf(error) })
-        await new Promise<void>((resolve) => { clock.setTimer(resolve, transactionRetryMs) })
-      }
+      return true
+    } catch (error) {
+      leader.requireLeading()
+      log.debug('not ready to lead yet', { partition: this.id, error: messageOf(error) })
+      return false
     }
   }
 }

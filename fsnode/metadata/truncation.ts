@@ -5,23 +5,25 @@ import type { Leader } from './leader.ts'
 import type { Truncation } from './types.ts'
 
 /**
- * Cuts what the state records for the inode, until it is done or another leads; nothing else touches
- * the file meanwhile. Resolves at once if nothing is recorded.
+ * Cuts what the state records for the inode, until nothing is recorded or another leads; nobody else touches
+ * the file meanwhile.
  */
-export function finishTruncation (leader: Leader, ino: number): Promise<void> {
-  const known = leader.truncations.get(ino)
-  if (known !== undefined) return known
-  const truncation = leader.store.truncations.get(ino)
-  if (truncation === undefined) return Promise.resolve()
+export async function finishTruncation (leader: Leader, ino: number): Promise<void> {
+  for (let truncation = leader.store.truncations.get(ino); truncation !== undefined; truncation = leader.store.truncations.get(ino)) {
+    await (leader.truncations.get(ino) ?? begin(leader, ino, truncation))
+  }
+}
+
+function begin (leader: Leader, ino: number, truncation: Truncation): Promise<void> {
   const cutting = cut(leader, ino, truncation).finally(() => { leader.truncations.delete(ino) })
-  cutting.catch(() => {}) // only when another leads: it goes on there
   leader.truncations.set(ino, cutting)
   return cutting
 }
 
 /** What an earlier leader began. */
 export function resumeTruncations (leader: Leader): void {
-  for (const ino of leader.store.truncations.all.keys()) void finishTruncation(leader, ino)
+  // One that fails does so because another leads, which goes on with it.
+  for (const ino of leader.store.truncations.all.keys()) finishTruncation(leader, ino).catch(() => {})
 }
 
 /** Bytes beyond the file's size that a vanished writer may have left are gone afterwards. */

@@ -141,6 +141,8 @@ class Comparison {
   private someDirectory (): Node {
     const { random, directories } = this
     const living = directories.filter(({ nlink }) => nlink > 0)
+    // Below the root directories spread over the partitions.
+    if (random.chance(0.25)) return directories[0]!
     return random.chance(0.03) ? random.pick(directories) : random.pick(living)
   }
 
@@ -166,7 +168,7 @@ describe('the metadata service and a naive tree', () => {
           throw error
         }
       }
-      if (partitions > 1) expect(transactions).to.be.greaterThan(200)
+      if (partitions > 1) expect(transactions).to.be.greaterThan(80)
     })
   }
 })

@@ -228,6 +228,28 @@ describe('metadata operations, as applied', () => {
     expect(replica.machine.store.entry(1, 'b')).to.not.equal(undefined)
   })
 
+  it('carry a transaction out once, however late its messages come', () => {
+    const prepare = (sequence: number, watermark: number) => replica.run('prepare-transaction', {
+      id: `1.${sequence}`, coordinator: '7.m.1', coordinatorIndex: 1, sequence, watermark, session: 's',
+      parts: [{ kind: 'links', ino: file, change: 1, holders: [] }]
+    })
+    const file = made(1, 'f')
+    const first = prepare(5, 5)
+    expect(first.results![0]!.attr!.nlink).to.equal(2)
+    expect(prepare(5, 5)).to.deep.equal(first)
+    replica.run('finish-transaction', { id: '1.5', commit: true })
+    replica.run('finish-transaction', { id: '1.5', commit: true })
+    expect(inode(file).nlink).to.equal(2)
+    expect(prepare(5, 5).code).to.equal('ATOLL_ABORTED')
+    // Number 5 is over everywhere: its mark goes, its number is not taken again.
+    prepare(6, 6)
+    expect([...replica.machine.store.transactions.all.keys()]).to.deep.equal(['1.6'])
+    expect(prepare(5, 5).code).to.equal('ATOLL_ABORTED')
+    replica.run('finish-transaction', { id: '1.6', commit: false })
+    replica.run('finish-transaction', { id: '1.6', commit: true })
+    expect([inode(file).nlink, replica.machine.store.transactions.all.size]).to.deep.equal([2, 0])
+  })
+
   it('survive commands that make no sense', () => {
     for (const command of [Buffer.from([0xc1]), Buffer.from('hello'), Buffer.alloc(0)]) replica.feed({ index: replica.log.length + 1, term: 1, command })
     expect(replica.run('create', null as never).code).to.equal('ATOLL_INTERNAL')

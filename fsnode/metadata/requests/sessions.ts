@@ -3,6 +3,7 @@ import type { ClaimRequest, Empty, ReleaseRequest, SessionRequest, SessionRespon
 import type { Peer, Reply } from '../../protocol/peer.ts'
 import { clientNameBytesMax, leaseDurationMs, sessionIdBytesMax } from '../constants.ts'
 import type { Leader } from '../leader.ts'
+import type { Held } from '../leases.ts'
 import type { LiveSession } from '../sessions.ts'
 
 interface Answer<T> extends Reply<any> { body: T }
@@ -28,24 +29,29 @@ export async function renew (leader: Leader, session: LiveSession, peer: Peer): 
   return { body: term(leader) }
 }
 
-/** What the session still holds from before this leader. Refused as a whole when another session was granted what conflicts. */
+/**
+ * What the session still holds from before this leader. Once the time for claims is over, or when the session is a new
+ * one of an old name, others may have changed what is claimed: then the session ends.
+ */
 export async function claim (leader: Leader, session: LiveSession, { shared, exclusive }: ClaimRequest, peer: Peer): Promise<Answer<Empty>> {
   session.attach(peer)
   await leader.barrier()
   leader.requireLeading()
-  if (!leader.isUnclaimed(session.id) && isLate(leader, session, shared, exclusive)) {
-    void leader.endSession(session, 'claimed its leases too late').catch(() => {})
-    throw new AtollError('ATOLL_SESSION_EXPIRED', `session ${session.id} claimed its leases too late`)
+  const { id } = session
+  if (!leader.isUnclaimed(id)) {
+    const { leases } = leader
+    const held = shared.every((ino) => isReadLease(leases.of(id, ino))) && exclusive.every((ino) => leases.of(id, ino) === 'exclusive')
+    if (held) return { body: {} }
+    void leader.endSession(session, 'claimed leases that it does not hold')
+    throw new AtollError('ATOLL_SESSION_EXPIRED', `session ${id} claimed leases that it does not hold any more`)
   }
   for (const ino of shared) leader.grant(session, ino, 'shared')
   for (const ino of exclusive) leader.grant(session, ino, 'exclusive')
-  leader.claimed(session.id)
+  leader.claimed(id)
   return { body: {} }
 }
 
-function isLate ({ leases }: Leader, session: LiveSession, shared: number[], exclusive: number[]): boolean {
-  return shared.some((ino) => leases.conflicts(session.id, ino, 'shared')) || exclusive.some((ino) => leases.conflicts(session.id, ino, 'exclusive'))
-}
+function isReadLease (held: Held | undefined): boolean { return held === 'shared' || held === 'exclusive' }
 
 export function release (leader: Leader, session: LiveSession, { inos }: ReleaseRequest): Answer<Empty> {
   for (const ino of inos) leader.leases.release(session.id, ino)

@@ -32,12 +32,17 @@ export class Coordinator {
     this.leader = leader
   }
 
-  /** What earlier leaders left: the undecided is aborted before anything is served, the decided is told. */
-  async resume (): Promise<void> {
-    for (const { id, role, state, participants } of [...this.leader.store.transactions.all.values()]) {
-      if (role !== 'coordinator') continue
-      if (state === 'preparing') await this.leader.propose('decide-transaction', { id, commit: false, parts: [], participants: [] })
-      else void this.tell(id, participants)
+  /** What earlier leaders did not decide is aborted before anything is served. */
+  async abortUndecided (): Promise<void> {
+    for (const { id, role, state } of [...this.leader.store.transactions.all.values()]) {
+      if (role === 'coordinator' && state === 'preparing') await this.leader.propose('decide-transaction', { id, commit: false, parts: [], participants: [] })
+    }
+  }
+
+  /** What earlier leaders decided is told. */
+  resume (): void {
+    for (const { id, role, state, participants } of this.leader.store.transactions.all.values()) {
+      if (role === 'coordinator' && state === 'committed') void this.tell(id, participants)
     }
   }
 

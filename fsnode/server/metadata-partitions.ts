@@ -1,5 +1,3 @@
-import { rmSync } from 'node:fs'
-import { join } from 'node:path'
 import type { ClusterMap, MetadataPartition as PartitionRecord, NodeId } from '../../partitioning/types.ts'
 import { MetadataPartition } from '../metadata/partition.ts'
 import { MetadataStateMachine } from '../metadata/state-machine.ts'
@@ -17,28 +15,29 @@ export interface MetadataPartitionsComponents {
   router: ClusterRouter
   raft: RaftHost
   data: ChunkStore
-  /** Opens the store of a partition's state machine. */
-  openKv: (name: string) => Promise<Kv>
+  /** Opens and removes the stores of the partitions' state machines. */
+  stores: { openMetadata: (partition: string) => Promise<Kv>, removeMetadata: (partition: string) => Promise<void> }
 }
 
-interface Running { partition: MetadataPartition, group: RaftGroup, machine: MetadataStateMachine, kv: Kv }
+export interface RunningPartition { partition: MetadataPartition, group: RaftGroup, machine: MetadataStateMachine, kv: Kv }
 
 /** The metadata partitions of which this node is a member, opened and closed as the cluster map says. */
 export class MetadataPartitions {
   private readonly components: MetadataPartitionsComponents
   private readonly nodeId: NodeId
-  private readonly directory: string
-  private readonly running = new Map<string, Running>()
+  private readonly running = new Map<string, RunningPartition>()
   private work: Promise<void> = Promise.resolve()
   private closed = false
 
-  constructor (components: MetadataPartitionsComponents, init: { nodeId: NodeId, directory: string }) {
+  constructor (components: MetadataPartitionsComponents, init: { nodeId: NodeId }) {
     this.components = components
     this.nodeId = init.nodeId
-    this.directory = init.directory
   }
 
   find (id: string): MetadataPartition | undefined { return this.running.get(id)?.partition }
+
+  /** What is open here, by partition. */
+  get all (): ReadonlyMap<string, RunningPartition> { return this.running }
 
   get groups (): RaftGroup[] { return [...this.running.values()].map((one) => one.group) }
 
@@ -64,15 +63,15 @@ export class MetadataPartitions {
       this.running.delete(id)
       await this.stop(one)
       await this.components.raft.remove(id)
-      rmSync(join(this.directory, id), { recursive: true, force: true })
+      await this.components.stores.removeMetadata(id)
     }
   }
 
   private async open (record: PartitionRecord, map: ClusterMap): Promise<void> {
-    const { clock, random, log, router, raft, data, openKv } = this.components
+    const { clock, random, log, router, raft, data, stores } = this.components
     const volume = map.volumes.find((candidate) => candidate.id === record.volume)
     if (volume === undefined) return
-    const kv = await openKv(record.id)
+    const kv = await stores.openMetadata(record.id)
     const partLog = log.child({ partition: record.id })
     const machine = await MetadataStateMachine.open({ kv, clock, log: partLog }, { index: record.index, inlineBytesMax: volume.inlineBytesMax })
     const group = await raft.open({ groupId: record.id, members: record.members, stateMachine: machine })
@@ -80,7 +79,7 @@ export class MetadataPartitions {
     this.running.set(record.id, { partition, group, machine, kv })
   }
 
-  private async stop ({ partition, group, machine, kv }: Running): Promise<void> {
+  private async stop ({ partition, group, machine, kv }: RunningPartition): Promise<void> {
     partition.close()
     await group.close()
     await machine.close()

@@ -1,0 +1,159 @@
+import { ChunkStore } from '../data/chunk-store.ts'
+import type { ChunkFiles } from '../data/files.ts'
+import { DataPartitions } from '../data/partitions.ts'
+import { Manager } from '../manager/manager.ts'
+import { NodeAgent, nodeMapHandlers } from '../manager/node-agent.ts'
+import { managerHandlers } from '../manager/service.ts'
+import { ManagerStateMachine } from '../manager/state-machine.ts'
+import { metadataHandlers } from '../metadata/service.ts'
+import { messageOf } from '../protocol/errors.ts'
+import type { NodeHello, RegisterRequest } from '../protocol/manager.ts'
+import type { NodeSpec } from '../protocol/node-spec.ts'
+import { Peer, type Handlers } from '../protocol/peer.ts'
+import type { Clock, Kv, Logger, Network, Random } from '../protocol/ports.ts'
+import { ClusterRouter } from '../protocol/router.ts'
+import type { RaftLimits } from '../raft/constants.ts'
+import { RaftHost } from '../raft/host.ts'
+import type { RaftTransport } from '../raft/transport.ts'
+import type { RaftGroup } from '../raft/types.ts'
+import type { AddressBook } from './address-book.ts'
+import { chunkAccess } from './chunk-access.ts'
+import { MetadataPartitions } from './metadata-partitions.ts'
+import { scrubHandlers } from './scrub-handler.ts'
+import { nodeStatus } from './status.ts'
+
+export const managerGroupId = 'manager'
+
+/** Whoever assembles a node opens the Raft log's store and closes it after the node; the node closes the others. */
+export interface NodeStores {
+  raft: Kv
+  /** Asked for on the manager group's first members only. */
+  openManager: () => Promise<Kv>
+  openMetadata: (partition: string) => Promise<Kv>
+  /** The partition's volume is gone, and its store closed. */
+  removeMetadata: (partition: string) => Promise<void>
+}
+
+export interface NodeParts {
+  clock: Clock
+  random: Random
+  network: Network
+  log: Logger
+  /** Learns where consensus traffic goes; `transport` looks there. */
+  book: AddressBook
+  transport: RaftTransport
+  stores: NodeStores
+  files: ChunkFiles
+  /** What the node's volume holds and can hold. */
+  usage: { readonly usedBytes: number, readonly capacityBytes: number }
+}
+
+export interface AssemblyInit {
+  spec: NodeSpec
+  /** Who this process is in the cluster, its identity in consensus traffic included. */
+  hello: NodeHello
+  /** What the node's volume says of the process before. */
+  previous: RegisterRequest['previous']
+  /** Within `files`. */
+  chunkDirectory: string
+  /** Room to be left free by chunks; default: the chunk store's. */
+  reserveBytes?: number
+  /** Of the Raft groups; default: their own. */
+  raftLimits?: Partial<RaftLimits>
+  /** Another process registered as this node: this one must end. */
+  onReplaced: () => void
+}
+
+/** The parts of a running node, for who looks into it. */
+export interface AssembledNode {
+  readonly router: ClusterRouter
+  readonly agent: NodeAgent
+  readonly data: DataPartitions
+  readonly chunks: ChunkStore
+  readonly metadata: MetadataPartitions
+  /** null on nodes that carry no replica of the manager. */
+  readonly manager: RunningManager | null
+  readonly groups: () => RaftGroup[]
+  /** Hands leaderships over, stores what is in memory, and stops. Transport and Raft log stay open. */
+  close (): Promise<void>
+}
+
+export interface RunningManager { manager: Manager, group: RaftGroup, stateMachine: ManagerStateMachine, kv: Kv }
+
+/**
+ * Puts a storage node together on the given ports: its replicas of the manager and of the partitions, and the
+ * one address on which it answers. Knows no process, disk or socket of its own, so the same assembly runs
+ * in a simulation.
+ */
+export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promise<AssembledNode> {
+  const { clock, random, network, log, book, transport, stores, files, usage } = parts
+  const { spec, hello, previous, chunkDirectory, reserveBytes, raftLimits, onReplaced } = init
+  const { nodeId } = spec
+  const startedAt = clock.now()
+  const router = new ClusterRouter(parts, { seeds: spec.managers.map(({ host, rpcPort }) => ({ host, port: rpcPort })) })
+  const raft = new RaftHost({ clock, random, log, kv: stores.raft, transport }, {
+    self: nodeId,
+    limits: raftLimits,
+    onFailure: (error) => { log.error('the Raft log cannot be written', { cause: messageOf(error) }) }
+  })
+  const chunks = new ChunkStore({ files, clock, log }, { directory: chunkDirectory, ...(reserveBytes !== undefined && { reserveBytes }) })
+  await chunks.open()
+  const held = { data: null as DataPartitions | null }
+  const agent = new NodeAgent({ clock, random, log, router }, {
+    clusterId: spec.clusterId,
+    node: { ...hello, id: nodeId, domain: spec.domain },
+    managers: spec.managers,
+    previous,
+    report: () => ({ usedBytes: usage.usedBytes, capacityBytes: usage.capacityBytes, disk: chunks.meter.current, load: held.data?.takeLoad() ?? [] }),
+    onReplaced
+  })
+  const data = held.data = new DataPartitions({ clock, log, store: chunks, router, lease: () => agent.leaseValid() }, { nodeId })
+  const metadata = new MetadataPartitions({ clock, random, log, router, raft, data: chunkAccess(router), stores }, { nodeId })
+  const manager = await openManager(parts, raft, spec)
+  const groups = (): RaftGroup[] => [...(manager === null ? [] : [manager.group]), ...metadata.groups]
+  router.onMap((map) => {
+    book.adopt(map)
+    metadata.adopt(map)
+  })
+  const handlers: Handlers = {
+    ...nodeMapHandlers({ router, clock }),
+    ...(manager === null ? {} : managerHandlers(manager.manager)),
+    ...metadataHandlers((id) => metadata.find(id)),
+    ...data.handlers(),
+    ...scrubHandlers((id) => data.find(id)),
+    'node.hello': () => ({ body: hello }),
+    'node.status': () => ({ body: nodeStatus({ nodeId, startedAt, now: clock.now(), groups: groups(), replicas: data.all }) })
+  }
+  const listener = await network.listen({ host: spec.host, port: spec.rpcPort }, (connection) => { void new Peer(connection, handlers, clock) })
+  book.meet(spec.managers, hello)
+  void agent.start()
+  return {
+    router, agent, data, chunks, metadata, manager, groups,
+    async close () {
+      agent.stop()
+      await Promise.all(groups().filter((group) => group.status.role === 'leader').map((group) => group.transferLeadership().catch(() => {})))
+      await listener.close()
+      book.close()
+      await metadata.close()
+      await data.close()
+      manager?.manager.close()
+      await manager?.group.close()
+      await manager?.stateMachine.flush()
+      await raft.close()
+      await manager?.kv.close()
+      router.close()
+    }
+  }
+}
+
+/** This node's replica of the manager, if it is one of the first members. */
+async function openManager ({ clock, log, stores }: NodeParts, raft: RaftHost, spec: NodeSpec): Promise<RunningManager | null> {
+  const managers = spec.managers.map(({ id }) => id)
+  if (!managers.includes(spec.nodeId)) return null
+  const kv = await stores.openManager()
+  const stateMachine = await ManagerStateMachine.open({ kv, log }, { clusterId: spec.clusterId, managers })
+  const group = await raft.open({ groupId: managerGroupId, members: managers, stateMachine })
+  const manager = new Manager({ clock, log, group, stateMachine })
+  manager.start()
+  return { manager, group, stateMachine, kv }
+}

@@ -142,7 +142,12 @@ function scan (fd: number, ring: Ring): RecoveredWrite[] {
     ring.restore({ sequence, position: next.dataAt - headerBytes, length: headerBytes + next.length + trailerBytes, settled: next.settled })
   }
   const settled = found.filter((record) => record.settled)
-  return found.filter((record) => !record.settled).flatMap((record) => read(fd, record, replacements(settled, record)))
+  return found.filter((record) => !record.settled).flatMap((record) => {
+    const left = read(fd, record, replacements(settled, record))
+    // Nobody will ask for it, so nobody will settle it.
+    if (left.length === 0) ring.settle(record.token)
+    return left
+  })
 }
 
 function readRecord (fd: number, capacity: number, position: number, sequence: number): Found | null {

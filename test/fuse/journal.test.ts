@@ -106,6 +106,16 @@ describe('fuse journal: file', () => {
     expect(plain(start().recover())).to.deep.equal([[5, 0, 'old'], [5, 6, 'old']])
   })
 
+  it('a record that was replaced as a whole is settled, and frees its room', () => {
+    const journal = start()
+    journal.record(5, 0, [Buffer.from('old')])
+    journal.settle(journal.record(5, 0, [Buffer.from('newer')]))
+    const successor = start()
+    expect([plain(successor.recover()), successor.waiting]).to.deep.equal([[], 0])
+    successor.record(6, 0, [Buffer.from('next')])
+    expect(plain(start().recover())).to.deep.equal([[6, 0, 'next']])
+  })
+
   it('a record that was cut short is none, and the next takes its place', () => {
     const journal = start()
     journal.record(5, 0, [Buffer.from('whole')])

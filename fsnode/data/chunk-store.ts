@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path'
 import { hashInode } from '../../partitioning/routing.ts'
 import type { DiskMeasure } from '../../partitioning/types.ts'
-import { codeOf, messageOf, posixError } from '../protocol/errors.ts'
+import { AtollError, codeOf, messageOf, posixError } from '../protocol/errors.ts'
 import { byteLengthOf } from '../protocol/frame.ts'
 import type { Clock, Logger, Timer } from '../protocol/ports.ts'
 import type { WholeBlockSums } from './block-sums.ts'
@@ -263,6 +263,7 @@ export class ChunkStore {
   }
 
   private run<T> (name: ChunkName, shared: boolean, task: (slot: Slot) => Promise<T>): Promise<T> {
+    if (this.closing) return Promise.reject(new AtollError('ATOLL_UNAVAILABLE', 'the chunk store is closed'))
     const slot = this.slotOf(name)
     return slot.queue.run(shared, () => task(slot)).finally(() => { this.release(slot) })
   }

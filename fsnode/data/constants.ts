@@ -13,6 +13,8 @@ export const retryDelayMsMin = 10
 export const retryDelayMsMax = 250
 /** Mutations and their payloads that wait for one replica; beyond, clients are told to come again. */
 export const linkPendingBytesMax = 64 * 1024 * 1024
+/** Payload of clients' writes that one node holds while they are under way; beyond, likewise. */
+export const nodePendingBytesMax = 256 * 1024 * 1024
 /** What an entry costs beside its payload. */
 export const entryBytes = 512
 /** How soon replicas learn what is committed when nothing else is sent to them. */

@@ -1,7 +1,9 @@
 import type { ChunkAddress } from '../protocol/data.ts'
-import { AtollError } from '../protocol/errors.ts'
+import { AtollError, posixError } from '../protocol/errors.ts'
+import { byteLengthOf, payloadBytesMax } from '../protocol/frame.ts'
 import type { Handlers } from '../protocol/peer.ts'
 import { chunkBytesMax } from './chunk-header.ts'
+import { digestPageMax } from './constants.ts'
 import type { DataPartitionReplica } from './replica.ts'
 
 const chunkIndexMax = 0xffffffff
@@ -20,12 +22,14 @@ export function dataHandlers (find: (partitionId: string) => DataPartitionReplic
   }
   return {
     'data.write': async (request, payload) => {
-      requireCount(request.offset, chunkBytesMax, 'offset')
+      requireCount(request.offset, Number.MAX_SAFE_INTEGER, 'offset')
+      // No replica could apply it: it must not be ordered.
+      if (request.offset + byteLengthOf(payload) > chunkBytesMax) throw posixError('EFBIG', `a chunk holds at most ${chunkBytesMax} bytes`)
       await chunkReplicaOf(request).write(request, payload)
       return { body: {} }
     },
     'data.read': async (request) => {
-      requireRange(request)
+      requireRead(request)
       return { body: {}, payload: [await chunkReplicaOf(request).read(request)] }
     },
     'data.truncate': async (request) => {
@@ -43,13 +47,19 @@ export function dataHandlers (find: (partitionId: string) => DataPartitionReplic
       return { body: {} }
     },
     'replica.apply': async (request, payload) => ({ body: await chunkReplicaOf(request).apply(request, payload) }),
-    'replica.digests': async (request) => ({ body: await replicaOf(request.partition).digests(request) }),
+    'replica.digests': async (request) => {
+      requireCount(request.limit, digestPageMax, 'limit')
+      if (request.chunks !== undefined) requireChunks(request.chunks)
+      if (request.after !== null) requireChunks([request.after])
+      return { body: await replicaOf(request.partition).digests(request) }
+    },
     'replica.pull': async (request) => {
+      requireChunks(request.chunks)
       await replicaOf(request.partition).pull(request)
       return { body: {} }
     },
     'replica.read': async (request) => {
-      requireRange(request)
+      requireRead(request)
       return { body: {}, payload: [await chunkReplicaOf(request).readOwn(request)] }
     },
     'replica.settled': async (request) => {
@@ -61,6 +71,19 @@ export function dataHandlers (find: (partitionId: string) => DataPartitionReplic
       return { body: {} }
     }
   }
+}
+
+function requireChunks (chunks: unknown): void {
+  if (!Array.isArray(chunks) || chunks.length > digestPageMax) throw new AtollError('EINVAL', `chunks must be a list of at most ${digestPageMax}`)
+  for (const pair of chunks) {
+    requireCount(pair?.[0], Number.MAX_SAFE_INTEGER, 'ino')
+    requireCount(pair?.[1], chunkIndexMax, 'chunk')
+  }
+}
+
+function requireRead (range: { offset: number, length: number }): void {
+  requireRange(range)
+  requireCount(range.length, payloadBytesMax, 'length')
 }
 
 function requireRange ({ offset, length }: { offset: number, length: number }): void {

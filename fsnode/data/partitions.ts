@@ -21,7 +21,7 @@ export class DataPartitions {
 
   /** Follows the router's map from now on; the store is open. */
   constructor (components: DataPartitionReplicaComponents, init: DataPartitionsInit) {
-    this.components = components
+    this.components = { ...components, budget: { bytes: 0 } }
     this.nodeId = init.nodeId
     this.unfollow = components.router.onMap((map) => { this.adopt(map) })
     if (components.router.mapVersion > 0) this.adopt(components.router.map)

@@ -9,6 +9,7 @@ import type { Clock, Logger } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
 import { badChecksum } from './chunk-file.ts'
 import type { ChunkName, ChunkStore } from './chunk-store.ts'
+import { nodePendingBytesMax } from './constants.ts'
 import { DigestLister } from './digests.ts'
 import { Primary } from './primary.ts'
 import { Recovery, reportSynced } from './recovery.ts'
@@ -23,6 +24,8 @@ export interface DataPartitionReplicaComponents {
   router: ClusterRouter
   /** Whether this node may serve now: it holds a lease from the manager. */
   lease: () => boolean
+  /** Payload of the writes under way at all replicas of this node. */
+  budget?: { bytes: number }
 }
 
 export interface DataPartitionReplicaInit { nodeId: NodeId, partition: string }
@@ -93,7 +96,15 @@ export class DataPartitionReplica {
     const bytes = byteLengthOf(payload)
     this.load.writes++
     this.load.writeBytes += bytes
-    if (bytes > 0) await primary.mutate('write', request, request.offset, bytes, payload)
+    if (bytes === 0) return
+    const { budget } = this.components
+    if (budget !== undefined && budget.bytes + bytes > nodePendingBytesMax) throw new AtollError('ATOLL_UNAVAILABLE', `${this.nodeId} has too many writes under way`)
+    if (budget !== undefined) budget.bytes += bytes
+    try {
+      await primary.mutate('write', request, request.offset, bytes, payload)
+    } finally {
+      if (budget !== undefined) budget.bytes -= bytes
+    }
   }
 
   async truncate (request: DataTruncateRequest): Promise<void> {
@@ -276,6 +287,7 @@ export class DataPartitionReplica {
   }
 
   private requireEpoch (epoch: number): void {
+    if (this.closed) throw new AtollError('ATOLL_UNAVAILABLE', `${this.nodeId} is stopping`)
     if (epoch === this.epoch) return
     if (epoch > this.epoch) this.components.router.refresh().catch(() => {})
     throw new AtollError('ATOLL_STALE_EPOCH', `partition ${this.id} is at epoch ${this.epoch}, the message at ${epoch}`, { epoch: this.epoch })

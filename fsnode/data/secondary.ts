@@ -30,8 +30,8 @@ export class Secondary {
   private origin: string | null = null
   private session = 0
   private sequence = 0
-  /** Chunks of which some pieces have come, not all. */
-  private readonly partial = new Set<ChunkKey>()
+  /** Pieces of chunks that have not come whole: a chunk is replaced at once or not at all. */
+  private readonly pieces = new Map<ChunkKey, Buffer[]>()
   private readonly lease: ReadLease
 
   constructor (components: SecondaryComponents, init: SecondaryInit) {
@@ -69,7 +69,7 @@ export class Secondary {
   async read (ino: number, chunk: number, offset: number, length: number): Promise<Buffer> {
     const key = keyOf({ ino, chunk })
     await this.lease.ensure(this.partition)
-    if (!this.reconciled || this.partial.has(key)) throw new AtollError('ATOLL_UNAVAILABLE', 'this replica is comparing its chunks with the primary')
+    if (!this.reconciled) throw new AtollError('ATOLL_UNAVAILABLE', 'this replica is comparing its chunks with the primary')
     const { epoch } = this.partition
     const isOpen = this.init.unsettled.isOpen(key)
     const bytes = await this.readHealed({ partition: this.partition.id, ino, chunk }, offset, length)
@@ -106,6 +106,7 @@ export class Secondary {
   private meet (origin: string): void {
     this.origin = origin
     this.reconciled = false
+    this.pieces.clear()
     this.init.unsettled.inherit()
     this.init.originChanged()
   }
@@ -113,10 +114,6 @@ export class Secondary {
   private async change (request: ReplicaApplyRequest, payload: readonly Buffer[]): Promise<void> {
     const key = keyOf(request)
     if (request.kind !== 'sync') this.init.unsettled.applied(key, request.order)
-    if (request.kind === 'put') {
-      if (request.offset + byteLengthOf(payload) < request.length) this.partial.add(key)
-      else this.partial.delete(key)
-    }
     try {
       await this.store(request, payload)
     } catch (error) {
@@ -136,9 +133,22 @@ export class Secondary {
       }
       case 'truncate': return store.truncate(name, length)
       case 'zero': return store.zero(name, offset, length)
-      case 'put': return store.put(name, length, offset, payload)
+      case 'put': return this.put(name, length, offset, payload)
       default: return store.sync(name)
     }
+  }
+
+  private put (name: ChunkName, total: number, offset: number, payload: readonly Buffer[]): Promise<void> {
+    const key = keyOf(name)
+    const pieces = offset === 0 ? [...payload] : [...this.pieces.get(key) ?? [], ...payload]
+    const end = byteLengthOf(pieces)
+    if (end !== offset + byteLengthOf(payload)) throw new AtollError('ATOLL_BAD_MESSAGE', `a piece at ${offset} of a chunk without those before it`)
+    if (end < total) {
+      this.pieces.set(key, pieces)
+      return Promise.resolve()
+    }
+    this.pieces.delete(key)
+    return this.components.store.put(name, total, 0, pieces)
   }
 
   private async readHealed (name: ChunkName, offset: number, length: number): Promise<Buffer> {

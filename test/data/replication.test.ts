@@ -57,6 +57,12 @@ describe('a data partition', () => {
     for (const fields of [{ ino: -1 }, { ino: 0.5 }, { chunk: '../x' }, { offset: 2 ** 40 }, { length: -5 }, { length: null }]) {
       expect(await failureOf(read('node-1', 1, fields)), JSON.stringify(fields)).to.equal('EINVAL')
     }
+    const digests = (chunks: unknown, limit: unknown = 1): Promise<unknown> =>
+      client.router.toNode('node-1', 'replica.digests', { partition: partitionId, epoch: 1, after: null, limit, recent: false, chunks } as never)
+    expect(await failureOf(digests([[1, 0]]))).to.equal('none')
+    for (const [chunks, limit] of [[[['../../etc', 0]], 1], [[1], 1], ['x', 1], [[[1, 0]], NaN]]) expect(await failureOf(digests(chunks, limit))).to.equal('EINVAL')
+    expect(await failureOf(client.write(1, 0, 2 ** 25, Buffer.from('x')))).to.equal('EFBIG')
+    expect(cluster.partition.epoch).to.equal(1)
     cluster.network.cut('node-1', 'm')
     await clock.advance(990)
     cluster.leaseUntil.set('node-1', 0)
@@ -211,6 +217,16 @@ describe('a data partition', () => {
     expect((await run(client.read(1, 0, 0, 10))).length).to.equal(0)
   })
 
+  it('brings up chunks that are larger than a message', async () => {
+    await start({ nodes: 2 })
+    for (let offset = 0; offset < 20 * 2 ** 20; offset += 5 * 2 ** 20) await run(client.write(1, 0, offset, Buffer.alloc(5 * 2 ** 20 - 7, 1 + offset)))
+    node('node-2').crash(false)
+    await run(client.write(1, 0, 12_345, Buffer.from('changed')))
+    await run(node('node-2').start())
+    await healthy()
+    await expectIdentical()
+  })
+
   it('scrub finds and repairs damage and differences on every replica', async () => {
     await start()
     for (let chunk = 0; chunk < 4; chunk++) await run(client.write(1, chunk, 0, random.bytes(2 * blockBytes)))
@@ -260,7 +276,7 @@ describe('a data partition', () => {
     await expectIdentical()
   })
 
-  it('a clean stop and start of all nodes compares nothing again', async () => {
+  it('a clean stop of all nodes is known as such at the next start', async () => {
     await start()
     for (let chunk = 0; chunk < 5; chunk++) await run(client.write(1, chunk, 0, random.bytes(100)))
     await clock.advance(1_000)

@@ -1,4 +1,4 @@
-import type { DataPartition, DiskMeasure, NodeId, NodeInfo } from './types.ts'
+import type { DataPartition, DiskMeasure, NodeId, NodeInfo, PartitionId } from './types.ts'
 
 /** A node counts at most this many times, and at least this fraction of, the average: one odd measurement must not empty or flood it. */
 export const scoreMax = 4
@@ -66,4 +66,51 @@ function delayOf (measure: DiskMeasure | null | undefined): number | undefined {
 function averageDelay (measures: Array<DiskMeasure | null | undefined>): number {
   const known = measures.map(delayOf).filter((delay) => delay !== undefined)
   return known.reduce((sum, delay) => sum + delay, 0) / Math.max(1, known.length)
+}
+
+/** A disk that is busier than this hands on leads. */
+export const hotUtilizationMin = 0.7
+/** A lead moves only if afterwards the busier of the two disks is less busy than before by at least this. */
+export const reliefMin = 0.1
+
+export interface HotLeadsInput {
+  partitions: ReadonlyArray<Pick<DataPartition, 'id' | 'replicas' | 'primary'>>
+  /** Share of time in which the node's disk is busy; undefined: not known. */
+  utilizationOf (node: NodeId): number | undefined
+  /** Bytes/s that the partition's primary reads and writes. */
+  loadOf (partition: PartitionId): number
+}
+
+/**
+ * Leads that should move because their primary's disk is much busier than that of another serving replica: for
+ * each hot node the busiest partition whose move brings relief. A partition that makes its disk hot alone stays.
+ */
+export function hotLeads ({ partitions, utilizationOf, loadOf }: HotLeadsInput): Map<PartitionId, NodeId> {
+  const moves = new Map<PartitionId, NodeId>()
+  const expected = new Map<NodeId, number>()
+  const busy = (node: NodeId): number | undefined => expected.get(node) ?? utilizationOf(node)
+  const led = Map.groupBy(partitions.filter(({ primary }) => primary !== null), ({ primary }) => primary!)
+  const hot = [...led.keys()].filter((node) => (utilizationOf(node) ?? 0) >= hotUtilizationMin)
+  hot.sort((one, other) => utilizationOf(other)! - utilizationOf(one)! || (one < other ? -1 : 1))
+  for (const node of hot) {
+    const mine = led.get(node)!.map((partition) => ({ partition, load: loadOf(partition.id) }))
+    const total = mine.reduce((sum, { load }) => sum + load, 0)
+    mine.sort((one, other) => other.load - one.load)
+    for (const { partition, load } of total > 0 ? mine : []) {
+      const shift = busy(node)! * load / total
+      const target = quietest(partition, busy)
+      if (target === null || Math.max(busy(node)! - shift, busy(target)! + shift) > busy(node)! - reliefMin) continue
+      moves.set(partition.id, target)
+      expected.set(target, busy(target)! + shift)
+      expected.set(node, busy(node)! - shift)
+      break
+    }
+  }
+  return moves
+}
+
+function quietest ({ replicas, primary }: Pick<DataPartition, 'replicas' | 'primary'>, busy: (node: NodeId) => number | undefined): NodeId | null {
+  const others = replicas.filter(({ node, state }) => node !== primary && state === 'serving' && busy(node) !== undefined)
+  others.sort((one, other) => busy(one.node)! - busy(other.node)!)
+  return others[0]?.node ?? null
 }

@@ -1,7 +1,7 @@
 import type { Fence } from '../../partitioning/replica-states.ts'
 import type { DiskMeasure, NodeId, PartitionId } from '../../partitioning/types.ts'
 import type { HeartbeatRequest } from '../protocol/manager.ts'
-import { leaseMarginMs, nodeLeaseMs, noticesMax, resyncDelayMs } from './bounds.ts'
+import { dataPartitionsMax, heartbeatIntervalMs, leaseMarginMs, loadAverageMs, nodeLeaseMs, noticesMax, resyncDelayMs } from './bounds.ts'
 import type { Decided } from './decide.ts'
 import type { ManagerState } from './manager-state.ts'
 
@@ -33,7 +33,9 @@ export class LeaderFacts {
   leadMovesAtMs = -Infinity
   measuresAtMs: number
   plannedAtMs = -Infinity
+  hotLeadsAtMs: number
   private readonly notices: Notice[] = []
+  private readonly loads = new Map<PartitionId, { bytesPerSecond: number, atMs: number }>()
   private readonly nodes = new Map<NodeId, HeardNode>()
   /** When this leader first saw a fence, by map version. */
   private fencesSeen = new Map<number, number>()
@@ -44,10 +46,12 @@ export class LeaderFacts {
   constructor (nowMs: number) {
     this.sinceMs = nowMs
     this.measuresAtMs = nowMs
+    this.hotLeadsAtMs = nowMs
   }
 
   /** Call at the moment of the answer that grants the lease. */
   heard (request: HeartbeatRequest, nowMs: number): void {
+    for (const load of Array.isArray(request.load) ? request.load : []) this.loaded(load.partition, load.readBytes + load.writeBytes, nowMs)
     this.nodes.set(request.node, {
       incarnation: request.incarnation,
       atMs: nowMs,
@@ -78,6 +82,9 @@ export class LeaderFacts {
     return nowMs > (this.nodes.get(node)?.atMs ?? this.sinceMs) + nodeLeaseMs + leaseMarginMs
   }
 
+  /** Bytes/s, a moving average. */
+  loadOf (partition: PartitionId): number { return this.loads.get(partition)?.bytesPerSecond ?? 0 }
+
   usageOf (node: NodeId): NodeUsage | null { return this.nodes.get(node)?.usage ?? null }
 
   isReleased ({ node, since }: Fence, nowMs: number): boolean {
@@ -95,6 +102,7 @@ export class LeaderFacts {
       for (const { since } of state.record(id)!.fences) seen.set(since, this.fencesSeen.get(since) ?? nowMs)
     }
     this.fencesSeen = seen
+    if (this.loads.size > state.map.data.length) for (const id of this.loads.keys()) if (state.record(id) === undefined) this.loads.delete(id)
     for (const node of state.map.nodes) {
       if (node.state !== 'down') this.downSince.delete(node.id)
       else if (!this.downSince.has(node.id)) this.downSince.set(node.id, nowMs)
@@ -136,5 +144,14 @@ export class LeaderFacts {
   mayResync (partition: PartitionId, node: NodeId, nowMs: number): boolean {
     const at = this.reports.get(`${partition} ${node}`)
     return at === undefined || nowMs - at > resyncDelayMs
+  }
+
+  private loaded (partition: PartitionId, bytes: number, nowMs: number): void {
+    const known = this.loads.get(partition)
+    if (!(bytes >= 0) || (known === undefined && this.loads.size >= dataPartitionsMax)) return
+    const passedMs = Math.max(1, nowMs - (known?.atMs ?? nowMs - heartbeatIntervalMs))
+    const weight = 1 - Math.exp(-passedMs / loadAverageMs)
+    const before = known?.bytesPerSecond ?? 0
+    this.loads.set(partition, { bytesPerSecond: before + weight * (bytes * 1000 / passedMs - before), atMs: nowMs })
   }
 }

@@ -149,6 +149,7 @@ export class Leadership {
     if (nowMs - this.facts.plannedAtMs < planIntervalMs) return
     this.facts.plannedAtMs = nowMs
     this.moves = planMoves({ state: this.state, facts: this.facts, nowMs })
+    if (this.moves.leadsOnly) this.facts.hotLeadsAtMs = nowMs
   }
 
   /** Decides what follows from a node's new process, as part of its registration. */

@@ -1,6 +1,7 @@
 import { countHeld, place, type PlacementOutcome } from '../../partitioning/placement.ts'
+import { hotLeads } from '../../partitioning/tivoli.ts'
 import type { DataPartition, NodeId, NodeInfo, PartitionId, VolumeInfo } from '../../partitioning/types.ts'
-import { replaceAfterMs, replicaMovesMax, unevenHawaiiMax, unevenTivoliMax } from './bounds.ts'
+import { hotLeadIntervalMs, replaceAfterMs, replicaMovesMax, unevenHawaiiMax, unevenTivoliMax } from './bounds.ts'
 import type { LeaderFacts } from './leader-facts.ts'
 import type { ManagerState } from './manager-state.ts'
 
@@ -24,7 +25,10 @@ export class ReplicaMoves {
 
   get partitions (): Iterable<PartitionId> { return this.moves.keys() }
 
-  get size (): number { return this.moves.size }
+  /** Whether only leads move. */
+  get leadsOnly (): boolean {
+    return this.moves.size > 0 && [...this.moves.values()].every(({ add, drop }) => add.length + drop.length === 0)
+  }
 
   leaves (partition: PartitionId, node: NodeId): boolean {
     return this.moves.get(partition)?.drop.includes(node) === true
@@ -57,10 +61,22 @@ export function planMoves (input: PlanInput): ReplicaMoves {
   const found: Array<[PartitionId, ReplicaMove, number]> = []
   for (const volume of state.map.volumes) found.push(...movesOf(input, volume))
   found.sort((one, other) => one[2] - other[2])
+  if (found.length === 0 && input.nowMs - input.facts.hotLeadsAtMs >= hotLeadIntervalMs) found.push(...hotLeadMoves(input))
   // Handing the lead to a replica that is there already costs nothing and needs no bound but that of lead moves.
   const copying = found.filter(([, { add, drop }]) => add.length + drop.length > 0).slice(0, replicaMovesMax)
   const leading = found.filter(([, { add, drop }]) => add.length + drop.length === 0).slice(0, replicaMovesMax)
   return new ReplicaMoves(new Map([...copying, ...leading].map(([id, move]) => [id, move])))
+}
+
+/** Tivoli: leads leave busy disks. */
+function hotLeadMoves ({ state, facts }: PlanInput): Array<[PartitionId, ReplicaMove, number]> {
+  const tivoli = new Set(state.map.volumes.filter(({ placement }) => placement === 'tivoli').map(({ id }) => id))
+  const leads = hotLeads({
+    partitions: state.map.data.filter(({ volume }) => tivoli.has(volume)),
+    utilizationOf: (node) => state.node(node)?.state === 'up' ? facts.usageOf(node)?.disk?.utilization : undefined,
+    loadOf: (partition) => facts.loadOf(partition)
+  })
+  return [...leads].map(([id, lead]) => [id, { add: [], drop: [], lead }, 0])
 }
 
 function movesOf (input: PlanInput, volume: VolumeInfo): Array<[PartitionId, ReplicaMove, number]> {

@@ -200,6 +200,22 @@ describe('requests to the manager', () => {
     expect((await failure(router().toManager('manager.drain-node', { node: 'none', drain: true }))).code).to.equal('ATOLL_UNKNOWN_NODE')
   })
 
+  it('Tivoli: a busy disk hands on the lead of a busy partition, and it stays there', async () => {
+    await begin()
+    await cluster.createVolume({ placement: 'tivoli', dataPartitions: 6 })
+    const hot = cluster.map.data.filter(({ primary }) => primary === 'node-2').map(({ id }) => id)
+    expect(hot.length).to.equal(2)
+    const disk = (utilization: number) => ({ readBandwidth: 1e8, writeBandwidth: 1e8, readLatencyMs: 1, writeLatencyMs: 1, utilization })
+    for (const id of cluster.ids) cluster.process(id).report = { usedBytes: 0, capacityBytes: 1e12, disk: disk(id === 'node-2' ? 0.9 : 0.1) }
+    cluster.process('node-2').report.load = hot.map((partition) => ({ partition, readBytes: 0, writeBytes: 1e7, reads: 0, writes: 10 }))
+    const led = () => cluster.map.data.filter(({ primary }) => primary === 'node-2').length
+    await cluster.clock.until(() => led() === 1, 60_000)
+    for (const id of cluster.ids) cluster.process(id).report.disk = disk(0.4)
+    await cluster.clock.advance(20_000)
+    expect(led()).to.equal(1)
+    expect(cluster.healthy()).to.equal(true)
+  })
+
   it('draining the only replica moves it first', async () => {
     await begin({ nodes: 3 })
     await cluster.createVolume({ dataPartitions: 3, replicas: 1, placement: 'tivoli' })

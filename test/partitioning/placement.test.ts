@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import { choosePrimary, chooseReader, explain, place, placeMetadata, type PlacementSnapshot } from '../../partitioning/placement.ts'
-import { chooseReader as tivoliReader, diskScores } from '../../partitioning/tivoli.ts'
+import { chooseReader as tivoliReader, diskScores, hotLeads } from '../../partitioning/tivoli.ts'
 import type { DataPartition, DiskMeasure, NodeInfo, ReplicaState } from '../../partitioning/types.ts'
 import { SimRandom } from '../sim/random.ts'
 
@@ -82,6 +82,20 @@ describe('placement', () => {
     expect(choosePrimary(candidate, ['a', 'b', 'c'], load)).to.equal('a')
     expect(choosePrimary(candidate, ['b', 'c'], load)).to.equal('c')
     expect(choosePrimary(candidate, [], load)).to.equal(null)
+  })
+
+  it('a lead leaves a hot disk where that brings relief: the busiest partition that does not just move the heat', () => {
+    const led = (id: string, nodes: string[]) => ({ ...partition(Object.fromEntries(nodes.map((name) => [name, 'serving' as const])), nodes[0]!), id })
+    const partitions = [led('p', ['a', 'b', 'c']), led('q', ['a', 'b', 'c']), led('r', ['a', 'd']), led('s', ['b', 'a'])]
+    const busy: Record<string, number> = { a: 0.9, b: 0.5, c: 0.1 }
+    const loads = (values: Record<string, number>) => ({ partitions, utilizationOf: (id: string) => busy[id], loadOf: (id: string) => values[id] ?? 0 })
+    expect([...hotLeads(loads({ p: 50, q: 40, r: 10 }))]).to.deep.equal([['p', 'c']])
+    // Alone it would make the other disk as hot: the next one goes.
+    expect([...hotLeads(loads({ p: 85, q: 15 }))]).to.deep.equal([['q', 'c']])
+    expect([...hotLeads(loads({ p: 100 }))]).to.deep.equal([])
+    expect([...hotLeads(loads({}))]).to.deep.equal([])
+    busy.a = 0.6
+    expect([...hotLeads(loads({ p: 50, q: 40, r: 10 }))]).to.deep.equal([])
   })
 
   it('metadata groups get 3 members, 5 if asked and there are enough nodes, 1 with fewer than 3', () => {

@@ -42,7 +42,7 @@ export const contentCacheMax = 1_000
 export const xattrCacheMax = 1_000
 /** Changes are collected this long before they are written to the store. */
 export const writeBehindDelayMs = 20
-export const writeBehindKeysMax = 4_096
+export const writeBehindKeysMax = 1_024
 /** Changes that are not in the store yet; above it mutations wait. */
 export const overlayKeysMax = 100_000
 export const writeRetryMs = 1_000

@@ -15,6 +15,9 @@ import { describe, symlinkOf } from './content.ts'
 
 interface Answer<T> extends Reply<any> { body: T }
 
+/** Made once: absent names are looked up all the time, and a stack trace costs more than the rest. */
+const noSuchName = posixError('ENOENT')
+
 /** The name in the directory; an ENOENT too may be cached, as the directory is leased. */
 export async function lookup (leader: Leader, session: LiveSession, { dir, name }: LookupRequest): Promise<Answer<LookupResponse>> {
   const { store } = leader
@@ -31,7 +34,7 @@ export async function lookup (leader: Leader, session: LiveSession, { dir, name 
     const entry = store.entry(dir, name)
     if (entry === undefined || metadataIndexOf(entry.ino) !== leader.init.index) {
       leader.grant(session, dir)
-      if (entry === undefined) throw posixError('ENOENT', name)
+      if (entry === undefined) throw noSuchName
       return { body: { ino: entry.ino } }
     }
     const inodeGate = leader.readGate(session, entry.ino, ticket)

@@ -1,4 +1,4 @@
-import { ChunkStore } from '../data/chunk-store.ts'
+import { ChunkStore, type ChunkStoreInit } from '../data/chunk-store.ts'
 import type { ChunkFiles } from '../data/files.ts'
 import { DataPartitions } from '../data/partitions.ts'
 import { Manager } from '../manager/manager.ts'
@@ -54,10 +54,8 @@ export interface AssemblyInit {
   hello: NodeHello
   /** What the node's volume says of the process before. */
   previous: RegisterRequest['previous']
-  /** Within `files`. */
-  chunkDirectory: string
-  /** Room to be left free by chunks; default: the chunk store's. */
-  reserveBytes?: number
+  /** Its directory is within `files`. */
+  chunkStore: ChunkStoreInit
   /** Of the Raft groups; default: their own. */
   raftLimits?: Partial<RaftLimits>
   /** Another process registered as this node: this one must end. */
@@ -87,7 +85,7 @@ export interface RunningManager { manager: Manager, group: RaftGroup, stateMachi
  */
 export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promise<AssembledNode> {
   const { clock, random, network, log, book, transport, stores, files, usage } = parts
-  const { spec, hello, previous, chunkDirectory, reserveBytes, raftLimits, onReplaced } = init
+  const { spec, hello, previous, chunkStore, raftLimits, onReplaced } = init
   const { nodeId } = spec
   const startedAt = clock.now()
   const router = new ClusterRouter(parts, { seeds: spec.managers.map(({ host, rpcPort }) => ({ host, port: rpcPort })) })
@@ -96,7 +94,7 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
     limits: raftLimits,
     onFailure: (error) => { log.error('the Raft log cannot be written', { cause: messageOf(error) }) }
   })
-  const chunks = new ChunkStore({ files, clock, log }, { directory: chunkDirectory, ...(reserveBytes !== undefined && { reserveBytes }) })
+  const chunks = new ChunkStore({ files, clock, log }, chunkStore)
   await chunks.open()
   const held = { data: null as DataPartitions | null }
   const agent = new NodeAgent({ clock, random, log, router }, {

@@ -42,7 +42,7 @@ export async function startNode (components: NodeComponents, { spec, onReplaced 
   const stores = await openStores(directories)
   const usage = new Usage(clock, directories.root, spec.capacityBytes)
   const node = await assembleNode({ ...components, book, transport, stores, files: nodeFiles, usage }, {
-    spec, hello, previous: succeed(directories.root, hello.incarnation), chunkDirectory: directories.chunks, onReplaced
+    spec, hello, previous: succeed(directories.root, hello.incarnation), chunkStore: { directory: directories.chunks }, onReplaced
   })
   void usage.start()
   return {

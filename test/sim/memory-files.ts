@@ -47,6 +47,8 @@ export class MemoryFiles implements ChunkFiles {
   /** A copy of a file's bytes. */
   contents (path: string): Buffer { return Buffer.from(this.nodeOf(path).current) }
 
+  sizeOf (path: string): number { return this.nodeOf(path).current.length }
+
   /** Bit rot: the byte changes on the disk behind everybody's back. */
   rot (path: string, offset: number): void {
     const { current, durable } = this.nodeOf(path)

@@ -11,14 +11,19 @@ export interface SimNetworkInit {
 
 interface End extends SimConnection {}
 
+/** What a connection carried, for traces. */
+export type OnDeliver = (from: string, to: string, bytes: Buffer) => void
+
 /**
  * An in-process network: hosts are names. Connections are ordered and reliable until something cuts
  * them; every message takes a random delay. `cut` makes two hosts unable to reach each other
  * (connections between them hang, as in a real partition), `crash` closes all of a host's.
  */
 export class SimNetwork {
+  onDeliver: OnDeliver = () => {}
   private readonly init: Required<SimNetworkInit>
   private readonly listeners = new Map<string, (connection: Connection) => void>()
+  /** 'from>to' */
   private readonly cuts = new Set<string>()
   private readonly connections = new Set<SimConnection>()
   private nextPort = 40_000
@@ -35,15 +40,34 @@ export class SimNetwork {
     }
   }
 
-  cut (one: string, other: string): void { this.cuts.add(pairOf(one, other)) }
+  cut (one: string, other: string): void {
+    this.cutOneWay(one, other)
+    this.cutOneWay(other, one)
+  }
+
+  /** What `from` sends does not reach `to`; the other direction works. */
+  cutOneWay (from: string, to: string): void { this.cuts.add(`${from}>${to}`) }
 
   heal (one?: string, other?: string): void {
-    if (one === undefined || other === undefined) this.cuts.clear()
-    else this.cuts.delete(pairOf(one, other))
+    if (one === undefined || other === undefined) {
+      this.cuts.clear()
+    } else {
+      this.cuts.delete(`${one}>${other}`)
+      this.cuts.delete(`${other}>${one}`)
+    }
     for (const connection of this.connections) connection.resume()
   }
 
-  isCut (one: string, other: string): boolean { return this.cuts.has(pairOf(one, other)) }
+  /** Whether what `from` sends is held up. */
+  isCut (from: string, to: string): boolean { return this.cuts.size > 0 && this.cuts.has(`${from}>${to}`) }
+
+  /** The connections between two hosts break. */
+  disconnect (one: string, other: string): void {
+    for (const connection of [...this.connections]) if (connection.local === one && connection.remote.host === other) connection.reset()
+  }
+
+  /** How long each message takes from now on. */
+  setDelay (delayMsMin: number, delayMsMax: number): void { Object.assign(this.init, { delayMsMin, delayMsMax }) }
 
   /** The host's process dies: its listeners vanish, its connections are reset. */
   crash (host: string): void {
@@ -71,7 +95,7 @@ export class SimNetwork {
   private dial (from: string, address: Address, timeoutMs: number): Promise<Connection> {
     return new Promise((resolve, reject) => {
       const fail = (): void => { reject(new AtollError('ATOLL_UNREACHABLE', `cannot connect to ${address.host}:${address.port}`)) }
-      if (this.isCut(from, address.host)) {
+      if (this.isCut(from, address.host) || this.isCut(address.host, from)) {
         this.clock.setTimer(fail, timeoutMs)
         return
       }
@@ -130,8 +154,12 @@ class SimConnection implements Connection {
       const bytes = Buffer.concat(this.outgoing.splice(0))
       this.queuedBytes -= bytes.length
       // As a kernel answers for a connection that it does not know (any more).
-      if (this.far === null || this.far.closed) this.ended()
-      else this.far.receive(bytes)
+      if (this.far === null || this.far.closed) {
+        this.ended()
+      } else {
+        this.network.onDeliver(this.local, this.remote.host, bytes)
+        this.far.receive(bytes)
+      }
       this.resume()
     }, this.network.delay())
   }
@@ -155,8 +183,4 @@ class SimConnection implements Connection {
     this.network.forget(this)
     this.onClose()
   }
-}
-
-function pairOf (one: string, other: string): string {
-  return one < other ? `${one}|${other}` : `${other}|${one}`
 }

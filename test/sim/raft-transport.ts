@@ -1,5 +1,6 @@
 import { decode, encode } from '../../fsnode/protocol/frame.ts'
 import type { Clock } from '../../fsnode/protocol/ports.ts'
+import type { RaftMessage } from '../../fsnode/raft/core/types.ts'
 import { fromWire, toWire } from '../../fsnode/raft/message-codec.ts'
 import type { RaftMessageHandler, RaftTransport } from '../../fsnode/raft/transport.ts'
 import type { SimRandom } from './random.ts'
@@ -18,6 +19,10 @@ export interface SimRaftNetworkInit {
 
 /** Carries Raft messages between nodes of one process, through the wire format, as badly as asked for. */
 export class SimRaftNetwork {
+  /** Told of each message that a node sends. */
+  onSend: (from: string, to: string, group: string, message: RaftMessage) => void = () => {}
+  /** Told of each message that arrives. */
+  onDeliver: (from: string, to: string, bytes: Uint8Array) => void = () => {}
   readonly faults: Required<Omit<SimRaftNetworkInit, 'clock' | 'random'>>
   private readonly clock: Clock
   private readonly random: SimRandom
@@ -40,6 +45,7 @@ export class SimRaftNetwork {
     return {
       send: (to, group, message) => {
         if (!current()) return
+        this.onSend(node, to, group, message)
         const bytes = encode([group, toWire(message)])
         const copies = this.random.chance(this.faults.loss) ? 0 : this.random.chance(this.faults.duplicates) ? 2 : 1
         for (let copy = 0; copy < copies; copy++) this.carry(node, to, bytes)
@@ -68,6 +74,8 @@ export class SimRaftNetwork {
 
   heal (): void { this.cuts.clear() }
 
+  healOneWay (from: string, to: string): void { this.cuts.delete(`${from}>${to}`) }
+
   private carry (from: string, to: string, bytes: Uint8Array): void {
     const { delayMsMin, delayMsMax, late, lateMsMax } = this.faults
     const delayMs = delayMsMin + this.random.next() * (delayMsMax - delayMsMin) + (this.random.chance(late) ? this.random.next() * lateMsMax : 0)
@@ -76,6 +84,7 @@ export class SimRaftNetwork {
       const [group, wire] = decode(bytes) as [string, unknown]
       const message = fromWire(wire)
       if (message === undefined) throw new Error(`the codec does not understand its own ${JSON.stringify(wire)}`)
+      this.onDeliver(from, to, bytes)
       this.handlers.get(to)?.handler(from, group, message)
     }, delayMs)
   }

@@ -1,0 +1,51 @@
+import type { Placement } from '../../partitioning/types.ts'
+import type { SimRandom } from './random.ts'
+
+export const faultKinds = [
+  'kill', 'power', 'power-all', 'stop', 'cut', 'isolate', 'one-way', 'reset', 'raft-loss', 'slow-network',
+  'slow-disk', 'full-disk', 'client-crash', 'client-cut', 'transfer'
+] as const
+
+export type FaultKind = typeof faultKinds[number]
+
+/** Everything about a run that its seed decides before it begins. */
+export interface SimConfig {
+  nodes: number
+  managers: number
+  replicas: number
+  placement: Placement
+  dataPartitions: number
+  metadataPartitions: number
+  inlineBytesMax: number
+  clients: number
+  /** Operations that one client has under way at once. */
+  workers: number
+  /** For how long clients work and faults happen, ms. */
+  durationMs: number
+  /** Pause between two faults, ms on average. */
+  faultEveryMs: number
+  faults: FaultKind[]
+  /** Clocks of two machines run apart by up to twice this share. */
+  driftMax: number
+}
+
+/** `faults`: those to choose from. */
+export function drawConfig (random: SimRandom, faults: readonly FaultKind[] = faultKinds): SimConfig {
+  const nodes = random.pick([3, 3, 4, 5])
+  return {
+    nodes,
+    managers: 3,
+    replicas: random.pick([2, 3, 3]),
+    placement: random.pick(['hawaii', 'hawaii', 'tivoli']),
+    dataPartitions: random.pick([2, 4, 6]),
+    metadataPartitions: random.pick([1, 2, 3]),
+    inlineBytesMax: random.pick([0, 2_048, 4_096]),
+    clients: random.pick([2, 3]),
+    workers: random.pick([1, 2]),
+    durationMs: 20_000 + random.below(20_000),
+    faultEveryMs: random.pick([500, 1_500, 4_000]),
+    // Not all kinds in each run: some faults hide what others would show.
+    faults: faults.filter(() => random.chance(0.6)),
+    driftMax: random.pick([0, 0.005, 0.02])
+  }
+}

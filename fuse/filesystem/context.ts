@@ -1,4 +1,4 @@
-import type { OperationContext, VolumeClient } from '../../client/types.ts'
+import type { Invalidation, OperationContext, VolumeClient } from '../../client/types.ts'
 import type { Clock, Logger } from '../../fsnode/protocol/ports.ts'
 import type { BufferPool } from '../device/buffers.ts'
 import { FUSE_ROOT_ID } from '../protocol/constants.ts'
@@ -21,8 +21,8 @@ export interface FileSystemContext {
   readonly activity: PageActivity
   negotiated: Negotiated | null
   timeouts: Timeouts
-  /** Drops what the kernel caches of the inode's content. */
-  readonly invalidateContent: (ino: number) => Promise<void>
+  /** Drops what the kernel caches. Not to be awaited, but for attributes, by an operation that the kernel holds locks for. */
+  readonly invalidate: (invalidation: Invalidation) => Promise<void>
 }
 
 /** A request, and the buffer that the reader goes on with when the operation keeps the request's own. */

@@ -79,7 +79,7 @@ export class Dispatcher {
       activity,
       negotiated: null,
       timeouts: cacheTimeouts,
-      invalidateContent: (ino) => this.invalidator.invalidate({ ino, what: 'content' })
+      invalidate: (invalidation) => this.invalidator.invalidate(invalidation)
     }
     client.onInvalidate = (invalidation) => this.invalidator.invalidate(invalidation)
     if (init.negotiated !== null) this.adopt(init.negotiated)

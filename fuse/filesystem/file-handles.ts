@@ -19,6 +19,8 @@ export class FileHandle {
   readonly file: OpenFile
   /** Something was written since the last flush began. */
   dirty = false
+  /** The file was found to have no security.capability attribute, and none was set here since. */
+  hasNoCapabilities = false
   /** Request buffers whose data the client may still refer to: until flush. */
   private lent: Buffer[] = []
   private flushing: Promise<void> | null = null
@@ -147,6 +149,10 @@ export class FileHandles {
   }
 
   isOpen (ino: number): boolean { return this.byIno.has(ino) }
+
+  capabilitiesMayBeSet (ino: number): void {
+    for (const handle of this.byIno.get(ino) ?? []) handle.hasNoCapabilities = false
+  }
 
   /** What was written through any handle of the inode is flushed. */
   async flushInode (ino: number): Promise<void> {

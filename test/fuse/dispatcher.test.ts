@@ -270,6 +270,16 @@ describe('fuse dispatcher: attributes', () => {
     expect((await volume.getattr(ino)).mode).to.equal(0o106755)
     await kernel.write(ino, fh, 0, Buffer.from('x'), { writeFlags: fuse.FUSE_WRITE_KILL_SUIDGID })
     expect((await volume.getattr(ino)).mode).to.equal(0o100755)
+    expect(kernel.notifications.map((message) => Number(message.readBigInt64LE(24))), 'the kernel fetches the mode anew').to.deep.equal([-1])
+    const name = 'security.capability'
+    await kernel.ask({ opcode: fuse.FUSE_SETXATTR, nodeid: ino }, u32(1, 0, 0, 0), text(name), Buffer.from('x'))
+    expect(await volume.listxattr(ino)).to.deep.equal([name])
+    let asked = 0
+    const getxattr = volume.getxattr.bind(volume)
+    volume.getxattr = async (...all) => { asked++; return await getxattr(...all) }
+    for (let count = 0; count < 3; count++) await kernel.write(ino, fh, 0, Buffer.from('x'), { writeFlags: fuse.FUSE_WRITE_KILL_SUIDGID })
+    expect(await volume.listxattr(ino)).to.deep.equal([])
+    expect(asked).to.equal(1)
   })
 
   it('what was written is flushed before a time is set, so that the time stays', async () => {

@@ -177,6 +177,19 @@ f.seek(1000); print(f.read(4))"
       `.replace('"$0"', `"${source}/lib/package.json" "${source}/package.json" "${source}/README.md"`), { timeout: 30_000 })
     })
 
+    it('the kernel checks permissions; what is created is its creator\'s; a write by another takes setuid away', async () => {
+      await mount()
+      expect(await shell(`
+        as_nobody () { setpriv --reuid 65534 --regid 65534 --clear-groups bash -c "$1"; }
+        as_nobody 'echo x > denied' 2>/dev/null || echo denied
+        mkdir -m 1777 open; as_nobody 'echo x > open/mine; mkdir open/dir; ln -s a open/link'; stat -c '%u %g' open/mine open/dir open/link
+        echo secret > s; chmod 600 s; as_nobody 'cat s' 2>/dev/null || echo denied
+        echo x > tool; chmod 6777 tool; as_nobody 'echo y >> tool'; stat -c %a tool
+        chmod 4777 tool; as_nobody ': > tool'; stat -c %a tool
+        echo x > open/root; as_nobody 'rm -f open/root' 2>/dev/null || echo sticky
+      `)).to.equal(['denied', '65534 65534', '65534 65534', '65534 65534', 'denied', '777', '777', 'sticky'].join('\n'))
+    })
+
     it('many programs at once get their own bytes', async () => {
       await mount()
       expect(await shell(`
@@ -299,6 +312,48 @@ os.fsync(f.fileno()); f.close(); print(len(os.listdir('.')))
       program.stdin.end('\n')
       await new Promise((resolve) => { program.on('close', resolve) })
       expect(output).to.equal("ready\nb'one two'\n2500 2490\n2500\n")
+    })
+  })
+
+  describe('other ends', () => {
+    const isGone = (pid: number): boolean => {
+      try {
+        process.kill(pid, 0)
+        return false
+      } catch {
+        return true
+      }
+    }
+
+    it('when somebody unmounts by hand, worker and holder end', async () => {
+      const mounted = await mount()
+      const [worker] = childrenOf(mounted.holderPid)
+      await shell('echo x > f')
+      expect(await unmountKernel(mountPoint, { lazy: false })).to.equal(true)
+      await until(() => isGone(worker!) && isGone(mounted.holderPid), 'the end of both')
+      await mounted.stop()
+    })
+
+    it('when the holder is killed the worker serves on until it is unmounted', async () => {
+      const mounted = await mount()
+      const [worker] = childrenOf(mounted.holderPid)
+      await shell('echo x > f')
+      process.kill(mounted.holderPid, 'SIGKILL')
+      await until(() => isGone(mounted.holderPid), 'the end of the holder')
+      expect(await shell('cat f; echo y > g; ls')).to.equal('x\nf\ng')
+      expect(await unmountKernel(mountPoint, { lazy: false })).to.equal(true)
+      await until(() => isGone(worker!), 'the end of the worker')
+      rmSync(defaultJournal(mountPoint), { force: true })
+    })
+
+    it('a worker that throws where nobody catches is replaced', async () => {
+      const mounted = await mount({ factory: sharedFactory })
+      const [worker] = childrenOf(mounted.holderPid)
+      // Its volume dies with it: what matters is that the mount answers again.
+      await shell(`echo x > f; python3 -c 'import os; os.setxattr(".", "user.elsewhere", b"crash")'; ls`)
+      await until(() => isGone(worker!), 'the end of the worker')
+      expect(await shell('echo again > g; cat g')).to.equal('again')
+      expect(readFileSync(join(directory, 'mount.log'), 'utf8')).to.match(/thrown on purpose/)
     })
   })
 

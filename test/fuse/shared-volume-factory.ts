@@ -4,7 +4,7 @@ import { MemoryVolume } from './memory-volume.ts'
 
 /**
  * A volume that somebody else changes too: setting user.elsewhere on the root makes another mount act
- * ("write NAME TEXT", "chmod NAME MODE", "rename NAME NAME", "create NAME"), and the caches above
+ * ("write NAME TEXT", "chmod NAME MODE", "rename NAME NAME", "create NAME", "crash"), and the caches above
  * are told before, as when a lease is recalled. "silently " in front: they are not told.
  */
 class SharedVolume extends MemoryVolume {
@@ -17,6 +17,10 @@ class SharedVolume extends MemoryVolume {
 
   private async act ([verb, name = '', argument = '']: string[], silently: boolean): Promise<void> {
     const other = { uid: 0, gid: 0 }
+    if (verb === 'crash') {
+      setImmediate(() => { throw new Error('thrown on purpose') })
+      return
+    }
     const tell = async (ino: number, what: 'content' | 'attributes' | 'entries'): Promise<void> => { if (!silently) await this.onInvalidate!({ ino, what }) }
     if (verb === 'rename' || verb === 'create') {
       await tell(this.root, 'entries')

@@ -2,7 +2,9 @@ import type { OperationContext, SetAttributes } from '../../../client/types.ts'
 import { codeOf } from '../../../fsnode/protocol/errors.ts'
 import type { InodeAttr } from '../../../fsnode/protocol/metadata.ts'
 import { parseGetattr, parseSetattr, type SetattrIn } from '../../protocol/arguments.ts'
+import type { Request } from '../../protocol/request.ts'
 import { callerOf, inoOf, type FileSystemContext, type Handler } from '../context.ts'
+import type { FileHandle } from '../file-handles.ts'
 import { orStale } from '../stale.ts'
 
 const S_IFMT = 0o170000
@@ -11,7 +13,7 @@ const S_IFREG = 0o100000
 const S_ISUID = 0o4000
 const S_ISGID = 0o2000
 const S_IXGRP = 0o0010
-const capabilityName = 'security.capability'
+export const capabilityName = 'security.capability'
 
 export const getattr: Handler = async (context, request, reply) => {
   parseGetattr(request)
@@ -25,7 +27,11 @@ export const setattr: Handler = async (context, request, reply) => {
   for (const key of ['size', 'mode', 'uid', 'gid', 'atime', 'mtime'] as const) {
     if (wanted[key] !== undefined) Object.assign(changes, { [key]: wanted[key] })
   }
-  if (mustDropPrivileges(wanted)) await dropPrivileges(context, ino, changes, callerOf(request, 1))
+  if (mustDropPrivileges(wanted)) {
+    const attr = await orStale(context.client.getattr(ino))
+    dropModeBits(attr, changes)
+    await dropCapabilities(context, attr, callerOf(request, 1))
+  }
   // A time that is set explicitly must not be overtaken by that of a write before it.
   if (changes.mtime !== undefined) await context.files.flushInode(ino)
   const attr = Object.keys(changes).length === 0
@@ -39,14 +45,12 @@ function mustDropPrivileges (wanted: SetattrIn): boolean {
   return wanted.killSuidgid || wanted.uid !== undefined || wanted.gid !== undefined
 }
 
-/** Adds to `changes` the mode without what a change by this caller takes away. File capabilities go at once. */
-async function dropPrivileges (context: FileSystemContext, ino: number, changes: SetAttributes, caller: OperationContext): Promise<void> {
-  const attr = await orStale(context.client.getattr(ino))
+/** Adds to `changes` the mode without what a change by this caller takes away. */
+function dropModeBits (attr: InodeAttr, changes: SetAttributes): void {
   if ((attr.mode & S_IFMT) === S_IFDIR) return
   const mode = changes.mode ?? (attr.mode & 0o7777)
   const kept = modeWithoutPrivileges(mode)
   if (kept !== mode) changes.mode = kept
-  await dropCapabilities(context, attr, caller)
 }
 
 /** setuid goes; setgid only where the group may execute: without, it once meant mandatory locking. */
@@ -64,9 +68,18 @@ async function dropCapabilities (context: FileSystemContext, attr: InodeAttr, ca
   }
 }
 
-/** Before a write or a truncating open by a caller without CAP_FSETID. */
-export async function killSuidgid (context: FileSystemContext, ino: number, caller: OperationContext, capabilityCaller: OperationContext): Promise<void> {
+/**
+ * Before a write or a truncating open by a caller without CAP_FSETID, which the kernel marks each time.
+ * `handle` remembers that the file has no capabilities: asking for them costs a message.
+ */
+export async function killSuidgid (context: FileSystemContext, request: Request, ino: number, handle: FileHandle | null): Promise<void> {
+  const attr = await context.client.getattr(ino)
+  if (handle?.hasNoCapabilities !== true) await dropCapabilities(context, attr, callerOf(request, 2))
+  if (handle !== null) handle.hasNoCapabilities = true
   const changes: SetAttributes = {}
-  await dropPrivileges(context, ino, changes, capabilityCaller)
-  if (changes.mode !== undefined) await context.client.setattr(ino, changes, caller)
+  dropModeBits(attr, changes)
+  if (changes.mode === undefined) return
+  await context.client.setattr(ino, changes, callerOf(request, 3))
+  // The answer to a WRITE or OPEN carries no attributes: the kernel would go on with the mode it has.
+  await context.invalidate({ ino, what: 'attributes' })
 }

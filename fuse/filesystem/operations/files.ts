@@ -31,7 +31,7 @@ export const create: Handler = async (context, request, reply) => {
 
 /** O_TRUNC arrives here because of ATOMIC_O_TRUNC. */
 async function truncate (context: FileSystemContext, request: DispatchedRequest, ino: number, openFlags: number): ReturnType<FileSystemContext['client']['setattr']> {
-  if ((openFlags & FUSE_OPEN_KILL_SUIDGID) !== 0) await killSuidgid(context, ino, callerOf(request, 2), callerOf(request, 3))
+  if ((openFlags & FUSE_OPEN_KILL_SUIDGID) !== 0) await killSuidgid(context, request, ino, null)
   return await orStale(context.client.setattr(ino, { size: 0, mtime: 'now' }, callerOf(request, 1)))
 }
 
@@ -85,7 +85,7 @@ async function performWrite (context: FileSystemContext, request: DispatchedRequ
     const found = context.files.get(fh, ino, flags)
     const handle = found instanceof Promise ? await orStale(found) : found
     handle.dirty = true
-    if ((writeFlags & FUSE_WRITE_KILL_SUIDGID) !== 0) await killSuidgid(context, ino, callerOf(request, 1), callerOf(request, 2))
+    if ((writeFlags & FUSE_WRITE_KILL_SUIDGID) !== 0) await killSuidgid(context, request, ino, handle)
     const isAppending = (flags & constants.O_APPEND) !== 0 && (writeFlags & FUSE_WRITE_CACHE) === 0
     if (isAppending) position = await endOfFile(context, request, ino, offset)
     const written = handle.file.write(position, [data], callerOf(request))
@@ -97,7 +97,7 @@ async function performWrite (context: FileSystemContext, request: DispatchedRequ
     if (unused !== null) context.pool.give([unused])
     context.activity.end(ino, pages)
   }
-  if (position !== offset) await context.invalidateContent(ino)
+  if (position !== offset) await context.invalidate({ ino, what: 'content' })
 }
 
 /**

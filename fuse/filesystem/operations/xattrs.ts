@@ -4,6 +4,7 @@ import { FUSE_SETXATTR_EXT, nameBytesMax } from '../../protocol/constants.ts'
 import { hasFlag } from '../../protocol/init.ts'
 import { callerOf, inoOf, type Handler } from '../context.ts'
 import type { Reply } from '../reply.ts'
+import { capabilityName } from './attributes.ts'
 
 /** Prefixes that are kept. Others (system.posix_acl_access above all) are refused without asking the volume. */
 const keptPrefixes = ['user.', 'trusted.', 'security.']
@@ -16,7 +17,9 @@ function check (name: string): void {
 export const setxattr: Handler = async (context, request, reply) => {
   const { name, flags, value } = parseSetxattr(request, context.negotiated !== null && hasFlag(context.negotiated, FUSE_SETXATTR_EXT))
   check(name)
-  await context.client.setxattr(inoOf(context, request.nodeid), name, Buffer.from(value), flags, callerOf(request))
+  const ino = inoOf(context, request.nodeid)
+  await context.client.setxattr(ino, name, Buffer.from(value), flags, callerOf(request))
+  if (name === capabilityName) context.files.capabilitiesMayBeSet(ino)
   reply.empty()
 }
 

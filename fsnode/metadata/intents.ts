@@ -64,7 +64,7 @@ export class Intents {
   others (key: IntentKey): Promise<void> | null {
     const resource = this.resources.get(key)
     if (resource === undefined || resource.write <= 1) return null
-    return this.wait(resource, 'look', Infinity)
+    return this.wait(key, resource, 'look', Infinity)
   }
 
   release (intents: readonly Intent[]): void {
@@ -81,13 +81,16 @@ export class Intents {
     const resource = this.resources.get(key)
     if (resource === undefined || !conflicts(resource, mode, ticket)) return null
     if (this.closedWith !== null) return Promise.reject(this.closedWith)
-    return this.wait(resource, mode, ticket)
+    return this.wait(key, resource, mode, ticket)
   }
 
   /** Whether somebody holds it. */
   isTaken (key: IntentKey, mode: IntentMode): boolean {
     return (this.resources.get(key)?.[mode] ?? 0) > 0
   }
+
+  /** Keys that somebody holds or waits for. */
+  get size (): number { return this.resources.size }
 
   count (key: IntentKey, mode: IntentMode): number { return this.resources.get(key)?.[mode] ?? 0 }
 
@@ -108,7 +111,7 @@ export class Intents {
   }
 
   /** `ticket` Infinity: holds nobody back. */
-  private async wait (resource: Resource, mode: IntentMode, ticket: number): Promise<void> {
+  private async wait (key: IntentKey, resource: Resource, mode: IntentMode, ticket: number): Promise<void> {
     let waiter: Waiter
     const woken = new Promise<void>((resolve, reject) => { waiter = { ticket, mode, wake: resolve, fail: reject } })
     resource.waiters.push(waiter!)
@@ -116,6 +119,7 @@ export class Intents {
     await woken
     const at = resource.waiters.indexOf(waiter!)
     if (at >= 0) resource.waiters.splice(at, 1)
+    this.dropIfIdle(key, resource)
   }
 
   private resource (key: IntentKey): Resource {
@@ -129,7 +133,12 @@ export class Intents {
 
   private changed (key: IntentKey, resource: Resource): void {
     if (resource.waiters.length > 0) for (const { wake } of resource.waiters) wake()
-    else if (resource.write + resource.change + resource.read + resource.look === 0) this.resources.delete(key)
+    else this.dropIfIdle(key, resource)
+  }
+
+  private dropIfIdle (key: IntentKey, resource: Resource): void {
+    if (resource.waiters.length + resource.write + resource.change + resource.read + resource.look > 0) return
+    if (this.resources.get(key) === resource) this.resources.delete(key)
   }
 }
 

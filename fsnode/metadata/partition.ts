@@ -7,6 +7,7 @@ import { GarbageCollector } from './garbage.ts'
 import { Leader, type LeaderComponents } from './leader.ts'
 import type { LiveSession } from './sessions.ts'
 import { resumeTruncations } from './truncation.ts'
+import { validate } from './validate.ts'
 
 export type MetadataPartitionComponents = LeaderComponents
 
@@ -104,9 +105,10 @@ export class MetadataPartition {
     return leader
   }
 
-  private enter (leader: Leader, { session: id }: SessionScoped, peer: Peer): LiveSession {
+  private enter (leader: Leader, request: SessionScoped, peer: Peer): LiveSession {
+    validate(request)
     if (this.requests >= requestsMax) throw new AtollError('ATOLL_UNAVAILABLE', `partition ${this.id} is overloaded`)
-    const session = leader.session(id)
+    const session = leader.session(request.session)
     session.touch(this.components.clock.now(), peer)
     return session
   }

@@ -169,6 +169,7 @@ describe('what clients cache under leases', () => {
         }
         hits += clients.reduce((total, client) => total + client.hits, 0)
         expect(await fsck(cluster)).to.deep.equal([])
+        for (let index = 0; index < partitions; index++) expect((await cluster.leader(index).partition.opened()).intents.size).to.equal(0)
       }
       expect(hits).to.be.greaterThan(100)
       expect(checked).to.be.greaterThan(1_000)

@@ -79,6 +79,22 @@ describe('the metadata service', () => {
     expect(error.code).to.equal('ATOLL_NOT_LEADER')
   })
 
+  it('refuses what is no request, and goes on', async () => {
+    const good = { dir: 1, name: 'f', mode: 0o100644, exclusive: true, lease: 'shared', caller: { uid: 1, gid: 1 } }
+    const bad = [
+      { dir: -1 }, { dir: NaN }, { dir: '1' }, { dir: 2 ** 60 }, { name: 5 }, { name: null }, { mode: -1 }, { mode: 'x' }, { caller: null },
+      { caller: { uid: -1, gid: 0 } }, { op: 'x' }, { exclusive: 'y' }
+    ]
+    for (const fields of bad) expect(await client.code(client.call('meta.create', { ...good, ...fields } as never)), JSON.stringify(fields)).to.equal('ATOLL_BAD_MESSAGE')
+    for (const fields of [{ atime: 5 }, { mtime: 2n ** 63n }, { uid: 1.5 }]) {
+      expect(await client.code(client.call('meta.setattr', { ino: 1, ...fields } as never))).to.be.oneOf(['ATOLL_BAD_MESSAGE', 'EINVAL'])
+    }
+    expect(await client.code(client.call('meta.getattr', {} as never))).to.not.equal('well')
+    expect(await client.code(client.call('meta.create', {} as never))).to.not.equal('well')
+    expect((await client.call('meta.create', good as never)).created).to.equal(true)
+    expect(cluster.leader(0).machine.store.inodes.get(1)!.entries).to.equal(1)
+  })
+
   it('gives extended attributes back', async () => {
     await client.call('meta.setxattr', { ino: 1, name: 'user.a', value: Buffer.from('x'), flags: 0 })
     expect((await client.call('meta.listxattr', { ino: 1 })).names).to.deep.equal(['user.a'])

@@ -8,7 +8,7 @@ import { decide, type Decided, type DecideInput } from './decide.ts'
 import { LeaderFacts } from './leader-facts.ts'
 import { encodeChange, type ChangeResult, type MapChange } from './map-change.ts'
 import type { ManagerState } from './manager-state.ts'
-import { planMoves, type ReplicaMoves } from './moves.ts'
+import { MovePlanner, type ReplicaMoves } from './moves.ts'
 import type { ManagerStateMachine } from './state-machine.ts'
 
 export interface LeadershipComponents { clock: Clock, log: Logger, group: RaftGroup, stateMachine: ManagerStateMachine }
@@ -32,6 +32,7 @@ export class Leadership {
   private readonly components: LeadershipComponents
   private readonly queue: QueuedChange[] = []
   private readonly waiters = new Set<Waiter>()
+  private readonly planner = new MovePlanner()
   private moves: ReplicaMoves | null = null
   private ready = false
   private ended: AtollError | null = null
@@ -148,7 +149,7 @@ export class Leadership {
   private plan (nowMs: number): void {
     if (nowMs - this.facts.plannedAtMs < planIntervalMs) return
     this.facts.plannedAtMs = nowMs
-    this.moves = planMoves({ state: this.state, facts: this.facts, nowMs })
+    this.moves = this.planner.plan({ state: this.state, facts: this.facts, nowMs })
     if (this.moves.leadsOnly) this.facts.hotLeadsAtMs = nowMs
   }
 

@@ -25,6 +25,8 @@ export class ReplicaMoves {
 
   get partitions (): Iterable<PartitionId> { return this.moves.keys() }
 
+  get size (): number { return this.moves.size }
+
   /** Whether only leads move. */
   get leadsOnly (): boolean {
     return this.moves.size > 0 && [...this.moves.values()].every(({ add, drop }) => add.length + drop.length === 0)
@@ -52,6 +54,22 @@ export class ReplicaMoves {
 
 export interface PlanInput { state: ManagerState, facts: LeaderFacts, nowMs: number }
 
+/** Plans moves of replicas. Remembers from what: placement of a large cluster takes time, and most plans would be the same. */
+export class MovePlanner {
+  private basis: unknown[] = []
+  private last = new ReplicaMoves(new Map())
+
+  plan (input: PlanInput): ReplicaMoves {
+    const { map } = input.state
+    const basis = [map.data, map.volumes, ...map.nodes.flatMap((node) => [node.id, stays(input, node), node.state, node.capacityBytes, node.disk])]
+    const same = basis.length === this.basis.length && basis.every((value, at) => value === this.basis[at])
+    if (!same) this.last = planMoves(input)
+    this.basis = basis
+    if (this.last.size > 0 || input.nowMs - input.facts.hotLeadsAtMs < hotLeadIntervalMs) return this.last
+    return new ReplicaMoves(hotLeadMoves(input))
+  }
+}
+
 /**
  * What placement would change now, as far as the bounds let it run at once: replicas leave nodes
  * that are being emptied or are down for long, and new nodes get their share.
@@ -59,9 +77,9 @@ export interface PlanInput { state: ManagerState, facts: LeaderFacts, nowMs: num
 export function planMoves (input: PlanInput): ReplicaMoves {
   const { state } = input
   const found: Array<[PartitionId, ReplicaMove, number]> = []
-  for (const volume of state.map.volumes) found.push(...movesOf(input, volume))
+  const byVolume = Map.groupBy(state.map.data, ({ volume }) => volume)
+  for (const volume of state.map.volumes) found.push(...movesOf(input, volume, byVolume.get(volume.id) ?? []))
   found.sort((one, other) => one[2] - other[2])
-  if (found.length === 0 && input.nowMs - input.facts.hotLeadsAtMs >= hotLeadIntervalMs) found.push(...hotLeadMoves(input))
   // Handing the lead to a replica that is there already costs nothing and needs no bound but that of lead moves.
   const copying = found.filter(([, { add, drop }]) => add.length + drop.length > 0).slice(0, replicaMovesMax)
   const leading = found.filter(([, { add, drop }]) => add.length + drop.length === 0).slice(0, replicaMovesMax)
@@ -69,19 +87,18 @@ export function planMoves (input: PlanInput): ReplicaMoves {
 }
 
 /** Tivoli: leads leave busy disks. */
-function hotLeadMoves ({ state, facts }: PlanInput): Array<[PartitionId, ReplicaMove, number]> {
+function hotLeadMoves ({ state, facts }: PlanInput): Map<PartitionId, ReplicaMove> {
   const tivoli = new Set(state.map.volumes.filter(({ placement }) => placement === 'tivoli').map(({ id }) => id))
   const leads = hotLeads({
     partitions: state.map.data.filter(({ volume }) => tivoli.has(volume)),
     utilizationOf: (node) => state.node(node)?.state === 'up' ? facts.usageOf(node)?.disk?.utilization : undefined,
     loadOf: (partition) => facts.loadOf(partition)
   })
-  return [...leads].map(([id, lead]) => [id, { add: [], drop: [], lead }, 0])
+  return new Map([...leads].map(([id, lead]) => [id, { add: [], drop: [], lead }]))
 }
 
-function movesOf (input: PlanInput, volume: VolumeInfo): Array<[PartitionId, ReplicaMove, number]> {
+function movesOf (input: PlanInput, volume: VolumeInfo, partitions: DataPartition[]): Array<[PartitionId, ReplicaMove, number]> {
   const { map } = input.state
-  const partitions = map.data.filter((partition) => partition.volume === volume.id)
   const eligible = (node: NodeInfo): boolean => stays(input, node)
   const staying = new Set(map.nodes.filter(eligible).map(({ id }) => id))
   const outcome = place(map, {

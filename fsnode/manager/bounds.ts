@@ -13,6 +13,8 @@ export const heartbeatGapMsMin = 20
 export const registerPatienceMs = 10_000
 export const agentRetryMsMin = 50
 export const agentRetryMsMax = 2_000
+/** How long a node that hears of a newer map waits for it before it asks. */
+export const catchUpDelayMs = 100
 /** How long a node's request for a newer map waits. */
 export const followWaitMs = 10_000
 

@@ -76,12 +76,11 @@ export class Manager {
   async heartbeat (request: HeartbeatRequest): Promise<HeartbeatResponse> {
     // Whoever has been replaced as the leader must not grant a lease: the barrier proves that nobody has.
     const leadership = await this.lead()
-    const { state, facts } = leadership
-    const node = state.node(request.node)
-    if (node === undefined) throw new AtollError('ATOLL_UNKNOWN_NODE', `no node ${request.node} is registered`)
-    const newer = leadership.superseding.get(request.node)
-    if (node.incarnation !== request.incarnation || (newer !== undefined && newer !== request.incarnation)) throw superseded(request.node)
-    if (node.state === 'down') await this.awaitReturn(leadership, request.node)
+    const { facts } = leadership
+    if (this.heartbeatOf(leadership, request).state === 'down') {
+      await this.awaitReturn(leadership, request.node)
+      this.heartbeatOf(leadership, request)
+    }
     // No pause between here and the answer: the lease and the map version belong together.
     facts.heard(request, this.components.clock.now())
     if (facts.awaitsFences) leadership.kick()
@@ -171,6 +170,15 @@ export class Manager {
     if (!leadership.facts.notice(notice)) throw new AtollError('ATOLL_UNAVAILABLE', 'too many reports are waiting')
     await leadership.until(() => leadership.state.record(notice.partition)?.partition.epoch !== notice.epoch, decisionWaitMsMax)
     return this.map
+  }
+
+  /** The node that sends it. @throws AtollError ATOLL_UNKNOWN_NODE, ATOLL_SUPERSEDED. */
+  private heartbeatOf (leadership: Leadership, { node: id, incarnation }: HeartbeatRequest): NodeInfo {
+    const node = leadership.state.node(id)
+    if (node === undefined) throw new AtollError('ATOLL_UNKNOWN_NODE', `no node ${String(id)} is registered`)
+    const newer = leadership.superseding.get(id)
+    if (node.incarnation !== incarnation || (newer !== undefined && newer !== incarnation)) throw superseded(id)
+    return node
   }
 
   private async registerAgain (leadership: Leadership, node: Omit<NodeInfo, 'state'>): Promise<void> {

@@ -5,7 +5,7 @@ import type { Handlers } from '../protocol/peer.ts'
 import type { Clock, Logger, Random, Timer } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
 import {
-  agentRetryMsMax, agentRetryMsMin, followWaitMs, heartbeatGapMsMin, heartbeatIntervalMs, heartbeatTimeoutMs, registerPatienceMs
+  agentRetryMsMax, agentRetryMsMin, catchUpDelayMs, followWaitMs, heartbeatGapMsMin, heartbeatIntervalMs, heartbeatTimeoutMs, registerPatienceMs
 } from './bounds.ts'
 import { ServingLease } from './lease.ts'
 import { MapWaiters } from './map-waiters.ts'
@@ -44,6 +44,7 @@ export class NodeAgent {
   private registered = false
   private registering: Promise<void> | null = null
   private timer: Timer | null = null
+  private catchUp: Timer | null = null
   private beating = false
   private beatAgain = false
   private sentAtMs = -Infinity
@@ -71,6 +72,7 @@ export class NodeAgent {
     this.state = 'stopped'
     this.lease.drop()
     this.timer?.cancel()
+    this.catchUp?.cancel()
     this.stopListening()
   }
 
@@ -133,11 +135,27 @@ export class NodeAgent {
     try {
       const request: HeartbeatRequest = { node: id, incarnation, mapVersion: router.mapVersion, ...this.init.report() }
       const { body } = await router.toManager('manager.heartbeat', request, { timeoutMs: heartbeatTimeoutMs, patienceMs: heartbeatTimeoutMs })
-      if (this.state === 'running') this.lease.grant(sentAtMs, body.leaseDurationMs, body.mapVersion)
+      if (this.state !== 'running') return
+      this.lease.grant(sentAtMs, body.leaseDurationMs, body.mapVersion)
+      if (body.mapVersion > router.mapVersion) this.catchUpSoon(body.mapVersion)
     } catch (error) {
       if (codeOf(error) === 'ATOLL_UNKNOWN_NODE') await this.register()
       else this.failed('a heartbeat was not answered', error)
     }
+  }
+
+  /**
+   * The lease counts only with the newer map. Mostly it is under way; but the request that waits for it may have
+   * gone to a leader that is silent now.
+   */
+  private catchUpSoon (version: number): void {
+    const { clock, router } = this.components
+    this.catchUp ??= clock.setTimer(() => {
+      this.catchUp = null
+      if (router.mapVersion >= version || this.state !== 'running') return
+      router.toManager('manager.map', { after: router.mapVersion, waitMs: 0 }, { timeoutMs: heartbeatTimeoutMs, patienceMs: heartbeatTimeoutMs })
+        .then(({ body }) => { if (body.map !== undefined && this.state === 'running') router.adopt(body.map) }, (error) => { this.failed('the cluster map could not be fetched', error) })
+    }, catchUpDelayMs)
   }
 
   /** The manager waits to hear that a node knows it no longer leads: so that is told at once. */

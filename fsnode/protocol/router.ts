@@ -40,6 +40,8 @@ export class ClusterRouter {
   private readonly seeds: Address[]
   private current: ClusterMap | null = null
   private readonly leaders = new Map<string, NodeId>()
+  /** Whom to ask next where no leader is known. */
+  private nextCandidate = 0
   private readonly mapListeners = new Set<(map: ClusterMap) => void>()
   private readonly nodesById = new Map<NodeId, NodeInfo>()
   private assumed: ReadonlyArray<Pick<NodeInfo, 'id' | 'host' | 'rpcPort'>> = []
@@ -120,14 +122,14 @@ export class ClusterRouter {
   }
 
   toManager<M extends Method> (method: M, request: Methods[M]['request'], options: RouteOptions = {}): Promise<Answer<M>> {
-    return this.retrying(method, options, (attempt) =>
-      this.toLeader('manager', () => this.managers, attempt, method, request, options))
+    return this.retrying(method, options, () =>
+      this.toLeader('manager', () => this.managers, method, request, options))
   }
 
   /** To the leader of a metadata partition. */
   toMetadata<M extends Method> (partition: string, method: M, request: Methods[M]['request'], options: RouteOptions = {}): Promise<Answer<M>> {
-    return this.retrying(method, options, (attempt) =>
-      this.toLeader(partition, () => this.metadataMembers(partition), attempt, method, request, options))
+    return this.retrying(method, options, () =>
+      this.toLeader(partition, () => this.metadataMembers(partition), method, request, options))
   }
 
   /** To the primary; `build` makes the request for the epoch of the attempt. */
@@ -160,12 +162,14 @@ export class ClusterRouter {
   }
 
   private async toLeader<M extends Method> (
-    group: string, members: () => NodeId[], attempt: number, method: M, request: Methods[M]['request'], options: CallOptions
+    group: string, members: () => NodeId[], method: M, request: Methods[M]['request'], options: CallOptions
   ): Promise<Answer<M>> {
     const candidates = members()
-    const target = this.leaders.get(group) ?? candidates[attempt % candidates.length]!
+    // Goes on from one call to the next: a call that has time for one attempt must not always ask the same silent member.
+    const target = this.leaders.get(group) ?? candidates[this.nextCandidate++ % candidates.length]!
+    const { timeoutMs = attemptTimeoutMs } = options
     try {
-      const answer = await (await this.peer(target)).call(method, request, { timeoutMs: attemptTimeoutMs, ...options })
+      const answer = await (await this.within(this.peer(target), timeoutMs, target)).call(method, request, { ...options, timeoutMs })
       this.leaders.set(group, target)
       return answer
     } catch (error) {
@@ -199,6 +203,14 @@ export class ClusterRouter {
         if (codeOf(error) !== 'ATOLL_NOT_LEADER') await this.refresh(version).catch(() => {})
       }
     }
+  }
+
+  /** Connecting to a host that is silent takes longer than some requests can wait. */
+  private within<T> (promise: Promise<T>, limitMs: number, target: NodeId): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const timer = this.components.clock.setTimer(() => { reject(new AtollError('ATOLL_TIMEOUT', `no connection to ${target} in time`)) }, limitMs)
+      promise.then(resolve, reject).finally(() => { timer.cancel() })
+    })
   }
 
   private retryDelayMs (error: unknown, count: number): number {

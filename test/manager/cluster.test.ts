@@ -142,6 +142,28 @@ describe('the manager in a simulated cluster', () => {
     expect(cluster.managers.get('node-1')!.map).to.deep.equal(cluster.map)
   })
 
+  it('the leader of the manager falls silent: the other nodes find the next one within their leases and serve on', async () => {
+    await begin({ nodes: 5 })
+    await cluster.createVolume({ dataPartitions: 20 })
+    await cluster.clock.advance(2_000)
+    for (const id of cluster.ids) cluster.network.cut('node-1', id)
+    await cluster.clock.advance(1_000)
+    cluster.log.elect('node-2')
+    const others = cluster.ids.slice(1)
+    const started = cluster.clock.now()
+    let gaps = 0
+    while (cluster.clock.now() < started + 12_000) {
+      await cluster.clock.advance(50)
+      gaps += others.filter((id) => !cluster.process(id).agent.leaseValid()).length
+      for (const id of others) expect(cluster.node(id).state, id).to.equal('up')
+    }
+    expect(gaps).to.equal(0)
+    expect(cluster.node('node-1').state).to.equal('down')
+    expect(cluster.leadersOf().has(null)).to.equal(false)
+    cluster.network.heal()
+    await cluster.clock.until(() => cluster.healthy(), 20_000)
+  })
+
   it('a second process under a node\'s id: the first stops, and the second serves only after the first one\'s lease', async () => {
     await begin()
     await cluster.createVolume()

@@ -96,15 +96,23 @@ export class ReplicaLink {
     this.peer.notify('replica.apply', this.message(emptyEntry, this.sequence, stamp))
   }
 
-  /** Asks the replica how it is. */
+  /** Asks the replica how it is, and so finds out whether it still knows the session. */
   refresh (): void {
     const { session, peer } = this
-    peer?.call('replica.apply', this.message(emptyEntry, this.sequence, this.init.stamp()), { timeoutMs: helloTimeoutMs })
-      .then(({ body }) => { if (session === this.session) this.note(body) }, () => {})
+    if (peer === null) return
+    peer.call('replica.apply', this.message(emptyEntry, this.sequence, this.init.stamp()), { timeoutMs: helloTimeoutMs }).then(
+      ({ body }) => { if (session === this.session) this.note(body) },
+      (error) => { if (session === this.session) this.broken(error) }
+    )
   }
 
-  /** Makes contact; told to do so at the start of an epoch. */
-  async open (delayMs = 0): Promise<void> {
+  /** At the start of an epoch. */
+  greet (): void {
+    if (this.peer === null) void this.open()
+    else this.refresh()
+  }
+
+  private async open (delayMs = 0): Promise<void> {
     if (this.opening || this.closed || this.peer !== null) return
     this.opening = true
     this.failingSince ??= this.components.clock.now()

@@ -91,7 +91,7 @@ export class Primary {
     for (const { node, state } of wanted) {
       const link = this.links.get(node) ?? this.connect(node)
       link.serving = state === 'serving'
-      void link.open()
+      link.greet()
     }
     const wasServing = (node: NodeId): boolean => before.replicas.some((replica) => replica.node === node && replica.state === 'serving')
     const isServing = (node: NodeId): boolean => node === this.init.nodeId || this.links.get(node)?.serving === true

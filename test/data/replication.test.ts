@@ -149,6 +149,16 @@ describe('a data partition', () => {
     await expectIdentical()
   })
 
+  it('brings up a replica of which the primary never saw that it was away', async () => {
+    await start()
+    await run(client.write(1, 0, 0, Buffer.from('x')))
+    cluster.change({ 'node-2': 'waiting' })
+    node('node-2').router!.adopt(cluster.map)
+    cluster.change({ 'node-2': 'syncing' })
+    await healthy()
+    await expectIdentical()
+  })
+
   it('promotes no replica before the lease of the primary has run out, and loses nothing', async () => {
     await start()
     await run(client.write(1, 0, 0, Buffer.from('acknowledged')))

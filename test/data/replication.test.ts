@@ -155,6 +155,7 @@ describe('a data partition', () => {
     cluster.change({ 'node-2': 'waiting' })
     node('node-2').router!.adopt(cluster.map)
     cluster.change({ 'node-2': 'syncing' })
+    node('node-1').router!.adopt(cluster.map)
     await healthy()
     await expectIdentical()
   })

@@ -1,4 +1,4 @@
-import type { Clock, Logger } from '../fsnode/protocol/ports.ts'
+import type { Clock, Logger, Random } from '../fsnode/protocol/ports.ts'
 import type { VolumeInfo } from '../partitioning/types.ts'
 import type { ChunkStore } from './chunk-store.ts'
 import type { FileTable } from './file-table.ts'
@@ -15,6 +15,7 @@ import type { UnsyncedChunks } from './unsynced-chunks.ts'
 export interface VolumeContext {
   readonly volume: VolumeInfo
   readonly clock: Clock
+  readonly random: Random
   readonly log: Logger
   readonly journal: WriteJournal | null
   readonly operations: OperationNumbers

@@ -17,19 +17,25 @@ export class Extent {
   private staleEnd = 0
   private stepBytes = extentStepBytesMin
   private raising: Promise<void> | null = null
+  private known = false
 
   constructor (context: VolumeContext, cached: CachedInode) {
     this.context = context
     this.cached = cached
   }
 
+  /** It is that of the lease which is held now. */
+  get isKnown (): boolean { return this.known }
+
   /** The exclusive lease was granted. */
   taken (attr: InodeAttr): void {
+    this.known = true
     this.reached = attr.extent
     this.staleEnd = attr.extent
   }
 
   lost (): void {
+    this.known = false
     this.reached = 0
     this.staleEnd = 0
   }

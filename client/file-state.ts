@@ -58,8 +58,14 @@ export class FileState {
   private order: Promise<void> | null = null
   private orderLength = 0
   private committing: Promise<void> | null = null
+  /** The last handle was dropped and no name is left. */
+  private gone = false
   /** Those who wait for the lease in order to write. */
   private waitingForLease = 0
+  /** Writes that are not admitted yet. */
+  private arriving = 0
+  /** Those of them for whom it was granted and who have not used it yet. */
+  private entitled = 0
   private admitted = 0
   /** Of the writes that were admitted and have not ended. */
   private queuedBytes = 0
@@ -83,14 +89,14 @@ export class FileState {
       hold: () => this.recovering ?? (cached.session.isValid ? null : cached.session.ready())
     }, context.volume.chunkSizeBytes)
     if (cached.attr !== null) this.localAttr(cached.attr)
-    if (cached.lease === 'exclusive') this.extent.taken(cached.attr!)
+    if (cached.lease === 'exclusive' && cached.attr !== null) this.extent.taken(cached.attr)
   }
 
   get isDirty (): boolean { return this.local !== null || this.admitted > 0 || this.underWay.size > 0 }
 
   get hasOwnContent (): boolean { return this.content !== null }
 
-  get isIdle (): boolean { return this.handles === 0 && !this.isDirty && this.waitingForLease === 0 && this.shut === 0 && this.recovering === null }
+  get isIdle (): boolean { return this.handles === 0 && !this.isDirty && this.arriving === 0 && this.shut === 0 && this.recovering === null }
 
   /** The server's attributes with what was changed here. */
   localAttr (attr: InodeAttr): InodeAttr {
@@ -103,6 +109,7 @@ export class FileState {
   /** The exclusive lease was granted with these attributes. */
   leaseTaken (attr: InodeAttr): void {
     this.extent.taken(attr)
+    this.entitled = this.waitingForLease
     if (this.suspect === null) return
     const unchanged = attr.version === this.suspect
     this.suspect = null
@@ -114,6 +121,8 @@ export class FileState {
   leaseLost (expired: boolean): void {
     this.dropReadAhead()
     this.extent.lost()
+    this.entitled = 0
+    this.wake()
     if (!expired) return
     this.mayBeOrphan = true
     if (!this.isDirty || this.suspect !== null) return
@@ -138,8 +147,17 @@ export class FileState {
     const length = byteLengthOf(data)
     if (length === 0) return
     if (offset < 0 || !Number.isSafeInteger(offset + length)) throw posixError('EFBIG')
-    if (this.obstacle(false) === null) this.admit(length)
-    else await this.admission(length)
+    if (this.obstacle(false) === null) {
+      this.admit(length)
+    } else {
+      this.arriving++
+      try {
+        await this.admission(length)
+      } finally {
+        this.arriving--
+        this.wake()
+      }
+    }
     let token: number | null = null
     let full = false
     const { journal } = this.context
@@ -215,7 +233,7 @@ export class FileState {
   }
 
   private get isQuiet (): boolean {
-    return this.admitted === 0 && (this.cached.lease !== 'exclusive' || this.waitingForLease === 0)
+    return this.admitted === 0 && this.entitled === 0
   }
 
   /** Runs `work` while no write is accepted and all accepted ones are committed; the lease may go meanwhile. */
@@ -259,6 +277,7 @@ export class FileState {
         granted = true
       } finally {
         this.waitingForLease--
+        this.entitled = Math.max(0, this.entitled - 1)
         this.wake()
       }
     }
@@ -274,6 +293,7 @@ export class FileState {
   /** What must be over before a write is accepted. */
   private obstacle (granted: boolean): Promise<void> | 'lease' | null {
     const { cached } = this
+    if (this.gone) throw posixError('ESTALE', 'the file is gone')
     if (this.shut > 0 || this.queuedBytes >= writeQueueBytesMax) {
       return this.until(() => this.shut === 0 && this.queuedBytes < writeQueueBytesMax)
     }
@@ -283,7 +303,7 @@ export class FileState {
     return this.lacksInline(cached.knownAttr!) ? this.context.inodes.fetchInline(cached) : null
   }
 
-  private get hasLease (): boolean { return this.cached.lease === 'exclusive' && this.cached.knownAttr !== null }
+  get hasLease (): boolean { return this.cached.lease === 'exclusive' && this.cached.knownAttr !== null && this.extent.isKnown }
 
   private lacksInline (attr: InodeAttr): boolean {
     return this.content === null && attr.isInline && attr.size > 0 && this.cached.inline === null
@@ -334,6 +354,7 @@ export class FileState {
   private async prepareAndPlace (write: AcceptedWrite): Promise<void> {
     try {
       while (this.recovering !== null) await this.recovering
+      if (this.gone) throw posixError('ESTALE')
       if (write.sequence <= this.lostUpTo) throw this.lateErrors.last
       if (!this.staysInline(write)) {
         if (this.content !== null || this.isRecordInline) await this.extent.prepare(0, 0, write.end, true)
@@ -470,9 +491,13 @@ export class FileState {
     this.context.log.error('changes of a file are lost', { ino: this.cached.ino, code: codeOf(error) })
   }
 
-  /** Nobody can see the inode any more: what is not committed does not matter. */
-  discard (): void {
+  /** Nobody can see the inode any more: what is not committed does not matter. Resolves when nothing of it is under way. */
+  async discard (): Promise<void> {
+    this.gone = true
+    this.lostUpTo = this.accepted
     this.writer.abandon(posixError('ESTALE'))
+    this.wake()
+    await this.until(() => this.admitted === 0 && this.committing === null)
     this.committed = this.accepted
     this.local = null
     this.content = null
@@ -509,10 +534,11 @@ export class FileState {
   }
 
   private wake (): void {
-    if (this.wakers.length === 0) return
-    const wakers = this.wakers
-    this.wakers = []
-    for (const waker of wakers) waker()
-    if (this.isIdle) this.context.files.idle(this)
+    if (this.wakers.length > 0) {
+      const wakers = this.wakers
+      this.wakers = []
+      for (const waker of wakers) waker()
+    }
+    if (this.handles === 0 && this.isIdle) this.context.files.idle(this)
   }
 }

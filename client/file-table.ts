@@ -77,6 +77,9 @@ export class FileTable {
 
   private async letGo (ino: number): Promise<void> {
     const { cache, sessions, operations, log, unsynced } = this.context
+    const file = this.files.get(ino)
+    // No write of this client may reach the inode after it was let go.
+    await file?.discard()
     this.inherited.delete(ino)
     unsynced.forget(ino)
     try {
@@ -86,8 +89,6 @@ export class FileTable {
       log.debug('orphan not given up', { ino, code: codeOf(error) })
     }
     const cached = cache.get(ino)
-    if (cached === undefined) return
-    cached.file?.discard()
-    cache.drop(cached)
+    if (cached !== undefined) cache.drop(cached)
   }
 }

@@ -40,12 +40,6 @@ export class GrantGuard {
     this.note(this.changed, nameKey(dir, name))
   }
 
-  /** Whether the leases of the session were kept as a whole since the mark. */
-  isWhole (since: number): boolean { return since >= this.allAt }
-
-  /** The mark of an answer that is known to be newer than every recall so far. */
-  get now (): number { return this.sequence }
-
   mayKeep (ino: number, since: number): boolean {
     return since >= this.allAt && (this.recalled.size === 0 || (this.recalled.get(ino) ?? 0) <= since)
   }

@@ -7,8 +7,8 @@ import { eachBounded } from './parallel.ts'
 import type { MetadataSession, SessionOwner } from './session.ts'
 import type { Invalidation } from './types.ts'
 
-/** Pause before a lease that was recalled at once is asked for again. */
-const contendedPauseMs = 2
+/** Pause before a lease that was recalled at once is asked for again, at most. */
+const contendedPauseMsMax = 64
 /** Promise turns between the arrival of an answer and its being noted here, generously. */
 const answerTurns = 24
 /** The same, where a grant may have been sent just after the recall that it precedes. */
@@ -110,16 +110,15 @@ export class Leases implements SessionOwner {
   }
 
   private async askExclusive (cached: CachedInode): Promise<void> {
-    const { clock, inodes } = this.context
+    const { clock, inodes, random } = this.context
     const { ino, session } = cached
     const deadline = clock.now() + leasePatienceMs
-    for (;;) {
+    for (let attempt = 1; ; attempt++) {
       while (cached.recall !== null || this.isReleasing(ino)) await (cached.recall?.done ?? this.releasing.get(ino))
       const since = session.guard.begin()
       try {
         const { body } = await session.call('meta.lease', { ino, mode: 'exclusive' })
-        // A recall that was answered while this request waited came first: the lease was granted after it.
-        if (cached.recall === null && session.guard.isWhole(since) && inodes.install(session, body.attr, session.guard.now, body) !== null) {
+        if (inodes.install(session, body.attr, since, body) !== null) {
           cached.lease = 'exclusive'
           cached.file?.leaseTaken(body.attr)
           return
@@ -128,7 +127,9 @@ export class Leases implements SessionOwner {
         session.guard.end()
       }
       if (clock.now() >= deadline) throw posixError('ETIMEDOUT', 'the file is written by others all the time')
-      await new Promise<void>((resolve) => { clock.setTimer(resolve, contendedPauseMs) })
+      // What was granted may have been recalled before it arrived. A pause of its own length lets one of two contenders through.
+      const pauseMs = random.next() * Math.min(contendedPauseMsMax, 2 ** attempt)
+      await new Promise<void>((resolve) => { clock.setTimer(resolve, pauseMs) })
     }
   }
 

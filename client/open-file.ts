@@ -32,6 +32,7 @@ export class OpenFileHandle implements OpenFile {
   }
 
   async read (offset: number, length: number): Promise<Buffer[]> {
+    if (this.released) throw posixError('EBADF')
     if (offset < 0 || length < 0) throw posixError('EINVAL')
     const attr = await this.context.inodes.getattr(this.ino)
     const end = Math.min(attr.size, offset + length)
@@ -41,6 +42,7 @@ export class OpenFileHandle implements OpenFile {
   }
 
   async write (offset: number, data: readonly Buffer[]): Promise<void> {
+    if (this.released) throw posixError('EBADF')
     this.reportLate()
     await this.file.write(offset, data)
   }

@@ -67,7 +67,7 @@ export class AtollVolumeClient implements VolumeClient {
     const leases = new Leases(context)
     const chunks = new ChunkStore({ router: this.router, random }, volume)
     this.context = Object.assign(context, {
-      volume, clock, log, journal, leases, chunks,
+      volume, clock, random, log, journal, leases, chunks,
       operations: new OperationNumbers(clock),
       sessions: new SessionTable({ router: this.router, clock, log, owner: leases }, {
         volume, client, id: init.session ?? random.bytes(sessionIdBytes).toString('hex'), resumed: init.session !== undefined
@@ -119,7 +119,7 @@ export class AtollVolumeClient implements VolumeClient {
     const cached = cache.ensure(ino, sessions.of(ino))
     const file = files.open(cached)
     try {
-      if (write && cached.lease !== 'exclusive') await leases.exclusive(cached)
+      if (write && !file.hasLease) await leases.exclusive(cached)
     } catch (error) {
       await files.release(file)
       throw error

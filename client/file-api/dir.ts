@@ -1,25 +1,38 @@
-import type { DirectoryEntry } from '../../fsnode/protocol/metadata.ts'
-import { inSyscall } from './errors.ts'
-import { Dirent } from './stats.ts'
+import { constants, type Dirent } from 'node:fs'
+import { join } from 'node:path/posix'
+import type { VolumeClient } from '../types.ts'
+import { coded, encoded, type CommonOptions } from './arguments.ts'
+import { direntOf } from './stats.ts'
+import { entriesOf } from './listing.ts'
 
-/** An open directory, as node:fs.Dir: read one entry at a time, or iterate. */
-export class Dir implements AsyncIterable<Dirent> {
+export interface DirOptions extends CommonOptions { recursive?: boolean }
+
+/** An open directory, as node:fs's Dir without the calls that take callbacks or wait synchronously. */
+export class Dir implements AsyncIterable<Dirent>, AsyncDisposable {
   readonly path: string
-  private readonly entries: AsyncGenerator<DirectoryEntry>
+  private readonly found: AsyncGenerator<Dirent>
+  private closed = false
 
-  constructor (path: string, entries: AsyncGenerator<DirectoryEntry>) {
+  constructor (volume: VolumeClient, ino: number, path: string, options: DirOptions) {
     this.path = path
-    this.entries = entries
+    this.found = direntsOf(volume, ino, path, options)
   }
 
+  /** The next entry; null after the last. */
   async read (): Promise<Dirent | null> {
-    const { value, done } = await inSyscall('scandir', this.path, () => this.entries.next())
-    return done === true ? null : new Dirent(value.name, this.path, value.type)
+    this.needsOpen()
+    const { value, done } = await this.found.next()
+    return done === true ? null : value
   }
 
-  async close (): Promise<void> { await this.entries.return(undefined) }
+  async close (): Promise<void> {
+    this.needsOpen()
+    this.closed = true
+    await this.found.return(undefined)
+  }
 
-  async * [Symbol.asyncIterator] (): AsyncGenerator<Dirent> {
+  /** Closes the directory at the end, however it ends. */
+  async * entries (): AsyncGenerator<Dirent> {
     try {
       for (let entry = await this.read(); entry !== null; entry = await this.read()) yield entry
     } finally {
@@ -27,5 +40,21 @@ export class Dir implements AsyncIterable<Dirent> {
     }
   }
 
-  async [Symbol.asyncDispose] (): Promise<void> { await this.close() }
+  [Symbol.asyncIterator] (): AsyncGenerator<Dirent> { return this.entries() }
+
+  async [Symbol.asyncDispose] (): Promise<void> { if (!this.closed) await this.close() }
+
+  private needsOpen (): void {
+    if (this.closed) throw coded(new Error('Directory handle was closed'), 'ERR_DIR_CLOSED')
+  }
+}
+
+async function * direntsOf (volume: VolumeClient, ino: number, path: string, options: DirOptions): AsyncGenerator<Dirent> {
+  const waiting = [{ ino, path }]
+  for (let dir = waiting.pop(); dir !== undefined; dir = waiting.pop()) {
+    for await (const entry of entriesOf(volume, dir.ino, dir.path)) {
+      yield direntOf(encoded(entry.name, options), dir.path, entry.type)
+      if (options.recursive === true && entry.type === constants.S_IFDIR) waiting.push({ ino: entry.ino, path: join(dir.path, entry.name) })
+    }
+  }
 }

@@ -1,239 +1,370 @@
-import { Readable, Writable } from 'node:stream'
+import { EventEmitter } from 'node:events'
+import { createReadStream, createWriteStream, type ReadPosition, type ReadStream, type WriteStream } from 'node:fs'
+import type { CreateReadStreamOptions, CreateWriteStreamOptions, ReadableWebStreamOptions } from 'node:fs/promises'
+import { createInterface, type Interface } from 'node:readline'
+import { StringDecoder } from 'node:string_decoder'
+import type { ReadableStream } from 'node:stream/web'
 import { posixError } from '../../fsnode/protocol/errors.ts'
+import { byteLengthOf } from '../../fsnode/protocol/frame.ts'
 import type { OpenFile, OperationContext, SetAttributes, VolumeClient } from '../types.ts'
+import { boolean, checkAborted, coded, integer, invalidType, invalidValue, modeBits, optionsOf, outOfRange, owner, viewOf, type CommonOptions } from './arguments.ts'
 import { inSyscall } from './errors.ts'
 import type { OpenFlags } from './flags.ts'
-import { Stats, toNs } from './stats.ts'
+import { statsOf, timeNs, type BigintOption } from './stats.ts'
+import { readStreamBytes, streamOperations, webStreamOf, writeStreamBytes } from './streams.ts'
+import type { Turns } from './turns.ts'
+import type { FileData, FileHandle } from './types.ts'
 
-export const streamChunkBytes = 1024 * 1024
-export const writesInFlightMax = 8
+/** Asked of the volume in one call: enough for it to work on several chunks at once. */
+export const transferBytesMax = 8 * 1024 * 1024
+export const readBufferBytesDefault = 16_384
+/** The longest file that is read at once, as in node:fs. */
+export const readFileBytesMax = 2 ** 31 - 1
 
-export interface FileHandleInit {
+const bigPositionMax = 2n ** 63n - 1n
+
+export interface FileHandleComponents {
   volume: VolumeClient
   file: OpenFile
+  /** Shared by all handles of the volume: appends take turns by inode. */
+  turns: Turns
+}
+
+export interface FileHandleInit {
   flags: OpenFlags
-  path: string
   fd: number
   dev: number
   context: OperationContext
-  onClose: () => void
 }
 
-export interface StreamOptions {
-  start?: number
-  /** Inclusive, as in node:fs. */
-  end?: number
-  highWaterMark?: number
-  autoClose?: boolean
-  encoding?: BufferEncoding
-}
-
-export interface ReadResult<T> { bytesRead: number, buffer: T }
-export interface WriteResult<T> { bytesWritten: number, buffer: T }
-
-/** An open file, with the methods and semantics of node:fs/promises' FileHandle. */
-export class FileHandle {
-  readonly fd: number
+/** An open file or directory of a volume. */
+export class VolumeFileHandle extends EventEmitter implements FileHandle {
+  private readonly components: FileHandleComponents
   private readonly init: FileHandleInit
   private position = 0
+  /** The handle itself, its streams and the calls under way: the last one closes the file. */
+  private users = 1
+  private readonly unused = Promise.withResolvers<void>()
   private closing: Promise<void> | null = null
 
-  constructor (init: FileHandleInit) {
+  constructor (components: FileHandleComponents, init: FileHandleInit) {
+    super()
+    this.components = components
     this.init = init
-    this.fd = init.fd
   }
 
-  /** Reads into `buffer`; `position` null (or left out) goes on where the last such read or write ended. */
-  async read<T extends NodeJS.ArrayBufferView> (buffer: T, offset = 0, length = buffer.byteLength - offset, position: number | bigint | null = null): Promise<ReadResult<T>> {
-    if (offset < 0 || length < 0 || offset + length > buffer.byteLength) throw new RangeError('offset and length do not fit the buffer')
-    const target = viewOf(buffer).subarray(offset, offset + length)
-    return this.call('read', async (file) => {
-      this.needs('read')
-      const start = position === null || Number(position) < 0 ? this.position : Number(position)
-      const bytesRead = fill(target, await file.read(start, length))
-      if (position === null || Number(position) < 0) this.position = start + bytesRead
-      return { bytesRead, buffer }
+  /** Of this mounted volume only, not of the process; -1 once closed. */
+  get fd (): number { return this.users === 0 ? -1 : this.init.fd }
+
+  read (bufferOrOptions?: any, offsetOrOptions?: any, length?: number | null, position?: ReadPosition | null): Promise<any> {
+    return this.call('read', async () => {
+      let [buffer, offset] = [bufferOrOptions, offsetOrOptions]
+      if (!ArrayBuffer.isView(buffer)) ({ buffer = Buffer.alloc(readBufferBytesDefault), offset, length, position } = optionsObject(bufferOrOptions))
+      if (!ArrayBuffer.isView(buffer)) throw invalidType('buffer', 'an instance of Buffer, TypedArray, or DataView', buffer)
+      if (typeof offset === 'object' && offset !== null) ({ offset, length, position } = offset)
+      const from = integer(offset ?? 0, 'offset', 0)
+      const bytes = length ?? buffer.byteLength - from
+      const place = readPlaceOf(position, bytes)
+      if (bytes === 0) return { bytesRead: 0, buffer }
+      if (buffer.byteLength === 0) throw invalidValue('buffer', buffer, 'is empty and cannot be written')
+      if (bytes < 0 || from + bytes > buffer.byteLength) throw outOfRange('length', `>= 0 && <= ${buffer.byteLength - from}`, bytes)
+      const parts = await this.readBytes(place, bytes)
+      return { bytesRead: fill(viewOf(buffer), from, parts), buffer }
     })
   }
 
-  async write (data: NodeJS.ArrayBufferView | string, offsetOrPosition?: number | null, lengthOrEncoding?: number | BufferEncoding | null, position?: number | null): Promise<WriteResult<unknown>> {
-    if (typeof data === 'string') {
-      const bytes = Buffer.from(data, (lengthOrEncoding as BufferEncoding | null) ?? 'utf8')
-      return { bytesWritten: await this.writeBytes([bytes], offsetOrPosition ?? null), buffer: data }
-    }
-    const offset = offsetOrPosition ?? 0
-    const length = (lengthOrEncoding as number | null) ?? data.byteLength - offset
-    if (offset < 0 || length < 0 || offset + length > data.byteLength) throw new RangeError('offset and length do not fit the buffer')
-    // The caller may use its buffer again as soon as this resolves; the nodes have the bytes by then.
-    return { bytesWritten: await this.writeBytes([viewOf(data).subarray(offset, offset + length)], position ?? null), buffer: data }
+  readv (buffers: any, position?: number | null): Promise<any> {
+    return this.call('readv', async () => {
+      const views = viewsOf(buffers)
+      if (views.length === 0) await this.attempt('read', async () => { throw posixError('EINVAL') })
+      const parts = await this.readBytes(writePlaceOf(position), byteLengthOf(views))
+      const bytes = Buffer.concat(parts)
+      let at = 0
+      for (const view of views) at += bytes.copy(view, 0, at)
+      return { bytesRead: bytes.length, buffers }
+    })
   }
 
-  async writev (buffers: NodeJS.ArrayBufferView[], position: number | null = null): Promise<{ bytesWritten: number, buffers: NodeJS.ArrayBufferView[] }> {
-    return { bytesWritten: await this.writeBytes(buffers.map(viewOf), position), buffers }
-  }
-
-  async readFile (options?: { encoding?: BufferEncoding | null } | BufferEncoding | null): Promise<any> {
-    const bytes = await this.call('read', async (file) => {
-      this.needs('read')
-      const parts: Buffer[] = []
-      for (;;) {
-        const read = await file.read(this.position, streamChunkBytes * 4)
-        const length = read.reduce((sum, part) => sum + part.length, 0)
-        if (length === 0) break
-        parts.push(...read)
-        this.position += length
+  write (data: any, offsetOrOptions?: any, lengthOrEncoding?: any, position?: any): Promise<any> {
+    return this.call('write', async () => {
+      if (data?.byteLength === 0) return { bytesWritten: 0, buffer: data }
+      if (!ArrayBuffer.isView(data)) {
+        return { bytesWritten: await this.writeBytes([textBytes(data, lengthOrEncoding)], writePlaceOf(offsetOrOptions)), buffer: data }
       }
-      return Buffer.concat(parts)
+      let [offset, length] = [offsetOrOptions, lengthOrEncoding]
+      if (typeof offset === 'object' && offset !== null) ({ offset, length, position } = offset)
+      const from = integer(offset ?? 0, 'offset', 0)
+      const bytes = typeof length === 'number' ? length : data.byteLength - from
+      if (from > data.byteLength) throw outOfRange('offset', `<= ${data.byteLength}`, from)
+      if (bytes > data.byteLength - from) throw outOfRange('length', `<= ${data.byteLength - from}`, bytes)
+      const view = viewOf(data).subarray(from, from + integer(bytes, 'length', 0))
+      return { bytesWritten: await this.writeBytes([view], writePlaceOf(position)), buffer: data }
     })
-    const encoding = typeof options === 'string' ? options : options?.encoding
-    return encoding == null ? bytes : bytes.toString(encoding)
   }
 
-  async writeFile (data: FileData, options?: { encoding?: BufferEncoding | null } | BufferEncoding | null): Promise<void> {
-    const encoding = (typeof options === 'string' ? options : options?.encoding) ?? 'utf8'
-    for await (const part of partsOf(data, encoding)) await this.writeBytes([part], null)
+  writev (buffers: any, position?: number | null): Promise<any> {
+    return this.call('writev', async () => {
+      const views = viewsOf(buffers)
+      return { bytesWritten: views.length === 0 ? 0 : await this.writeBytes(views, writePlaceOf(position)), buffers }
+    })
   }
 
-  appendFile (data: FileData, options?: { encoding?: BufferEncoding | null } | BufferEncoding | null): Promise<void> {
-    return this.writeFile(data, options)
+  /** From where the last read or write without a position ended. */
+  readFile (options?: any): Promise<any> {
+    return this.call('readFile', async () => {
+      const { encoding, signal, buffer } = optionsOf<CommonOptions & { buffer?: unknown }>(options)
+      checkAborted(signal)
+      const decoder = encoding ? new StringDecoder(encoding as BufferEncoding) : null
+      const { size } = await this.attributes()
+      checkAborted(signal)
+      if (size > readFileBytesMax) throw coded(new RangeError(`File size (${size}) is greater than 2 GiB`), 'ERR_FS_FILE_TOO_LARGE')
+      const target = buffer === undefined ? Buffer.allocUnsafeSlow(Math.max(0, size - this.position)) : givenBuffer(buffer, size)
+      const bytes = target.subarray(0, await this.fillFrom(target, signal))
+      return decoder?.end(bytes) ?? bytes
+    })
   }
 
-  async stat (): Promise<Stats> {
-    return this.call('fstat', async (file) => new Stats(await this.init.volume.getattr(file.ino), this.init.dev))
+  writeFile (data: FileData, options?: any): Promise<void> {
+    return this.call('writeFile', async () => {
+      const { encoding, signal } = optionsOf<CommonOptions>(options)
+      for await (const part of partsOf(writable(data, encoding), encoding)) {
+        for (let at = 0; at < part.length; at += transferBytesMax) {
+          checkAborted(signal)
+          await this.writeBytes([part.subarray(at, at + transferBytesMax)], null)
+        }
+      }
+      checkAborted(signal)
+    })
   }
 
-  async truncate (length = 0): Promise<void> {
-    if (!Number.isSafeInteger(length)) throw new RangeError('a length is a whole number of bytes')
-    await this.call('ftruncate', async () => {
-      if (!this.init.flags.write) throw posixError('EINVAL')
-      await this.set({ size: Math.max(0, length) })
+  appendFile (data: FileData, options?: any): Promise<void> { return this.writeFile(data, options) }
+
+  stat (options?: BigintOption): Promise<any> {
+    return this.call('fstat', async () => statsOf(await this.attributes(), this.init.dev, options))
+  }
+
+  truncate (length = 0): Promise<void> {
+    return this.call('ftruncate', async () => {
+      const size = Math.max(0, integer(length, 'len'))
+      await this.attempt('ftruncate', async () => {
+        if (!this.init.flags.write) throw posixError('EINVAL')
+        await this.set({ size })
+      })
     })
   }
 
   /** On stable storage of every in-sync replica when it resolves. */
-  sync (): Promise<void> { return this.call('fsync', (file) => file.sync()) }
-  datasync (): Promise<void> { return this.call('fdatasync', (file) => file.sync()) }
-  chmod (mode: number): Promise<void> { return this.call('fchmod', () => this.set({ mode })) }
-  chown (uid: number, gid: number): Promise<void> { return this.call('fchown', () => this.set({ uid, gid })) }
-  utimes (atime: number | string | Date, mtime: number | string | Date): Promise<void> {
-    return this.call('futime', () => this.set({ atime: toNs(atime), mtime: toNs(mtime) }))
-  }
+  sync (): Promise<void> { return this.call('fsync', () => this.attempt('fsync', () => this.components.file.sync())) }
+  datasync (): Promise<void> { return this.call('fdatasync', () => this.attempt('fdatasync', () => this.components.file.sync())) }
 
-  /** What was written is in every in-sync replica and visible to others when it resolves. */
+  chmod (mode: unknown): Promise<void> { return this.change('fchmod', 'fchmod', () => ({ mode: modeBits(mode) })) }
+  chown (uid: unknown, gid: unknown): Promise<void> { return this.change('fchown', 'fchown', () => ({ uid: owner(uid, 'uid'), gid: owner(gid, 'gid') })) }
+  utimes (atime: unknown, mtime: unknown): Promise<void> { return this.change('futimes', 'futime', () => ({ atime: timeNs(atime), mtime: timeNs(mtime) })) }
+
+  /** What was written is in every in-sync replica and visible to others when it resolves. Waits for calls and streams that use the handle. */
   close (): Promise<void> {
-    this.closing ??= inSyscall('close', this.init.path, async () => {
+    if (this.closing !== null) return this.closing
+    this.closing = this.unused.promise.then(() => this.attempt('close', async () => {
       try {
-        await this.init.file.flush()
+        await this.components.file.flush()
       } finally {
-        await this.init.file.release()
-        this.init.onClose()
+        await this.components.file.release()
       }
-    })
+    }))
+    this.drop()
+    this.emit('close')
     return this.closing
   }
 
   async [Symbol.asyncDispose] (): Promise<void> { await this.close() }
 
-  createReadStream (options: StreamOptions = {}): Readable {
-    const { start, end = Infinity, highWaterMark = streamChunkBytes, autoClose = true, encoding } = options
-    const handle = this
-    const source = async function * (): AsyncGenerator<Buffer> {
-      let position = start ?? handle.position
-      try {
-        while (position <= end) {
-          const parts = await handle.call('read', (file) => file.read(position, Math.min(highWaterMark, end - position + 1)))
-          if (parts.length === 0) return
-          for (const part of parts) {
-            position += part.length
-            yield part
-          }
-        }
-      } finally {
-        if (autoClose) await handle.close()
-      }
-    }
-    const stream = Readable.from(source(), { objectMode: false, highWaterMark })
-    if (encoding !== undefined) stream.setEncoding(encoding)
+  createReadStream (options?: CreateReadStreamOptions): ReadStream {
+    return this.attached(createReadStream('', { highWaterMark: readStreamBytes, ...options, fd: this.fd, fs: streamOperations(this) } as object))
+  }
+
+  createWriteStream (options?: CreateWriteStreamOptions): WriteStream {
+    return this.attached(createWriteStream('', { highWaterMark: writeStreamBytes, ...options, fd: this.fd, fs: streamOperations(this) } as object))
+  }
+
+  readLines (options?: CreateReadStreamOptions): Interface {
+    return createInterface({ input: this.createReadStream(options), crlfDelay: Infinity })
+  }
+
+  readableWebStream (options: ReadableWebStreamOptions = {}): ReadableStream {
+    if (this.closing !== null) throw coded(new Error('Invalid state: The FileHandle is closed'), 'ERR_INVALID_STATE')
+    return webStreamOf(this, boolean(options.autoClose ?? false, 'options.autoClose'))
+  }
+
+  /** One more user: `close` waits until it drops the handle. */
+  use (): void { this.users++ }
+
+  drop (): void { if (--this.users === 0) this.unused.resolve() }
+
+  private attached<S extends ReadStream | WriteStream> (stream: S): S {
+    this.use()
+    this.on('close', () => { stream.close() })
     return stream
   }
 
-  /** Writes go out in parallel, a bounded number at a time; the stream finishes when the nodes have all. */
-  createWriteStream (options: StreamOptions = {}): Writable {
-    const { start, highWaterMark = streamChunkBytes, autoClose = true } = options
-    const inFlight = new Set<Promise<unknown>>()
-    let position = start ?? null
-    let failure: unknown = null
-    const put = async (chunks: Buffer[]): Promise<void> => {
-      if (inFlight.size >= writesInFlightMax) await Promise.race(inFlight)
-      if (failure !== null) throw failure
-      const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
-      const writing = this.writeBytes(chunks, position).catch((error) => { failure ??= error })
-      if (position !== null) position += length
-      inFlight.add(writing)
-      void writing.finally(() => inFlight.delete(writing))
-    }
-    const drained = async (): Promise<void> => {
-      await Promise.all(inFlight)
-      if (failure !== null) throw failure
-      if (autoClose) await this.close()
-    }
-    return new Writable({
-      highWaterMark,
-      write: (chunk: Buffer, _, done) => { put([chunk]).then(() => { done() }, done) },
-      writev: (chunks, done) => { put(chunks.map(({ chunk }) => chunk as Buffer)).then(() => { done() }, done) },
-      final: (done) => { drained().then(() => { done() }, done) },
-      destroy: (error, done) => { (autoClose ? this.close() : Promise.resolve()).then(() => { done(error) }, (other) => { done(error ?? other) }) }
+  /** Null for the place: where the last call without a place ended. */
+  private readBytes (place: number | null, length: number): Promise<Buffer[]> {
+    return this.attempt('read', async () => {
+      if (!this.init.flags.read) throw posixError('EBADF')
+      const { file, turns } = this.components
+      if (place !== null) return file.read(place, length)
+      return turns.take(this, async () => {
+        const parts = await file.read(this.position, length)
+        this.position += byteLengthOf(parts)
+        return parts
+      })
     })
   }
 
-  private async set (changes: SetAttributes): Promise<void> {
-    await this.init.volume.setattr(this.init.file.ino, changes, this.init.context)
+  private async fillFrom (target: Buffer, signal: AbortSignal | undefined): Promise<number> {
+    let filled = 0
+    do {
+      checkAborted(signal)
+      const parts = await this.readBytes(null, Math.min(target.length - filled, transferBytesMax))
+      if (parts.length === 0) break
+      filled += fill(target, filled, parts)
+    } while (filled < target.length)
+    return filled
   }
 
-  private writeBytes (buffers: Buffer[], position: number | null): Promise<number> {
-    const length = buffers.reduce((sum, buffer) => sum + buffer.length, 0)
-    return this.call('write', async (file) => {
-      this.needs('write')
+  private writeBytes (buffers: Buffer[], place: number | null): Promise<number> {
+    return this.attempt('write', async () => {
+      const { flags } = this.init
+      if (!flags.write) throw posixError('EBADF')
+      const length = byteLengthOf(buffers)
       if (length === 0) return 0
-      let start = position
-      if (this.init.flags.append) {
-        start = (await this.init.volume.getattr(file.ino)).size
-      } else if (start === null) {
-        start = this.position
-      }
-      if (position === null) this.position = start + length
-      await file.write(start, buffers, this.init.context)
-      if (this.init.flags.sync) await file.sync()
+      if (flags.append) await this.components.turns.take(this.components.file.ino, () => this.append(buffers, length, place))
+      else if (place !== null) await this.put(place, buffers)
+      else await this.components.turns.take(this, async () => {
+        await this.put(this.position, buffers)
+        this.position += length
+      })
       return length
     })
   }
 
-  private needs (access: 'read' | 'write'): void {
-    if (!this.init.flags[access]) throw posixError('EBADF')
+  /** At the end, wherever the caller wanted it: as O_APPEND does. */
+  private async append (buffers: Buffer[], length: number, place: number | null): Promise<void> {
+    const { size } = await this.attributes()
+    await this.put(size, buffers)
+    if (place === null) this.position = size + length
   }
 
-  private call<T> (syscall: string, work: (file: OpenFile) => Promise<T>): Promise<T> {
-    return inSyscall(syscall, undefined, async () => {
-      if (this.closing !== null) throw posixError('EBADF')
-      return work(this.init.file)
+  /** The caller may use its buffers again when this has resolved: without a journal, the nodes have the bytes by then. */
+  private async put (place: number, buffers: Buffer[]): Promise<void> {
+    const { file } = this.components
+    await file.write(place, buffers, this.init.context)
+    if (this.init.flags.sync) await file.sync()
+  }
+
+  private attributes (): ReturnType<VolumeClient['getattr']> {
+    return this.attempt('fstat', () => this.components.volume.getattr(this.components.file.ino))
+  }
+
+  private async set (changes: SetAttributes): Promise<void> {
+    await this.components.volume.setattr(this.components.file.ino, changes, this.init.context)
+  }
+
+  private change (name: string, syscall: string, changes: () => SetAttributes): Promise<void> {
+    return this.call(name, async () => {
+      const checked = changes()
+      await this.attempt(syscall, () => this.set(checked))
     })
   }
+
+  private attempt<T> (syscall: string, work: () => Promise<T>): Promise<T> { return inSyscall(syscall, undefined, work) }
+
+  /** Keeps the handle open meanwhile. */
+  private async call<T> (name: string, work: () => Promise<T>): Promise<T> {
+    if (this.users === 0) throw Object.assign(coded(new Error('file closed'), 'EBADF'), { syscall: name })
+    this.use()
+    try {
+      return await work()
+    } finally {
+      this.drop()
+    }
+  }
 }
 
-export type FileData = string | NodeJS.ArrayBufferView | Iterable<string | NodeJS.ArrayBufferView> | AsyncIterable<string | NodeJS.ArrayBufferView>
-
-async function * partsOf (data: FileData, encoding: BufferEncoding): AsyncGenerator<Buffer> {
-  if (typeof data === 'string') yield Buffer.from(data, encoding)
-  else if (ArrayBuffer.isView(data)) yield viewOf(data)
-  else for await (const part of data) yield typeof part === 'string' ? Buffer.from(part, encoding) : viewOf(part)
+/** An open directory: it has attributes and can be synced, and no content. Names are on stable storage when they are acknowledged. */
+export function openDirectory (ino: number): OpenFile {
+  return {
+    ino,
+    read: async () => { throw posixError('EISDIR') },
+    write: async () => { throw posixError('EBADF') },
+    flush: async () => {},
+    sync: async () => {},
+    release: async () => {}
+  }
 }
 
-function viewOf (view: NodeJS.ArrayBufferView): Buffer {
-  return Buffer.from(view.buffer, view.byteOffset, view.byteLength)
+/** Data that a file can be written from, its text already in bytes. Refuses what is none. */
+export function writable (data: unknown, encoding?: string | null): Exclude<FileData, string> {
+  if (ArrayBuffer.isView(data)) return viewOf(data)
+  const iterable = data as { [Symbol.iterator]?: unknown, [Symbol.asyncIterator]?: unknown } | null | undefined
+  const isIterable = typeof iterable?.[Symbol.asyncIterator] === 'function' || typeof iterable?.[Symbol.iterator] === 'function'
+  if (typeof data !== 'string' && isIterable) return data as Iterable<string>
+  return Buffer.from(textOf(data, 'data'), encodingOf(encoding))
 }
 
-function fill (target: Buffer, parts: Buffer[]): number {
-  let at = 0
-  for (const part of parts) at += part.copy(target, at)
-  return at
+async function * partsOf (data: Exclude<FileData, string>, encoding: string | null | undefined): AsyncGenerator<Buffer> {
+  if (ArrayBuffer.isView(data)) yield viewOf(data)
+  else for await (const part of data) yield ArrayBuffer.isView(part) ? viewOf(part) : Buffer.from(part, encodingOf(encoding))
+}
+
+function encodingOf (encoding: string | null | undefined): BufferEncoding { return (encoding || 'utf8') as BufferEncoding }
+
+/** Of `write`, where an encoding that is none is utf8. */
+function textBytes (data: unknown, encoding: unknown): Buffer {
+  const text = textOf(data, 'buffer')
+  if (encoding === 'hex' && text.length % 2 !== 0) throw invalidValue('encoding', encoding, `is invalid for data of length ${text.length}`)
+  return Buffer.from(text, Buffer.isEncoding(encoding as string) ? encoding as BufferEncoding : 'utf8')
+}
+
+function textOf (data: unknown, name: string): string {
+  if (typeof data !== 'string') throw invalidType(name, 'of type string or an instance of Buffer, TypedArray, or DataView', data)
+  return data
+}
+
+function optionsObject (options: unknown): any {
+  if (options !== undefined && typeof options !== 'object') throw invalidType('options', 'of type object', options)
+  return options ?? {}
+}
+
+function viewsOf (buffers: unknown): Buffer[] {
+  if (!Array.isArray(buffers) || !buffers.every((buffer) => ArrayBuffer.isView(buffer))) throw invalidType('buffers', 'an instance of ArrayBufferView[]', buffers)
+  return buffers.map(viewOf)
+}
+
+/** Checked as node:fs does for reads: -1 and null mean the current position. */
+function readPlaceOf (position: unknown, length: number): number | null {
+  if (position === null || position === undefined) return null
+  if (typeof position !== 'bigint') return currentWhenNegative(integer(position, 'position', -1))
+  if (position < -1n || position > bigPositionMax - BigInt(length)) throw outOfRange('position', `>= -1 && <= ${bigPositionMax - BigInt(length)}`, position)
+  return currentWhenNegative(Number(position))
+}
+
+/** Not checked, as in node:fs for writes: whatever is no position means the current one. */
+function writePlaceOf (position: unknown): number | null {
+  return Number.isSafeInteger(position) ? currentWhenNegative(position as number) : null
+}
+
+function currentWhenNegative (position: number): number | null { return position < 0 ? null : position }
+
+function givenBuffer (given: unknown, size: number): Buffer {
+  const buffer = typeof given === 'function' ? given(size) : given
+  if (!ArrayBuffer.isView(buffer)) throw invalidType('options.buffer', 'an instance of Buffer, TypedArray, DataView, or Function', buffer)
+  if (buffer.byteLength < size) throw invalidValue('options.buffer.byteLength', buffer.byteLength, 'is too small to contain the entire file')
+  return viewOf(buffer)
+}
+
+/** @returns the bytes copied. */
+function fill (target: Buffer, at: number, parts: readonly Buffer[]): number {
+  let filled = 0
+  for (const part of parts) filled += part.copy(target, at + filled)
+  return filled
 }

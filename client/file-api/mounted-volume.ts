@@ -1,179 +1,226 @@
-import { constants } from 'node:fs'
 import { randomBytes } from 'node:crypto'
-import { dirname, join } from 'node:path/posix'
-import type { Readable, Writable } from 'node:stream'
+import { constants, createReadStream, createWriteStream, type CopyOptions, type PathLike, type ReadStream, type RmOptions, type WriteStream } from 'node:fs'
+import type { DisposableTempDir } from 'node:fs/promises'
 import { posixError } from '../../fsnode/protocol/errors.ts'
-import type { DirectoryEntry, InodeAttr } from '../../fsnode/protocol/metadata.ts'
+import type { InodeAttr } from '../../fsnode/protocol/metadata.ts'
 import type { OpenFile, OperationContext, SetAttributes, VolumeClient } from '../types.ts'
-import { Dir } from './dir.ts'
-import { inSyscall } from './errors.ts'
-import { FileHandle, type FileData, type StreamOptions } from './file-handle.ts'
+import { boolean, checkAborted, encoded, integer, invalidValue, modeBits, optionsOf, owner, pathText, type CommonOptions } from './arguments.ts'
+import { copyModeMax, TreeCopy } from './copy.ts'
+import { Dir, type DirOptions } from './dir.ts'
+import { hasCode, inSyscall, treeError } from './errors.ts'
+import { openDirectory, transferBytesMax, VolumeFileHandle, writable } from './file-handle.ts'
 import { parseFlags, type OpenFlags } from './flags.ts'
-import { isDirectory, pathText, walk, walkTo, walkToName, type PathLike } from './paths.ts'
-import { Dirent, Stats, toNs } from './stats.ts'
-import { lazyReadable, lazyWritable } from './streams.ts'
+import { directoryAt, list, type ListingOptions } from './listing.ts'
+import { isDirectory, pathBytesMax, typeOf, walk, walkTo, walkToNewName } from './paths.ts'
+import { TreeRemoval } from './remove.ts'
+import { statFsOf, statsOf, timeNs, type BigintOption } from './stats.ts'
+import { readStreamBytes, streamOperations, writeStreamBytes } from './streams.ts'
+import { Turns } from './turns.ts'
+import type { FileData, MountedVolume, ReadStreamOptions, WriteStreamOptions } from './types.ts'
 
-export const directoryPageEntries = 1000
-export const removalsInFlightMax = 16
 export const fileModeDefault = 0o666
 export const directoryModeDefault = 0o777
+/** How often a file is looked for anew when others make or remove its name meanwhile. */
+export const openAttemptsMax = 8
+export const temporaryNameAttemptsMax = 16
+
+const permissionBits = 0o7777
+const executeBits = 0o111
+const symlinkTypes: unknown[] = ['dir', 'file', 'junction', null, undefined]
+const temporaryLetters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
 
 export interface MountedVolumeInit {
-  volume: VolumeClient
   /** Number of the volume, shown as `dev`. */
   dev: number
   /** Owner of what is created; default: this process's. */
   uid?: number
   gid?: number
+  /** Default: this process's, at the time of each call. */
   umask?: number
 }
 
-type Encoding = BufferEncoding | 'buffer' | null
-interface EncodingOption { encoding?: Encoding }
-type Time = number | string | Date
+type ReadFileOptions = CommonOptions & { flag?: string | number | null }
+type WriteFileOptions = ReadFileOptions & { mode?: number | string, flush?: boolean | null }
 
-/**
- * A volume, with the methods and semantics of node:fs/promises. Paths are within the volume; errors
- * carry `code`, `errno`, `syscall` and `path` as Node's do. It acts with the rights of this process's
- * cluster access: file modes are kept, not enforced.
- */
-export class MountedVolume {
+/** A volume with the methods and semantics of node:fs/promises. It acts as root does: modes and owners are kept, not enforced. */
+export class VolumeFileSystem implements MountedVolume {
   readonly constants = constants
+  private readonly volume: VolumeClient
   private readonly init: MountedVolumeInit
   private readonly context: OperationContext
+  private readonly turns = new Turns()
   private nextFd = 3
 
-  constructor (init: MountedVolumeInit) {
+  constructor ({ volume }: { volume: VolumeClient }, init: MountedVolumeInit) {
+    this.volume = volume
     this.init = init
     this.context = { uid: init.uid ?? process.getuid?.() ?? 0, gid: init.gid ?? process.getgid?.() ?? 0 }
+    bindMethods(this)
   }
 
-  private get volume (): VolumeClient { return this.init.volume }
-
-  async open (path: PathLike, flags: string | number = 'r', mode = fileModeDefault): Promise<FileHandle> {
+  async open (path: PathLike, flags?: string | number | null, mode?: number | string | null): Promise<VolumeFileHandle> {
     const text = pathText(path)
     const parsed = parseFlags(flags)
-    const file = await inSyscall('open', text, () => this.openFile(text, parsed, mode))
-    const fd = this.nextFd++
-    return new FileHandle({ volume: this.volume, file, flags: parsed, path: text, fd, dev: this.init.dev, context: this.context, onClose: () => {} })
+    const bits = modeBits(mode, fileModeDefault)
+    const file = await inSyscall('open', text, () => this.openFile(text, parsed, bits))
+    return new VolumeFileHandle({ volume: this.volume, file, turns: this.turns }, { flags: parsed, fd: this.nextFd++, dev: this.init.dev, context: this.context })
   }
 
-  async readFile (path: PathLike, options?: (EncodingOption & { flag?: string }) | BufferEncoding | null): Promise<any> {
-    const { encoding, flag = 'r' } = typeof options === 'string' ? { encoding: options } as EncodingOption & { flag?: string } : options ?? {}
-    await using handle = await this.open(path, flag)
-    return await handle.readFile({ encoding: encoding === 'buffer' ? null : encoding ?? null })
+  async readFile (file: unknown, options?: any): Promise<any> {
+    const given = optionsOf<ReadFileOptions>(options)
+    if (file instanceof VolumeFileHandle) return file.readFile(given)
+    checkAborted(given.signal)
+    await using handle = await this.open(file as PathLike, given.flag || 'r')
+    return await handle.readFile(given)
   }
 
-  async writeFile (path: PathLike, data: FileData, options?: { encoding?: BufferEncoding | null, mode?: number, flag?: string, flush?: boolean } | BufferEncoding | null): Promise<void> {
-    const { encoding, mode, flag = 'w', flush = false } = typeof options === 'string' ? { encoding: options, mode: undefined } : options ?? {}
-    const handle = await this.open(path, flag, mode)
-    try {
-      await handle.writeFile(data, { encoding: encoding ?? 'utf8' })
-      if (flush) await handle.sync()
-    } finally {
-      await handle.close()
+  async writeFile (file: unknown, data: FileData, options?: any): Promise<void> {
+    const given = optionsOf<WriteFileOptions>(options)
+    const flush = boolean(given.flush ?? false, 'options.flush')
+    const content = writable(data, given.encoding)
+    if (file instanceof VolumeFileHandle) return file.writeFile(content, given)
+    checkAborted(given.signal)
+    await using handle = await this.open(file as PathLike, given.flag || 'w', given.mode)
+    await handle.writeFile(content, given)
+    if (flush) await handle.sync()
+  }
+
+  async appendFile (file: unknown, data: FileData, options?: any): Promise<void> {
+    const given = optionsOf<WriteFileOptions>(options)
+    return this.writeFile(file, data, { ...given, flag: given.flag || 'a' })
+  }
+
+  async mkdir (path: PathLike, options?: any): Promise<any> {
+    const { recursive = false, mode } = (typeof options === 'number' || typeof options === 'string' ? { mode: options } : options ?? {}) as { recursive?: boolean, mode?: number | string }
+    const text = pathText(path)
+    boolean(recursive, 'options.recursive')
+    const bits = modeBits(mode, directoryModeDefault)
+    if (recursive) return this.makeDirectories(text, bits)
+    await inSyscall('mkdir', text, () => this.makeDirectory(text, bits))
+  }
+
+  async mkdtemp (prefix: PathLike, options?: any): Promise<any> {
+    const given = optionsOf<CommonOptions>(options)
+    const text = pathText(prefix, 'prefix')
+    for (let attempt = 1; ; attempt++) {
+      const path = text + Array.from(randomBytes(6), (byte) => temporaryLetters[byte % temporaryLetters.length]).join('')
+      try {
+        await inSyscall('mkdtemp', path, () => this.makeDirectory(path, 0o700))
+        return encoded(path, given)
+      } catch (error) {
+        if (!hasCode(error, 'EEXIST') || attempt >= temporaryNameAttemptsMax) throw error
+      }
     }
   }
 
-  appendFile (path: PathLike, data: FileData, options?: { encoding?: BufferEncoding | null, mode?: number } | BufferEncoding | null): Promise<void> {
-    const given = typeof options === 'string' ? { encoding: options } : options ?? {}
-    return this.writeFile(path, data, { ...given, flag: 'a' })
+  async mkdtempDisposable (prefix: PathLike, options?: any): Promise<DisposableTempDir> {
+    const path = await this.mkdtemp(prefix, options)
+    const remove = (): Promise<void> => this.rm(path, { recursive: true, force: true })
+    return { path, remove, [Symbol.asyncDispose]: remove }
   }
 
-  async mkdir (path: PathLike, options?: { recursive?: boolean, mode?: number } | number): Promise<string | undefined> {
-    const { recursive = false, mode = directoryModeDefault } = typeof options === 'number' ? { mode: options } : options ?? {}
+  async readdir (path: PathLike, options?: any): Promise<any> {
+    const given = optionsOf<ListingOptions>(options)
+    return list(this.volume, pathText(path), given)
+  }
+
+  async opendir (path: PathLike, options?: any): Promise<Dir> {
+    const given = optionsOf<DirOptions>(options)
     const text = pathText(path)
-    return inSyscall('mkdir', text, async () => {
-      if (recursive) return this.mkdirs(text, mode)
-      const { dir, name } = await walkToName(this.volume, text, 'EEXIST')
-      await this.volume.mkdir(dir, name, this.masked(mode), this.context)
-      return undefined
+    return new Dir(this.volume, await inSyscall('opendir', text, () => directoryAt(this.volume, text)), text, given)
+  }
+
+  async stat (path: PathLike, options: any = {}): Promise<any> {
+    const text = pathText(path)
+    try {
+      return statsOf(await this.attributes('stat', text, 'follow'), this.init.dev, options as BigintOption)
+    } catch (error) {
+      if (options.throwIfNoEntry === false && hasCode(error, 'ENOENT', 'ENOTDIR')) return undefined
+      throw error
+    }
+  }
+
+  async lstat (path: PathLike, options?: any): Promise<any> {
+    return statsOf(await this.attributes('lstat', pathText(path), 'stay'), this.init.dev, options as BigintOption)
+  }
+
+  async statfs (path: PathLike, options?: any): Promise<any> {
+    const text = pathText(path)
+    await this.attributes('statfs', text, 'follow')
+    return statFsOf(await inSyscall('statfs', text, () => this.volume.statfs()), options as BigintOption)
+  }
+
+  /** As for root: everything that exists may be read and written; a file needs an x for anybody to be executable. */
+  async access (path: PathLike, mode: number = constants.F_OK): Promise<void> {
+    const text = pathText(path)
+    await inSyscall('access', text, async () => {
+      const { attr } = await walkTo(this.volume, text)
+      if ((mode & constants.X_OK) !== 0 && !isDirectory(attr) && (attr.mode & executeBits) === 0) throw posixError('EACCES')
     })
-  }
-
-  async mkdtemp (prefix: string): Promise<string> {
-    const path = prefix + randomBytes(4).toString('base64url').slice(0, 6)
-    await this.mkdir(path, 0o700)
-    return path
-  }
-
-  readdir (path: PathLike, options: { withFileTypes: true, recursive?: boolean }): Promise<Dirent[]>
-  readdir (path: PathLike, options?: { withFileTypes?: false, recursive?: boolean, encoding?: BufferEncoding } | BufferEncoding | null): Promise<string[]>
-  async readdir (path: PathLike, options?: { withFileTypes?: boolean, recursive?: boolean } | BufferEncoding | null): Promise<Array<string | Dirent>> {
-    const { withFileTypes = false, recursive = false } = typeof options === 'object' && options !== null ? options : {}
-    const text = pathText(path)
-    const found: Array<string | Dirent> = []
-    await inSyscall('scandir', text, async () => {
-      const { ino } = await this.directory(text)
-      await this.list(ino, '', recursive, (name, below, type) => {
-        found.push(withFileTypes ? new Dirent(name, join(text, below), type) : join(below, name))
-      })
-    })
-    return found
-  }
-
-  async opendir (path: PathLike): Promise<Dir> {
-    const text = pathText(path)
-    const { ino } = await inSyscall('opendir', text, () => this.directory(text))
-    return new Dir(text, this.entries(ino))
-  }
-
-  async stat (path: PathLike): Promise<Stats> { return this.attributes('stat', path, true) }
-  async lstat (path: PathLike): Promise<Stats> { return this.attributes('lstat', path, false) }
-
-  /** Whether the path exists; modes are not enforced here. */
-  async access (path: PathLike, _mode?: number): Promise<void> {
-    const text = pathText(path)
-    await inSyscall('access', text, () => walkTo(this.volume, text))
   }
 
   async rename (oldPath: PathLike, newPath: PathLike): Promise<void> {
-    const from = pathText(oldPath)
-    const to = pathText(newPath)
+    const from = pathText(oldPath, 'oldPath')
+    const to = pathText(newPath, 'newPath')
     await inSyscall('rename', from, async () => {
-      const source = await walkToName(this.volume, from, 'EBUSY')
-      const target = await walkToName(this.volume, to, 'EBUSY')
+      const source = await walk(this.volume, from, 'name')
+      const target = await walk(this.volume, to, 'name')
+      if (source.name === '' || target.name === '') throw posixError('EBUSY')
+      if (source.attr === null) throw posixError('ENOENT')
+      if (!isDirectory(source.attr) && (source.hasSlash || target.hasSlash)) throw posixError('ENOTDIR')
+      // Even for a file, which the volume would refuse with EISDIR.
+      if (source.path.startsWith(`${target.path}/`)) throw posixError('ENOTEMPTY')
       await this.volume.rename(source.dir, source.name, target.dir, target.name, 0, this.context)
     }, to)
   }
 
   async link (existingPath: PathLike, newPath: PathLike): Promise<void> {
-    const from = pathText(existingPath)
-    const to = pathText(newPath)
+    const from = pathText(existingPath, 'existingPath')
+    const to = pathText(newPath, 'newPath')
     await inSyscall('link', from, async () => {
-      const { ino } = await walkTo(this.volume, from, false)
-      const { dir, name } = await walkToName(this.volume, to, 'EEXIST')
-      await this.volume.link(ino, dir, name, this.context)
+      const { attr } = await walkTo(this.volume, from, 'stay')
+      const { dir, name } = await walkToNewName(this.volume, to)
+      if (isDirectory(attr)) throw posixError('EPERM')
+      await this.volume.link(attr.ino, dir, name, this.context)
     }, to)
   }
 
-  async symlink (target: PathLike, path: PathLike): Promise<void> {
+  /** @param type Means something on Windows alone. */
+  async symlink (target: PathLike, path: PathLike, type?: string | null): Promise<void> {
+    if (!symlinkTypes.includes(type)) throw invalidValue('type', type, 'must be one of: dir, file, junction, null, undefined')
+    const leadsTo = pathText(target, 'target')
     const text = pathText(path)
-    await inSyscall('symlink', pathText(target), async () => {
-      const { dir, name } = await walkToName(this.volume, text, 'EEXIST')
-      await this.volume.symlink(dir, name, pathText(target), this.context)
+    await inSyscall('symlink', leadsTo, async () => {
+      if (leadsTo === '') throw posixError('ENOENT')
+      if (Buffer.byteLength(leadsTo) > pathBytesMax) throw posixError('ENAMETOOLONG')
+      const { dir, name } = await walkToNewName(this.volume, text)
+      await this.volume.symlink(dir, name, leadsTo, this.context)
     }, text)
   }
 
-  async readlink (path: PathLike): Promise<string> {
-    const text = pathText(path)
-    return inSyscall('readlink', text, async () => this.volume.readlink((await walkTo(this.volume, text, false)).ino))
+  async readlink (path: PathLike, options?: any): Promise<any> {
+    const given = optionsOf<CommonOptions>(options)
+    const text = pathText(path, 'oldPath')
+    return inSyscall('readlink', text, async () => {
+      const { attr } = await walkTo(this.volume, text, 'stay')
+      if (typeOf(attr) !== constants.S_IFLNK) throw posixError('EINVAL')
+      return encoded(await this.volume.readlink(attr.ino), given)
+    })
   }
 
-  /** The path without symbolic links. */
-  async realpath (path: PathLike): Promise<string> {
+  async realpath (path: PathLike, options?: any): Promise<any> {
+    const given = optionsOf<CommonOptions>(options)
     const text = pathText(path)
-    return inSyscall('realpath', text, async () => {
-      const { attr, path } = await walk(this.volume, text, true)
-      if (attr === null) throw posixError('ENOENT')
-      return path
-    })
+    return inSyscall('realpath', text, async () => encoded((await walkTo(this.volume, text)).path, given))
   }
 
   async unlink (path: PathLike): Promise<void> {
     const text = pathText(path)
     await inSyscall('unlink', text, async () => {
-      const { dir, name } = await walkToName(this.volume, text, 'EISDIR')
+      const { dir, name, attr, hasSlash } = await walk(this.volume, text, 'name')
+      if (attr === null) throw posixError('ENOENT')
+      if (isDirectory(attr)) throw posixError('EISDIR')
+      if (hasSlash) throw posixError('ENOTDIR')
       await this.volume.unlink(dir, name, this.context)
     })
   }
@@ -181,158 +228,204 @@ export class MountedVolume {
   async rmdir (path: PathLike): Promise<void> {
     const text = pathText(path)
     await inSyscall('rmdir', text, async () => {
-      const { dir, name } = await walkToName(this.volume, text, 'EBUSY')
+      const { dir, name } = await this.removableDirectory(text)
       await this.volume.rmdir(dir, name, this.context)
     })
   }
 
-  async rm (path: PathLike, options: { recursive?: boolean, force?: boolean } = {}): Promise<void> {
+  async rm (path: PathLike, options: RmOptions = {}): Promise<void> {
     const text = pathText(path)
-    await inSyscall('rm', text, async () => {
-      try {
-        const { dir, name, attr } = await walkToName(this.volume, text, 'EBUSY')
-        if (attr === null) throw posixError('ENOENT')
-        if (!isDirectory(attr)) await this.volume.unlink(dir, name, this.context)
-        else if (options.recursive === true) await this.removeTree(dir, name, attr.ino)
-        else throw posixError('EISDIR')
-      } catch (error) {
-        if (options.force !== true || (error as { code?: string }).code !== 'ENOENT') throw error
-      }
-    })
+    const recursive = boolean(options.recursive ?? false, 'options.recursive')
+    const force = boolean(options.force ?? false, 'options.force')
+    try {
+      const attr = await this.attributes('lstat', text, 'stay')
+      if (!isDirectory(attr)) return await this.unlink(text)
+      if (!recursive) throw treeError('ERR_FS_EISDIR', 'EISDIR', 'rm', text, 'is a directory')
+      await inSyscall('rmdir', text, async () => {
+        const { dir, name, attr } = await this.removableDirectory(text)
+        await new TreeRemoval(this.volume, this.context).directory(dir, name, attr.ino, text)
+      })
+    } catch (error) {
+      if (!force || !hasCode(error, 'ENOENT')) throw error
+    }
   }
 
-  async copyFile (from: PathLike, to: PathLike, mode = 0): Promise<void> {
-    await using source = await this.open(from)
-    const { mode: bits } = await source.stat()
-    await using target = await this.open(to, (mode & constants.COPYFILE_EXCL) === 0 ? 'w' : 'wx', bits & 0o7777)
-    await target.writeFile(source.createReadStream({ autoClose: false }))
+  /** The content goes through this process. COPYFILE_FICLONE_FORCE is refused with ENOTSUP. */
+  async copyFile (source: PathLike, destination: PathLike, mode?: number | null): Promise<void> {
+    const from = pathText(source, 'src')
+    const to = pathText(destination, 'dest')
+    const flags = integer(mode ?? 0, 'mode', 0, copyModeMax)
+    await inSyscall('copyfile', from, () => this.copyContent(from, to, flags), to)
   }
 
-  chmod (path: PathLike, mode: number): Promise<void> { return this.set('chmod', path, true, { mode }) }
-  chown (path: PathLike, uid: number, gid: number): Promise<void> { return this.set('chown', path, true, { uid, gid }) }
-  lchown (path: PathLike, uid: number, gid: number): Promise<void> { return this.set('lchown', path, false, { uid, gid }) }
-  utimes (path: PathLike, atime: Time, mtime: Time): Promise<void> { return this.set('utime', path, true, { atime: toNs(atime), mtime: toNs(mtime) }) }
-  lutimes (path: PathLike, atime: Time, mtime: Time): Promise<void> { return this.set('lutime', path, false, { atime: toNs(atime), mtime: toNs(mtime) }) }
-  truncate (path: PathLike, length = 0): Promise<void> { return this.set('truncate', path, true, { size: Math.max(0, length) }) }
-
-  async statfs (path: PathLike = '/'): Promise<{ type: number, bsize: number, blocks: number, bfree: number, bavail: number, files: number, ffree: number }> {
-    const text = pathText(path)
-    return inSyscall('statfs', text, async () => {
-      await walkTo(this.volume, text)
-      const { blockSize, blocks, blocksFree, blocksAvailable, files, filesFree } = await this.volume.statfs()
-      return { type: 0, bsize: blockSize, blocks, bfree: blocksFree, bavail: blocksAvailable, files, ffree: filesFree }
-    })
+  async cp (source: PathLike, destination: PathLike, options?: CopyOptions): Promise<void> {
+    await new TreeCopy(this, options).run(pathText(source, 'src'), pathText(destination, 'dest'))
   }
 
-  createReadStream (path: PathLike, options: StreamOptions & { flags?: string } = {}): Readable {
-    return lazyReadable(async () => (await this.open(path, options.flags ?? 'r')).createReadStream({ start: 0, ...options }), options)
+  async truncate (path: PathLike, length?: number): Promise<void> {
+    await using handle = await this.open(path, 'r+')
+    await handle.truncate(length)
   }
 
-  createWriteStream (path: PathLike, options: StreamOptions & { flags?: string, mode?: number } = {}): Writable {
-    return lazyWritable(async () => (await this.open(path, options.flags ?? 'w', options.mode)).createWriteStream(options))
+  async chmod (path: PathLike, mode: unknown): Promise<void> { await this.set('chmod', path, 'follow', () => ({ mode: modeBits(mode) & permissionBits })) }
+  async chown (path: PathLike, uid: number, gid: number): Promise<void> { await this.set('chown', path, 'follow', () => ({ uid: owner(uid, 'uid'), gid: owner(gid, 'gid') })) }
+  async lchown (path: PathLike, uid: number, gid: number): Promise<void> { await this.set('lchown', path, 'stay', () => ({ uid: owner(uid, 'uid'), gid: owner(gid, 'gid') })) }
+  async utimes (path: PathLike, atime: unknown, mtime: unknown): Promise<void> { await this.set('utime', path, 'follow', () => ({ atime: timeNs(atime), mtime: timeNs(mtime) })) }
+  async lutimes (path: PathLike, atime: unknown, mtime: unknown): Promise<void> { await this.set('lutime', path, 'stay', () => ({ atime: timeNs(atime), mtime: timeNs(mtime) })) }
+
+  createReadStream (path: PathLike, options?: ReadStreamOptions | BufferEncoding): ReadStream {
+    return createReadStream(path, { highWaterMark: readStreamBytes, ...optionsOf<object>(options), fs: streamOperations(this.open) })
   }
 
-  /** Everything written is on stable storage of every in-sync replica. */
+  createWriteStream (path: PathLike, options?: WriteStreamOptions | BufferEncoding): WriteStream {
+    return createWriteStream(path, { highWaterMark: writeStreamBytes, ...optionsOf<object>(options), fs: streamOperations(this.open) })
+  }
+
   sync (): Promise<void> { return inSyscall('sync', undefined, () => this.volume.sync()) }
 
-  async close (): Promise<void> { await this.volume.close() }
+  close (): Promise<void> { return inSyscall('close', undefined, () => this.volume.close()) }
 
-  private masked (mode: number): number { return mode & 0o7777 & ~(this.init.umask ?? process.umask()) }
+  async [Symbol.asyncDispose] (): Promise<void> { await this.close() }
+
+  private masked (mode: number): number { return mode & permissionBits & ~(this.init.umask ?? process.umask()) }
 
   private async openFile (path: string, flags: OpenFlags, mode: number): Promise<OpenFile> {
-    const { dir, name, attr } = await walk(this.volume, path, !flags.noFollow && !(flags.create && flags.exclusive))
-    if (attr === null) {
-      if (!flags.create) throw posixError('ENOENT')
-      if (name === '') throw posixError('EISDIR')
-      const { file, created } = await this.volume.create(dir, name, { mode: this.masked(mode), exclusive: flags.exclusive }, this.context)
-      if (!created && flags.truncate) await this.volume.setattr(file.ino, { size: 0 }, this.context)
-      return file
+    const lastLink = flags.exclusive || (flags.create && path.endsWith('/')) ? 'name' : flags.noFollow ? 'stay' : 'follow'
+    for (let attempt = 1; ; attempt++) {
+      const walked = await walk(this.volume, path, lastLink)
+      if (flags.create && walked.hasSlash && walked.name !== '') throw posixError('EISDIR')
+      try {
+        if (walked.attr !== null) return await this.openExisting(walked.attr, flags, walked.hasSlash)
+        if (!flags.create) throw posixError('ENOENT')
+        return await this.createFile(walked.dir, walked.name, flags, mode)
+      } catch (error) {
+        // Between the look and the call, others made the name (something else than a file) or removed it.
+        const changed = walked.attr === null ? !flags.exclusive && hasCode(error, 'EEXIST') : flags.create && hasCode(error, 'ENOENT')
+        if (!changed || attempt >= openAttemptsMax) throw error
+      }
     }
-    return this.openExisting(attr, flags)
   }
 
-  private async openExisting (attr: InodeAttr, flags: OpenFlags): Promise<OpenFile> {
-    const type = attr.mode & constants.S_IFMT
-    if (flags.create && flags.exclusive) throw posixError('EEXIST')
-    if (flags.directory && type !== constants.S_IFDIR) throw posixError('ENOTDIR')
-    if (type === constants.S_IFDIR) throw posixError('EISDIR')
+  private async createFile (dir: number, name: string, { exclusive, truncate }: OpenFlags, mode: number): Promise<OpenFile> {
+    const { file, created } = await this.volume.create(dir, name, { mode: this.masked(mode), exclusive }, this.context)
+    return !created && truncate ? this.truncated(file) : file
+  }
+
+  private async openExisting (attr: InodeAttr, flags: OpenFlags, hasSlash: boolean): Promise<OpenFile> {
+    const type = typeOf(attr)
+    const isDirectory = type === constants.S_IFDIR
+    if (flags.exclusive) throw posixError('EEXIST')
+    if ((flags.directory || hasSlash) && !isDirectory) throw posixError('ENOTDIR')
+    if (isDirectory && (flags.write || flags.create || flags.truncate)) throw posixError('EISDIR')
+    if (isDirectory) return openDirectory(attr.ino)
     if (type === constants.S_IFLNK) throw posixError('ELOOP')
     if (type !== constants.S_IFREG) throw posixError('ENXIO')
-    if (flags.truncate && flags.write) await this.volume.setattr(attr.ino, { size: 0 }, this.context)
-    return this.volume.open(attr.ino, { write: flags.write })
+    const file = await this.volume.open(attr.ino, { write: flags.write || flags.truncate })
+    return flags.truncate ? this.truncated(file) : file
   }
 
-  private async directory (path: string): Promise<InodeAttr> {
-    const attr = await walkTo(this.volume, path)
-    if (!isDirectory(attr)) throw posixError('ENOTDIR')
-    return attr
-  }
-
-  private async attributes (syscall: string, path: PathLike, follow: boolean): Promise<Stats> {
-    const text = pathText(path)
-    return inSyscall(syscall, text, async () => new Stats(await walkTo(this.volume, text, follow), this.init.dev))
-  }
-
-  private async set (syscall: string, path: PathLike, follow: boolean, changes: SetAttributes): Promise<void> {
-    const text = pathText(path)
-    await inSyscall(syscall, text, async () => {
-      const { ino, mode } = await walkTo(this.volume, text, follow)
-      if (changes.size !== undefined && (mode & constants.S_IFMT) === constants.S_IFDIR) throw posixError('EISDIR')
-      await this.volume.setattr(ino, changes, this.context)
-    })
-  }
-
-  /** The first directory that had to be made, as node:fs returns it. */
-  private async mkdirs (path: string, mode: number): Promise<string | undefined> {
-    let first: string | undefined
-    const make = async (target: string): Promise<void> => {
-      const walked = await walk(this.volume, target, true).catch(async (error: { code?: string }) => {
-        if (error.code !== 'ENOENT' || dirname(target) === target) throw error
-        await make(dirname(target))
-        return walk(this.volume, target, true)
-      })
-      if (walked.attr !== null) {
-        if (!isDirectory(walked.attr)) throw posixError(target === path ? 'EEXIST' : 'ENOTDIR')
-        return
-      }
-      try {
-        await this.volume.mkdir(walked.dir, walked.name, this.masked(mode), this.context)
-        first ??= target
-      } catch (error) {
-        if ((error as { code?: string }).code !== 'EEXIST') throw error // somebody else was faster
-      }
+  private async truncated (file: OpenFile): Promise<OpenFile> {
+    try {
+      await this.volume.setattr(file.ino, { size: 0 }, this.context)
+      return file
+    } catch (error) {
+      await file.release()
+      throw error
     }
-    await make(path)
+  }
+
+  private async makeDirectory (path: string, mode: number): Promise<void> {
+    const { dir, name } = await walkToNewName(this.volume, path, { directory: true })
+    await this.volume.mkdir(dir, name, this.masked(mode), this.context)
+  }
+
+  /** Resolves with the first directory that had to be made, as it is written in the path; undefined when there was none. */
+  private async makeDirectories (path: string, mode: number): Promise<string | undefined> {
+    const missing = [path]
+    let first: string | undefined
+    for (let next = missing.pop(); next !== undefined; next = missing.pop()) {
+      const target = next
+      await inSyscall('mkdir', target, async () => {
+        try {
+          await this.makeDirectory(target, mode)
+          first ??= target
+        } catch (error) {
+          const parent = target.slice(0, Math.max(0, target.lastIndexOf('/')))
+          if (hasCode(error, 'ENOENT') && parent !== '') missing.push(target, parent)
+          else if (hasCode(error, 'EEXIST')) await this.mustBeDirectory(target, missing.length > 0)
+          else throw error
+        }
+      })
+    }
     return first
   }
 
-  private async * entries (dir: number): AsyncGenerator<DirectoryEntry> {
-    for (let after = '', done = false; !done;) {
-      const page = await this.volume.readdir(dir, after, directoryPageEntries)
-      yield * page.entries
-      after = page.entries.at(-1)?.name ?? after
-      done = page.done
+  private async mustBeDirectory (path: string, isParent: boolean): Promise<void> {
+    const attr = await walkTo(this.volume, path).then((walked) => walked.attr, (error) => {
+      if (!isParent) throw error
+      return null
+    })
+    if (attr === null || !isDirectory(attr)) throw posixError(isParent ? 'ENOTDIR' : 'EEXIST')
+  }
+
+  private async removableDirectory (path: string): Promise<{ dir: number, name: string, attr: InodeAttr }> {
+    const { dir, name, last, attr } = await walk(this.volume, path, 'name')
+    if (name === '') throw posixError(last === '..' ? 'ENOTEMPTY' : last === '.' ? 'EINVAL' : 'EBUSY')
+    if (attr === null) throw posixError('ENOENT')
+    if (!isDirectory(attr)) throw posixError('ENOTDIR')
+    return { dir, name, attr }
+  }
+
+  private attributes (syscall: string, path: string, lastLink: 'follow' | 'stay'): Promise<InodeAttr> {
+    return inSyscall(syscall, path, async () => (await walkTo(this.volume, path, lastLink)).attr)
+  }
+
+  private async set (syscall: string, path: PathLike, lastLink: 'follow' | 'stay', changes: () => SetAttributes): Promise<void> {
+    const text = pathText(path)
+    const checked = changes()
+    await inSyscall(syscall, text, async () => {
+      const { attr } = await walkTo(this.volume, text, lastLink)
+      await this.volume.setattr(attr.ino, checked, this.context)
+    })
+  }
+
+  private async copyContent (from: string, to: string, mode: number): Promise<void> {
+    if ((mode & constants.COPYFILE_FICLONE_FORCE) !== 0) throw posixError('ENOTSUP')
+    const { attr } = await walkTo(this.volume, from)
+    const source = await this.openFile(from, parseFlags('r'), 0)
+    try {
+      if (isDirectory(attr)) throw posixError('EISDIR')
+      const exclusive = (mode & constants.COPYFILE_EXCL) !== 0
+      const target = await this.openFile(to, { ...parseFlags('w'), truncate: false, exclusive }, attr.mode)
+      try {
+        if (target.ino !== source.ino) await this.transfer(source, target, attr.mode)
+        await target.flush()
+      } catch (error) {
+        await this.unlink(to).catch(() => {}) // As node:fs does: no half a copy is left.
+        throw error
+      } finally {
+        await target.release()
+      }
+    } finally {
+      await source.release()
     }
   }
 
-  private async list (dir: number, below: string, recursive: boolean, visit: (name: string, below: string, type: number) => void): Promise<void> {
-    for await (const { name, ino, type } of this.entries(dir)) {
-      visit(name, below, type)
-      if (recursive && type === constants.S_IFDIR) await this.list(ino, join(below, name), recursive, visit)
+  /** Reads the next piece while the one before is written. */
+  private async transfer (source: OpenFile, target: OpenFile, mode: number): Promise<void> {
+    await this.volume.setattr(target.ino, { size: 0, mode: mode & permissionBits }, this.context)
+    let writing = Promise.resolve()
+    for (let at = 0; ;) {
+      const [parts] = await Promise.all([source.read(at, transferBytesMax), writing])
+      if (parts.length === 0) return
+      writing = target.write(at, parts, this.context)
+      for (const part of parts) at += part.length
     }
   }
+}
 
-  private async removeTree (dir: number, name: string, ino: number): Promise<void> {
-    const removing = new Set<Promise<void>>()
-    for await (const entry of this.entries(ino)) {
-      if (removing.size >= removalsInFlightMax) await Promise.race(removing)
-      const removal = entry.type === constants.S_IFDIR
-        ? this.removeTree(ino, entry.name, entry.ino)
-        : this.volume.unlink(ino, entry.name, this.context)
-      const tracked = removal.catch((error: { code?: string }) => { if (error.code !== 'ENOENT') throw error }).finally(() => removing.delete(tracked))
-      removing.add(tracked)
-    }
-    await Promise.all(removing)
-    await this.volume.rmdir(dir, name, this.context)
-  }
+/** node:fs/promises is a bag of functions: its users take them out of it. */
+function bindMethods (target: VolumeFileSystem): void {
+  const { constructor, ...methods } = Object.getOwnPropertyDescriptors(VolumeFileSystem.prototype)
+  for (const [name, { value }] of Object.entries(methods)) Object.defineProperty(target, name, { value: value.bind(target), configurable: true, writable: true })
 }

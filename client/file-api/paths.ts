@@ -1,98 +1,106 @@
 import { constants } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { posixError } from '../../fsnode/protocol/errors.ts'
 import type { InodeAttr } from '../../fsnode/protocol/metadata.ts'
 import type { VolumeClient } from '../types.ts'
+import { hasCode } from './errors.ts'
 
-export type PathLike = string | Buffer | URL
-
+/** Limits of Linux. */
 export const symlinksFollowedMax = 40
-export const pathBytesMax = 4096
+export const pathBytesMax = 4095
+export const nameBytesMax = 255
 
-export function pathText (path: PathLike): string {
-  const text = typeof path === 'string' ? path : path instanceof URL ? fileURLToPath(path) : path.toString()
-  if (text.includes('\0')) throw new TypeError('a path must not contain null bytes')
-  return text
-}
+/**
+ * What a symbolic link at the end of the path stands for: 'follow': its target. 'stay': itself, unless
+ * a slash follows. 'name': itself, as the name it is, for calls that make, move or remove names.
+ */
+export type LastLink = 'follow' | 'stay' | 'name'
 
-/** Where a path leads: its directory and last name, and the inode if it exists. */
+/** Where a path leads. */
 export interface Walked {
+  /** The directory that the last name is in; the place itself when there is no name. */
   dir: number
+  /** '' for the root, and for what ends in '.' or '..'. */
   name: string
+  /** The last part as it is written: the name, '.', '..', or '' for the root. */
+  last: string
+  /** Null when nothing has the name. */
   attr: InodeAttr | null
+  /** The path demands a directory. */
+  hasSlash: boolean
   /** The same place without symbolic links, '.' and '..'. */
   path: string
 }
 
-export function isDirectory (attr: InodeAttr): boolean { return (attr.mode & constants.S_IFMT) === constants.S_IFDIR }
-function isSymlink (attr: InodeAttr): boolean { return (attr.mode & constants.S_IFMT) === constants.S_IFLNK }
+export function typeOf (attr: InodeAttr): number { return attr.mode & constants.S_IFMT }
+export function isDirectory (attr: InodeAttr): boolean { return typeOf(attr) === constants.S_IFDIR }
 
-/**
- * Walks a path from the volume's root. `name` is '' for the root and for paths that end in '..'.
- * Rejects with ENOENT (a directory on the way), ENOTDIR, ELOOP, ENAMETOOLONG.
- */
-export async function walk (volume: VolumeClient, path: string, followLast: boolean): Promise<Walked> {
+/** Walks a path from the volume's root as Linux does. Rejects with ENOENT (for a directory on the way), ENOTDIR, ELOOP, ENAMETOOLONG. */
+export async function walk (volume: VolumeClient, path: string, lastLink: LastLink): Promise<Walked> {
   if (path === '') throw posixError('ENOENT')
   if (Buffer.byteLength(path) > pathBytesMax) throw posixError('ENAMETOOLONG')
-  const rest = split(path)
-  const mustBeDirectory = path.endsWith('/')
+  const parts = partsOf(path)
+  let hasSlash = path.endsWith('/')
   let followed = 0
-  let above: Array<{ ino: number, name: string }> = [{ ino: volume.root, name: '' }]
-  const at = (name: string, attr: InodeAttr | null): Walked => {
-    const names = [...above.slice(1).map((directory) => directory.name), ...(name === '' ? [] : [name])]
-    return { dir: above.at(-1)!.ino, name, attr, path: `/${names.join('/')}` }
+  let last = ''
+  const above = [{ ino: volume.root, name: '' }]
+  const here = (name: string, attr: InodeAttr | null): Walked => {
+    const names = above.map((directory) => directory.name).concat(name)
+    return { dir: above.at(-1)!.ino, name, last, attr, hasSlash, path: names.filter((each) => each !== '').map((each) => `/${each}`).join('') || '/' }
   }
-  let last = at('', null)
-  while (rest.length > 0) {
-    const name = rest.shift()!
-    if (name === '..') {
-      if (above.length > 1) above.pop()
-      last = at('', null)
-      continue
+  while (parts.length > 0) {
+    last = parts.shift()!
+    if (last === '..' && above.length > 1) above.pop()
+    if (last === '.' || last === '..') continue
+    const attr = await find(volume, above.at(-1)!.ino, last)
+    const isLast = parts.length === 0
+    if (attr === null) {
+      if (isLast) return here(last, null)
+      throw posixError('ENOENT')
     }
-    const attr = await find(volume, above.at(-1)!.ino, name, rest.length > 0)
-    if (attr !== null && isSymlink(attr) && (rest.length > 0 || followLast || mustBeDirectory)) {
+    if (typeOf(attr) === constants.S_IFLNK && (!isLast || lastLink === 'follow' || (lastLink === 'stay' && hasSlash))) {
       if (++followed > symlinksFollowedMax) throw posixError('ELOOP')
       const target = await volume.readlink(attr.ino)
-      if (target.startsWith('/')) above = above.slice(0, 1)
-      rest.unshift(...split(target))
-      last = at('', null)
-      continue
-    }
-    last = at(name, attr)
-    if (rest.length > 0) {
-      if (!isDirectory(attr!)) throw posixError('ENOTDIR')
-      above.push({ ino: attr!.ino, name })
+      if (target.startsWith('/')) above.length = 1
+      if (isLast) hasSlash ||= target.endsWith('/')
+      parts.unshift(...partsOf(target))
+      last = ''
+    } else if (isLast) {
+      return here(last, attr)
+    } else {
+      if (!isDirectory(attr)) throw posixError('ENOTDIR')
+      above.push({ ino: attr.ino, name: last })
     }
   }
-  if (last.name === '') last.attr = await volume.getattr(last.dir)
-  if (mustBeDirectory && last.attr !== null && !isDirectory(last.attr)) throw posixError('ENOTDIR')
-  return last
+  return here('', await volume.getattr(above.at(-1)!.ino))
 }
 
-/** The inode that a path names. Rejects with ENOENT. */
-export async function walkTo (volume: VolumeClient, path: string, followLast = true): Promise<InodeAttr> {
-  const { attr } = await walk(volume, path, followLast)
+/** The inode that a path leads to. Rejects with ENOENT too, and with ENOTDIR for a slash behind anything else than a directory. */
+export async function walkTo (volume: VolumeClient, path: string, lastLink: 'follow' | 'stay' = 'follow'): Promise<Walked & { attr: InodeAttr }> {
+  const walked = await walk(volume, path, lastLink)
+  const { attr, hasSlash } = walked
   if (attr === null) throw posixError('ENOENT')
-  return attr
+  if (hasSlash && !isDirectory(attr)) throw posixError('ENOTDIR')
+  return { ...walked, attr }
 }
 
-/** The directory and name for an operation on a name itself (create, unlink, rename). */
-export async function walkToName (volume: VolumeClient, path: string, whenRoot: string): Promise<Walked> {
-  const walked = await walk(volume, path, false)
-  if (walked.name === '') throw posixError(whenRoot)
+/** A name that is to be made. Only a directory may be asked for with a slash behind it. */
+export async function walkToNewName (volume: VolumeClient, path: string, { directory = false } = {}): Promise<Walked> {
+  const walked = await walk(volume, path, 'name')
+  if (walked.attr !== null) throw posixError('EEXIST')
+  if (walked.hasSlash && !directory) throw posixError('ENOENT')
   return walked
 }
 
-async function find (volume: VolumeClient, dir: number, name: string, mustExist: boolean): Promise<InodeAttr | null> {
+async function find (volume: VolumeClient, dir: number, name: string): Promise<InodeAttr | null> {
+  if (name.length * 3 > nameBytesMax && Buffer.byteLength(name) > nameBytesMax) throw posixError('ENAMETOOLONG')
   try {
     return await volume.lookup(dir, name)
   } catch (error) {
-    if (!mustExist && (error as { code?: string }).code === 'ENOENT') return null
+    if (hasCode(error, 'ENOENT')) return null
     throw error
   }
 }
 
-function split (path: string): string[] {
-  return path.split('/').filter((part) => part !== '' && part !== '.')
+function partsOf (path: string): string[] {
+  return path.split('/').filter((part) => part !== '')
 }

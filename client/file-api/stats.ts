@@ -1,88 +1,83 @@
-import { constants } from 'node:fs'
+import { constants, Dirent as NodeDirent, Stats as NodeStats, statSync, type BigIntStats, type BigIntStatsFs, type Dirent, type Stats, type StatsFs } from 'node:fs'
 import type { InodeAttr } from '../../fsnode/protocol/metadata.ts'
+import type { StatFs } from '../types.ts'
+import { invalidType } from './arguments.ts'
 
 export const blockBytes = 512
+/** What `blksize` advises. */
 export const ioBytesBest = 1024 * 1024
+/** What statfs(2) says of a mount, too: FUSE_SUPER_MAGIC. */
+export const fileSystemType = 0x65735546
+
 const nsPerMs = 1_000_000n
+const nsPerSecond = 1_000_000_000n
 
-/** The kind of an inode, from its mode. */
-class Kind {
-  readonly #type: number
+/** Their types leave these out. */
+const uv = constants as unknown as Record<`UV_DIRENT_${'FILE' | 'DIR' | 'LINK' | 'FIFO' | 'SOCKET' | 'CHAR' | 'BLOCK' | 'UNKNOWN'}`, number>
+const direntTypes = new Map([
+  [constants.S_IFREG, uv.UV_DIRENT_FILE], [constants.S_IFDIR, uv.UV_DIRENT_DIR], [constants.S_IFLNK, uv.UV_DIRENT_LINK],
+  [constants.S_IFIFO, uv.UV_DIRENT_FIFO], [constants.S_IFSOCK, uv.UV_DIRENT_SOCKET], [constants.S_IFCHR, uv.UV_DIRENT_CHAR],
+  [constants.S_IFBLK, uv.UV_DIRENT_BLOCK]
+])
 
-  constructor (type: number) { this.#type = type }
+/** Node's class takes the entry's name, type and directory; its types do not tell. */
+const DirentOf = NodeDirent as unknown as new (name: string | Buffer, type: number, parentPath: string) => Dirent
 
-  isFile (): boolean { return this.#type === constants.S_IFREG }
-  isDirectory (): boolean { return this.#type === constants.S_IFDIR }
-  isSymbolicLink (): boolean { return this.#type === constants.S_IFLNK }
-  isFIFO (): boolean { return this.#type === constants.S_IFIFO }
-  isSocket (): boolean { return this.#type === constants.S_IFSOCK }
-  isCharacterDevice (): boolean { return this.#type === constants.S_IFCHR }
-  isBlockDevice (): boolean { return this.#type === constants.S_IFBLK }
+/** @param type S_IFMT bits. */
+export function direntOf (name: string | Buffer, parentPath: string, type: number): Dirent {
+  return new DirentOf(name, direntTypes.get(type) ?? uv.UV_DIRENT_UNKNOWN, parentPath)
 }
 
-/** What `stat` gives: the fields of node:fs.Stats; birthtime is not kept and shows ctime. */
-export class Stats extends Kind {
-  readonly dev: number
-  readonly ino: number
-  readonly mode: number
-  readonly nlink: number
-  readonly uid: number
-  readonly gid: number
-  readonly rdev: number
-  readonly size: number
-  readonly blksize: number
-  readonly blocks: number
-  readonly atimeNs: bigint
-  readonly mtimeNs: bigint
-  readonly ctimeNs: bigint
+export interface BigintOption { bigint?: boolean }
 
-  constructor (attr: InodeAttr, dev: number) {
-    super(attr.mode & constants.S_IFMT)
-    this.dev = dev
-    this.ino = attr.ino
-    this.mode = attr.mode
-    this.nlink = attr.nlink
-    this.uid = attr.uid
-    this.gid = attr.gid
-    this.rdev = attr.rdev
-    this.size = attr.size
-    this.blksize = ioBytesBest
-    this.blocks = Math.ceil(attr.size / blockBytes)
-    this.atimeNs = attr.atime
-    this.mtimeNs = attr.mtime
-    this.ctimeNs = attr.ctime
+/** Attributes as node:fs shows them, in objects of its classes. A birth time is not kept: ctime stands in. */
+export function statsOf (attr: InodeAttr, dev: number, { bigint = false }: BigintOption = {}): Stats | BigIntStats {
+  const { mode, nlink, uid, gid, rdev, ino, size, atime, mtime, ctime } = attr
+  const numbers = { dev, mode, nlink, uid, gid, rdev, blksize: ioBytesBest, ino, size, blocks: Math.ceil(size / blockBytes) }
+  if (!bigint) {
+    const times = { atimeMs: toMs(atime), mtimeMs: toMs(mtime), ctimeMs: toMs(ctime), birthtimeMs: toMs(ctime) }
+    return Object.assign(Object.create(NodeStats.prototype), numbers, times)
   }
-
-  get atimeMs (): number { return toMs(this.atimeNs) }
-  get mtimeMs (): number { return toMs(this.mtimeNs) }
-  get ctimeMs (): number { return toMs(this.ctimeNs) }
-  get birthtimeMs (): number { return this.ctimeMs }
-  get atime (): Date { return new Date(this.atimeMs) }
-  get mtime (): Date { return new Date(this.mtimeMs) }
-  get ctime (): Date { return new Date(this.ctimeMs) }
-  get birthtime (): Date { return this.ctime }
+  const timesMs = { atimeMs: atime / nsPerMs, mtimeMs: mtime / nsPerMs, ctimeMs: ctime / nsPerMs, birthtimeMs: ctime / nsPerMs }
+  const timesNs = { atimeNs: atime, mtimeNs: mtime, ctimeNs: ctime, birthtimeNs: ctime }
+  return Object.assign(Object.create(bigIntStatsPrototype()), toBigInts(numbers), timesMs, timesNs)
 }
 
-/** An entry of a directory listing. */
-export class Dirent extends Kind {
-  readonly name: string
-  readonly parentPath: string
+export function statFsOf (told: StatFs, { bigint = false }: BigintOption = {}): StatsFs | BigIntStatsFs {
+  const { blockSize, blocks, blocksFree, blocksAvailable, files, filesFree } = told
+  const numbers = { type: fileSystemType, bsize: blockSize, frsize: blockSize, blocks, bfree: blocksFree, bavail: blocksAvailable, files, ffree: filesFree }
+  return bigint ? toBigInts(numbers) : numbers
+}
 
-  constructor (name: string, parentPath: string, type: number) {
-    super(type)
-    this.name = name
-    this.parentPath = parentPath
-  }
+/** A time as node:fs takes it: seconds, their text, or a Date. Negative numbers mean now, as there. */
+export function timeNs (time: unknown): bigint | 'now' {
+  if (typeof time === 'number' && Number.isFinite(time)) return time < 0 ? 'now' : secondsToNs(time)
+  if (time instanceof Date) return secondsToNs(time.getTime() / 1000)
+  // The comparison of node:fs: text that is the number it says.
+  if (typeof time === 'string' && +time == (time as unknown)) return secondsToNs(+time)
+  throw invalidType('time', 'an instance of Date or a time in seconds', time)
+}
+
+/** The arithmetic of libuv, so that a time reads back the same from either. */
+function secondsToNs (seconds: number): bigint | 'now' {
+  if (!Number.isFinite(seconds)) return 'now'
+  const whole = Math.trunc(seconds)
+  return BigInt(whole) * nsPerSecond + BigInt(Math.trunc((seconds - whole) * 1e9))
 }
 
 function toMs (ns: bigint): number {
-  return Number(ns / nsPerMs) + Number(ns % nsPerMs) / 1e6
+  const rest = ((ns % nsPerSecond) + nsPerSecond) % nsPerSecond
+  return Number((ns - rest) / nsPerSecond) * 1e3 + Number(rest) / 1e6
 }
 
-/** A time as node:fs takes it (seconds, Date or numeric string) in nanoseconds. */
-export function toNs (time: number | string | Date): bigint {
-  const ms = time instanceof Date ? time.getTime() : Number(time) * 1000
-  if (!Number.isFinite(ms)) throw new TypeError(`'${String(time)}' is not a time`)
-  const whole = Math.floor(ms)
-  return BigInt(whole) * nsPerMs + BigInt(Math.round((ms - whole) * 1e6))
+function toBigInts<K extends string> (numbers: Record<K, number>): Record<K, bigint> {
+  return Object.fromEntries(Object.entries<number>(numbers).map(([name, value]) => [name, BigInt(value)])) as Record<K, bigint>
+}
+
+let bigIntStats: object | undefined
+
+/** Node exports this class only through its objects. */
+function bigIntStatsPrototype (): object {
+  bigIntStats ??= Object.getPrototypeOf(statSync('/', { bigint: true })) as object
+  return bigIntStats
 }

@@ -1,29 +1,60 @@
-import { Readable, Writable } from 'node:stream'
+import { ReadableStream, type ReadableByteStreamController } from 'node:stream/web'
+import type { VolumeFileHandle } from './file-handle.ts'
 
-/** A readable stream over one that has to be opened first; an open error is the stream's. */
-export function lazyReadable (open: () => Promise<Readable>, options: { encoding?: BufferEncoding }): Readable {
-  const source = async function * (): AsyncGenerator<Buffer> { yield * await open() }
-  const stream = Readable.from(source(), { objectMode: false })
-  if (options.encoding !== undefined) stream.setEncoding(options.encoding)
-  return stream
-}
+/** What streams hold unless told otherwise: node:fs's own 64 KiB and 16 KiB would leave a network idle most of the time. */
+export const readStreamBytes = 1024 * 1024
+export const writeStreamBytes = 4 * 1024 * 1024
+export const webStreamBytes = 64 * 1024
 
-/** A writable stream over one that has to be opened first. */
-export function lazyWritable (open: () => Promise<Writable>): Writable {
-  let inner: Promise<Writable> | null = null
-  const opened = (): Promise<Writable> => {
-    inner ??= open().then((stream) => stream.on('error', (error) => outer.destroy(error)))
-    return inner
-  }
-  const outer = new Writable({
-    construct: (done) => { opened().then(() => { done() }, done) },
-    write: (chunk, encoding, done) => { opened().then((stream) => stream.write(chunk, encoding, done), done) },
-    final: (done) => { opened().then((stream) => stream.end(done), done) },
-    destroy: (error, done) => {
-      if (error !== null) void inner?.then((stream) => stream.destroy(error), () => {})
-      done(error)
+type Done = (error: Error | null, ...results: unknown[]) => void
+type Open = (path: string, flags: string, mode: number) => Promise<VolumeFileHandle>
+
+/** The calls that node:fs's own streams make, answered by a file handle that is open, or that they open. */
+export function streamOperations (from: VolumeFileHandle | Open): Record<'open' | 'read' | 'write' | 'writev' | 'fsync' | 'close', (...args: any[]) => void> {
+  let handle = from as VolumeFileHandle
+  return {
+    open (path: string, flags: string, mode: number, done: Done) {
+      (from as Open)(path, flags, mode).then((opened) => {
+        handle = opened
+        opened.use()
+        done(null, opened.fd)
+      }, done)
+    },
+    read (_fd: number, buffer: Buffer, offset: number, length: number, position: number | undefined, done: Done) {
+      handle.read(buffer, offset, length, position).then(({ bytesRead }) => { done(null, bytesRead, buffer) }, (error) => { done(error, 0, buffer) })
+    },
+    write (_fd: number, buffer: Buffer, offset: number, length: number, position: number | undefined, done: Done) {
+      handle.write(buffer, offset, length, position).then(({ bytesWritten }) => { done(null, bytesWritten, buffer) }, (error) => { done(error, 0, buffer) })
+    },
+    writev (_fd: number, buffers: Buffer[], position: number | undefined, done: Done) {
+      handle.writev(buffers, position).then(({ bytesWritten }) => { done(null, bytesWritten, buffers) }, (error) => { done(error, 0, buffers) })
+    },
+    fsync (_fd: number, done: Done) { handle.sync().then(() => { done(null) }, done) },
+    close (_fd: number, done: Done) {
+      handle.drop()
+      handle.close().then(() => { done(null) }, done)
     }
-  })
-  return outer
+  }
 }
 
+export function webStreamOf (handle: VolumeFileHandle, autoClose: boolean): ReadableStream {
+  handle.use()
+  const finish = async (): Promise<void> => {
+    handle.drop()
+    if (autoClose) await handle.close()
+  }
+  return new ReadableStream({
+    type: 'bytes',
+    autoAllocateChunkSize: webStreamBytes,
+    async pull (controller: ReadableByteStreamController) {
+      const request = controller.byobRequest!
+      const { bytesRead } = await handle.read(request.view)
+      if (bytesRead === 0) {
+        controller.close()
+        await finish()
+      }
+      request.respond(bytesRead)
+    },
+    cancel: finish
+  })
+}

@@ -30,6 +30,8 @@ export class SimCluster {
   readonly violations: string[] = []
   /** Told of everything that is logged. */
   onLog: (line: LogLine) => void = () => {}
+  /** Told of each cluster map that a node learns. */
+  onMap: (map: ClusterMap) => void = () => {}
   volume: VolumeInfo | null = null
   private readonly config: SimConfig
 
@@ -130,6 +132,7 @@ export class SimCluster {
   private makeNode (id: string, managers: NodeAddress[]): SimNode {
     return new SimNode({ clock: this.clock, random: this.random.fork(), network: this.network, raft: this.raft, log: this.logger(id) }, {
       id, managers, drift: this.drift(), capacityBytes: diskBytes,
+      onMap: (map) => { this.onMap(map) },
       onReplaced: () => { this.violation(`${id} believes that another process has replaced it`) },
       onFailure: (what) => { this.violation(what) }
     })

@@ -1,3 +1,4 @@
+import type { ClusterMap } from '../../partitioning/types.ts'
 import { AddressBook } from '../../fsnode/server/address-book.ts'
 import { assembleNode, type AssembledNode } from '../../fsnode/server/assembly.ts'
 import type { NodeAddress, NodeSpec } from '../../fsnode/protocol/node-spec.ts'
@@ -24,6 +25,7 @@ export interface SimNodeInit {
   drift: Drift
   /** Of the node's disk, bytes. */
   capacityBytes: number
+  onMap: (map: ClusterMap) => void
   onReplaced: () => void
   onFailure: (what: string) => void
 }
@@ -54,7 +56,12 @@ export class SimNode {
     if (!this.down) return
     this.down = false
     const life = ++this.life
-    this.assemble().then((node) => { if (this.life === life) this.running = node }, (error) => {
+    this.assemble().then((node) => {
+      if (this.life !== life) return
+      this.running = node
+      node.router.onMap(this.init.onMap)
+      if (node.router.mapVersion > 0) this.init.onMap(node.router.map)
+    }, (error) => {
       if (this.life === life) this.init.onFailure(`${this.id} cannot start: ${messageOf(error)}`)
     })
   }

@@ -1,0 +1,44 @@
+import type { ClusterMap } from '../../../partitioning/types.ts'
+
+/**
+ * Knows when unsynced data may be lost: when power has failed at every replica of a partition that was in sync. As
+ * long as one of them kept its memory (or its page cache), nothing that was acknowledged may be missing.
+ */
+export class Survivors {
+  private readonly onLoss: () => void
+  private map: ClusterMap | null = null
+  /** By partition: replicas in sync of which the power has failed since they were. */
+  private readonly broken = new Map<string, Set<string>>()
+
+  constructor (onLoss: () => void) { this.onLoss = onLoss }
+
+  /** Some node has learned a map. */
+  learned (map: ClusterMap): void {
+    if (map.version <= (this.map?.version ?? 0)) return
+    this.map = map
+    for (const partition of map.data) {
+      const inSync = inSyncOf(partition)
+      const broken = this.broken.get(partition.id)
+      for (const node of broken ?? []) if (!inSync.includes(node)) broken!.delete(node)
+    }
+  }
+
+  powerFailed (node: string): void {
+    let lost = false
+    for (const partition of this.map?.data ?? []) {
+      const inSync = inSyncOf(partition)
+      if (!inSync.includes(node)) continue
+      const broken = this.broken.get(partition.id) ?? new Set()
+      this.broken.set(partition.id, broken.add(node))
+      if (!inSync.every((other) => broken.has(other))) continue
+      lost = true
+      broken.clear()
+    }
+    if (lost) this.onLoss()
+  }
+}
+
+function inSyncOf ({ replicas }: ClusterMap['data'][number]): string[] {
+  const serving = replicas.filter(({ state }) => state === 'serving')
+  return (serving.length > 0 ? serving : replicas.filter(({ state }) => state === 'last')).map(({ node }) => node)
+}

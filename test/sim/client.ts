@@ -1,0 +1,71 @@
+import { AtollVolumeClient } from '../../client/volume-client.ts'
+import { codeOf, messageOf } from '../../fsnode/protocol/errors.ts'
+import type { Logger } from '../../fsnode/protocol/ports.ts'
+import type { SimCluster } from './cluster.ts'
+import { ProcessPorts, type Drift } from './process.ts'
+import type { SimRandom } from './random.ts'
+
+/** A client's process: one volume client, until it is closed or vanishes. */
+export interface ClientProcess {
+  /** Unique: 'client-1.2' is the second process of the machine. */
+  readonly name: string
+  readonly volume: AtollVolumeClient
+  readonly ports: ProcessPorts
+}
+
+/** A machine on which one client runs at a time. */
+export class SimClient {
+  readonly host: string
+  process: ClientProcess | null = null
+  /** Sessions that ran out, of all processes. */
+  sessionsLost = 0
+  private readonly cluster: SimCluster
+  private readonly random: SimRandom
+  private readonly drift: Drift
+  private readonly log: Logger
+  private session: string
+  private lives = 0
+  private sessions = 0
+
+  constructor (cluster: SimCluster, host: string) {
+    this.cluster = cluster
+    this.host = host
+    this.random = cluster.random.fork()
+    this.drift = cluster.drift()
+    this.log = cluster.logger(host)
+    this.session = this.nextSession()
+  }
+
+  /** A process that can be used; tries until the cluster answers. Null when it was ended meanwhile. */
+  async start (): Promise<ClientProcess | null> {
+    const { cluster, host, random } = this
+    const ports = new ProcessPorts(cluster.clock, cluster.network.host(host), this.drift)
+    const life = ++this.lives
+    for (;;) {
+      const { clock, network } = ports
+      const volume = new AtollVolumeClient({ network, clock, random: random.fork(), log: this.log, journal: null }, {
+        volume: cluster.volume!, seeds: cluster.seeds, session: this.session, client: host, cache: { inodesMax: 8 }
+      })
+      const process: ClientProcess = { name: `${host}.${life}`, volume, ports }
+      this.process = process
+      try {
+        await volume.start()
+        return this.process === process ? process : null
+      } catch (error) {
+        this.log.warn('the client could not start', { process: process.name, code: codeOf(error), error: messageOf(error) })
+        await volume.close().catch(() => {})
+      }
+      await new Promise<void>((resolve) => { clock.setTimer(resolve, 500) })
+    }
+  }
+
+  /** The process vanishes. `takenOver`: the next one continues its session. */
+  crash (takenOver: boolean): void {
+    if (this.process !== null) this.process.ports.alive = false
+    this.process = null
+    this.cluster.network.crash(this.host)
+    if (!takenOver) this.session = this.nextSession()
+  }
+
+  private nextSession (): string { return `${this.host}-${++this.sessions}` }
+}

@@ -1,0 +1,92 @@
+/** Writes and reads are aligned to cells, so that each cell is a register of its own. */
+export const cellBytes = 512
+
+export type Call =
+  | { kind: 'lookup', dir: number, name: string }
+  | { kind: 'getattr', ino: number }
+  | { kind: 'readdir', dir: number }
+  | { kind: 'create', dir: number, name: string, exclusive: boolean }
+  | { kind: 'mkdir', dir: number, name: string }
+  | { kind: 'unlink' | 'rmdir', dir: number, name: string }
+  | { kind: 'rename', dir: number, name: string, newDir: number, newName: string, flags: number }
+  | { kind: 'link', ino: number, dir: number, name: string }
+  | { kind: 'truncate', ino: number, cells: number }
+  | { kind: 'write', ino: number, cell: number, cells: number }
+  | { kind: 'read', ino: number, cell: number, cells: number }
+  | { kind: 'open', ino: number }
+  | { kind: 'flush' | 'sync', ino: number }
+
+export interface Entry { name: string, ino: number, directory: boolean }
+
+export interface Result {
+  ino?: number
+  directory?: boolean
+  created?: boolean
+  nlink?: number
+  /** Bytes. */
+  size?: number
+  entries?: Entry[]
+  /** What each cell held: the number of the write, 0 for zeros, -1 for anything else. */
+  values?: number[]
+}
+
+/**
+ * `well` and `refused` (with a POSIX code) are known outcomes. `unknown`: it happened, happens later, or never.
+ */
+export type Outcome = 'well' | 'refused' | 'unknown'
+
+export interface Operation {
+  /** Also the value that a write puts into its cells. */
+  id: number
+  /** Which process of which client. */
+  client: string
+  call: Call
+  /** Places in the one order of all beginnings and ends; Infinity: no end was seen. */
+  invoked: number
+  returned: number
+  at: number
+  outcome: Outcome
+  code?: string
+  result: Result
+}
+
+/** What all clients did and saw. */
+export class History {
+  readonly operations: Operation[] = []
+  /** Places in the order at which all machines lost power at once, as far as data is concerned. */
+  readonly powerLosses: number[] = []
+  onChange: (operation: Operation, ended: boolean) => void = () => {}
+  private places = 0
+
+  begin (client: string, call: Call, at: number): Operation {
+    const operation: Operation = { id: this.operations.length + 1, client, call, invoked: ++this.places, returned: Infinity, at, outcome: 'unknown', result: {} }
+    this.operations.push(operation)
+    this.onChange(operation, false)
+    return operation
+  }
+
+  end (operation: Operation, outcome: Outcome, result: Result, code?: string): void {
+    operation.outcome = outcome
+    operation.result = result
+    if (code !== undefined) operation.code = code
+    if (outcome !== 'unknown') operation.returned = ++this.places
+    this.onChange(operation, true)
+  }
+
+  /** An acknowledged operation turns out not to be certain. */
+  doubt (operation: Operation): void {
+    operation.outcome = 'unknown'
+    operation.returned = Infinity
+  }
+
+  /** The operation is certain from now on only. */
+  postpone (operation: Operation): void { operation.returned = ++this.places }
+
+  powerLoss (): void { this.powerLosses.push(++this.places) }
+}
+
+export function describe ({ id, client, call, outcome, code, result, at, invoked, returned }: Operation): string {
+  const { kind, ...args } = call
+  const ended = outcome === 'well' ? JSON.stringify(result) : outcome === 'refused' ? code : `unknown ${code ?? ''}`
+  return `#${id} ${at.toFixed(0)} ms ${client} [${invoked}, ${returned}] ${kind} ${JSON.stringify(args)} -> ${ended}`
+}

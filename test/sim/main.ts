@@ -1,0 +1,65 @@
+import { Command } from 'commander'
+import { faultKinds, type FaultKind } from './config.ts'
+import { runSeed, type RunReport } from './run.ts'
+
+interface Options { seed?: string, seeds: string, faults?: string, log: boolean, operations: boolean, twice: boolean, json: boolean }
+
+const options = new Command('sim')
+  .description('runs whole clusters in this process, on virtual time, and checks what must always hold')
+  .option('--seed <N>', 'the first seed; left out: a fresh one')
+  .option('--seeds <K>', 'how many, one after the other', '1')
+  .option('--faults <LIST>', `kinds of faults to choose from, or none: ${faultKinds.join(',')}`)
+  .option('--log', 'print what nodes and clients log', false)
+  .option('--operations', 'print what clients do', false)
+  .option('--twice', 'run each seed twice and compare the traces', false)
+  .option('--json', 'print a report for each seed as JSON', false)
+  .parse()
+  .opts<Options>()
+
+const kinds = options.faults === undefined ? undefined : options.faults === 'none' ? [] : options.faults.split(',') as FaultKind[]
+const first = options.seed === undefined ? Date.now() % 2 ** 31 : Number(options.seed)
+const count = Number(options.seeds)
+if (!Number.isSafeInteger(first) || !Number.isSafeInteger(count) || kinds?.some((kind) => !faultKinds.includes(kind))) {
+  process.stderr.write('sim: --seed and --seeds are whole numbers, --faults names kinds of faults\n')
+  process.exit(2)
+}
+
+let failed = 0
+for (let seed = first; seed < first + count; seed++) if (!await play(seed)) failed++
+process.exitCode = failed === 0 ? 0 : 1
+
+async function play (seed: number): Promise<boolean> {
+  const began = performance.now()
+  const report = await run(seed)
+  const again = options.twice ? await run(seed) : report
+  if (again.traceHash !== report.traceHash) report.violations.push(`two runs of the seed differ: ${report.traceHash}, ${again.traceHash}`)
+  print(report, performance.now() - began)
+  return report.violations.length === 0
+}
+
+function run (seed: number): Promise<RunReport> {
+  return runSeed(seed, {
+    ...(kinds !== undefined && { faults: kinds }),
+    ...(options.log && { onLog: (time, { level, who, message, fields }) => { if (level !== 'debug') say(`${time.toFixed(1)} ${who} ${level}: ${message} ${JSON.stringify(fields)}`) } }),
+    ...(options.operations && { onOperation: say })
+  })
+}
+
+function print (report: RunReport, tookMs: number): void {
+  const { seed, violations, operations, virtualMs, faults, unknown, undecided, recoveryMs, traceHash, powerLosses } = report
+  if (options.json) {
+    say(JSON.stringify(report))
+    return
+  }
+  const struck = Object.entries(faults).map(([kind, times]) => `${kind} ${times}`).join(', ')
+  const codes = Object.entries(unknown).map(([code, times]) => `${code} ${times}`).join(', ')
+  say(`seed ${seed}: ${violations.length === 0 ? 'sound' : 'BROKEN'}; ${operations} operations in ${(virtualMs / 1000).toFixed(0)} s of virtual time (${(tookMs / 1000).toFixed(1)} s), ` +
+    `recovered in ${(recoveryMs / 1000).toFixed(1)} s; trace ${traceHash}`)
+  if (struck !== '') say(`  faults: ${struck}${powerLosses > 0 ? `; data lost its power ${powerLosses} times` : ''}`)
+  if (codes !== '') say(`  unknown outcomes: ${codes}`)
+  if (undecided > 0) say(`  undecided: ${undecided} searches`)
+  for (const violation of violations) say(`  ${violation}`)
+  if (violations.length > 0) say(`  again: npm run sim -- --seed ${seed}${options.faults === undefined ? '' : ` --faults ${options.faults}`}`)
+}
+
+function say (line: string): void { process.stdout.write(`${line}\n`) }

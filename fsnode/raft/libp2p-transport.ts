@@ -9,7 +9,7 @@ import { decode } from '../protocol/frame.ts'
 import type { Clock, Logger, Random, Timer } from '../protocol/ports.ts'
 import type { RaftMessage } from './core/types.ts'
 import type { Identity } from './identity.ts'
-import { gatheredTcp, tunedNoise } from './libp2p-tuning.ts'
+import { gatheredTcp, tunedNoise, tuneWindow } from './libp2p-tuning.ts'
 import { fromWire } from './message-codec.ts'
 import { OutgoingLink, type PeerAddress } from './outgoing-link.ts'
 import { emptyFrame, StreamFrameDecoder } from './stream-frames.ts'
@@ -129,6 +129,7 @@ export class Libp2pTransport implements RaftTransport {
 
   /** A stream on which another node sends to us. Its first frame says which node that is. */
   private accept (stream: Stream, connection: Connection): void {
+    tuneWindow(stream)
     let from: NodeId | null = null
     const peerId = connection.remotePeer.toString()
     const decoder = new StreamFrameDecoder((body) => {

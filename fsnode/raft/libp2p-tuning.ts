@@ -4,7 +4,7 @@ import { tcp, type TCPComponents } from '@libp2p/tcp'
 import { Socket } from 'node:net'
 
 /**
- * Two changes to libp2p's own parts, by which a round trip of a small message on loopback takes a third of the time.
+ * Three changes to libp2p's own parts, by which a round trip of a small message on loopback takes a third of the time.
  * Each looks before it touches anything: what another version of the library has changed, works as it comes.
  */
 
@@ -96,5 +96,26 @@ function tuneDecoder (connection: unknown): void {
   decoder.lengthDecoder = (data) => {
     if (data.byteLength < 2) throw tooShort
     return decodeLength(data)
+  }
+}
+
+/** StreamState.Established of yamux. */
+const yamuxEstablished = 3
+
+interface Windowed { recvWindow: number, recvWindowCapacity: number, state: number, sendWindowUpdate (): void }
+
+/**
+ * yamux answers each frame with an update of its window: a message, an encryption and a system call more on
+ * both sides for each of ours. Half a window is room enough for the sender until the next update.
+ */
+export function tuneWindow (stream: unknown): void {
+  const windowed = stream as Partial<Windowed>
+  if (typeof windowed.recvWindow !== 'number' || typeof windowed.recvWindowCapacity !== 'number' || typeof windowed.sendWindowUpdate !== 'function') return
+  const tuned = windowed as Windowed
+  const sendUpdate = tuned.sendWindowUpdate.bind(tuned)
+  tuned.sendWindowUpdate = () => {
+    // Before the stream is established the update carries the acknowledgement of its opening.
+    if (tuned.state === yamuxEstablished && tuned.recvWindowCapacity > tuned.recvWindow / 2) return
+    sendUpdate()
   }
 }

@@ -440,6 +440,8 @@ export class Group implements RaftGroup {
     const useless = chunk.index <= this.appliedIndex && !this.state.needsSnapshot && !this.restoring
     if (!useless) {
       this.receiver.receive(from, chunk)
+    } else if (chunk.index <= this.state.log.markIndex) {
+      this.send(from, { type: 'received', term: this.state.term, stream: chunk.stream, known: false, next: 0 })
     } else if (chunk.index <= this.components.stateMachine.durableIndex) {
       const mark = { index: chunk.index, term: chunk.indexTerm, members: chunk.members }
       this.run({ type: 'restored', now: this.components.clock.now(), mark })

@@ -71,7 +71,7 @@ export class SimCluster {
     machine.onApply = (applied) => { this.checkApplied(id, applied) }
     const clock = new MortalClock(this.clock)
     const host = new RaftHost(
-      { clock, random: this.random.fork(), log: this.logger(id), kv, transport: this.network.endpoint(id) },
+      { clock, random: this.random.fork(), log: this.logger(id, clock), kv, transport: this.network.endpoint(id) },
       { self: id, ...(this.init.timing && { timing: this.init.timing }), ...(this.init.limits && { limits: this.init.limits }) }
     )
     const group = await this.clock.run(host.open({ groupId, members, stateMachine: machine }))
@@ -98,7 +98,7 @@ export class SimCluster {
   /** The logs of two nodes are equal up to the last entry of equal term. Only for nodes that write nothing at the moment. */
   async checkLogs (): Promise<void> {
     const logs = await Promise.all(this.running.map(async ({ kv }) => {
-      const store = new LogStore({ kv, log: this.logger('check') }, { onFailure: () => {} })
+      const store = new LogStore({ kv, log: this.logger('check', new MortalClock(this.clock)) }, { onFailure: () => {} })
       const { log } = (await this.clock.run(store.load(groupId, Infinity)))!
       return new Map(log.slice(log.markIndex + 1, Infinity, Infinity)!.map((entry) => [entry.index, entry]))
     }))
@@ -120,7 +120,7 @@ export class SimCluster {
   node (id: string): SimNode { return this.nodes.get(id)! }
 
   async untilLeader (limitMs = 20_000): Promise<SimNode> {
-    await this.clock.until(() => {
+    await this.until(() => {
       const { leader } = this
       if (leader === undefined || !leader.group.canReadNow) return false
       const { members } = leader.group.status
@@ -147,13 +147,22 @@ export class SimCluster {
 
   /** All running nodes have applied the same. */
   async untilConverged (limitMs = 60_000): Promise<void> {
-    await this.clock.until(() => {
+    await this.until(() => {
       const { leader } = this
       if (leader === undefined) return false
       const nodes = this.running.filter((node) => leader.group.status.members.includes(node.id))
       const last = leader.machine.applied.at(-1)?.index
       return nodes.length === leader.group.status.members.length && nodes.every((node) => node.machine.applied.at(-1)?.index === last && node.group.status.appliedIndex === leader.group.status.commitIndex)
     }, limitMs, 'convergence')
+  }
+
+  private async until (condition: () => boolean, limitMs: number, what: string): Promise<void> {
+    try {
+      await this.clock.until(condition, limitMs, what)
+    } catch (error) {
+      const nodes = this.running.map(({ id, group, machine }) => JSON.stringify({ id, ...group.status, last: machine.applied.at(-1) }))
+      throw new Error([String(error), ...nodes, ...this.errors, ...this.violations].join('\n'))
+    }
   }
 
   private checkApplied (id: string, applied: Applied): void {
@@ -170,13 +179,13 @@ export class SimCluster {
     else if (known !== id) this.violations.push(`election safety: ${id} and ${known} lead term ${term}`)
   }
 
-  private logger (id: string): Logger {
+  private logger (id: string, clock: MortalClock): Logger {
     const quiet = (): void => {}
     const logger: Logger = {
       debug: quiet,
       info: quiet,
       warn: quiet,
-      error: (message, fields) => { this.errors.push(`${id}: ${message} ${JSON.stringify(fields)}`) },
+      error: (message, fields) => { if (!clock.dead) this.errors.push(`${id}: ${message} ${JSON.stringify(fields)}`) },
       child: () => logger
     }
     return logger

@@ -14,6 +14,7 @@ class Run {
   private readonly random: SimRandom
   private readonly founders: string[]
   private nextCommand = 0
+  private recovering = false
   proposed = 0
   reads = 0
 
@@ -44,8 +45,8 @@ class Run {
     const draw = random.next()
     const running = cluster.running
     if (draw < 0.55) this.load(random.chance(0.8) ? cluster.leader ?? running[0] : running[0])
-    else if (draw < 0.65 && running.length > 0) cluster.crash(random.pick(running).id)
-    else if (draw < 0.78) await this.restartOne()
+    else if (draw < 0.62 && running.length > 0) cluster.crash(random.pick(running).id)
+    else if (draw < 0.78) await this.restartSome()
     else if (draw < 0.84) this.split()
     else if (draw < 0.92) cluster.network.heal()
     else if (draw < 0.96) void cluster.leader?.group.transferLeadership(random.chance(0.5) ? undefined : random.pick(cluster.ids))
@@ -54,16 +55,26 @@ class Run {
 
   private load (node: SimNode | undefined): void {
     if (node === undefined) return
+    const blackout = this.random.chance(0.15)
     for (let left = this.random.below(30); left >= 0; left--) {
       const command = `c${this.nextCommand++}`
       this.proposed++
       this.cluster.propose(node, command).then((result) => {
         this.acknowledged.add(command)
+        if (blackout) this.blackout()
         if (!String(result).startsWith(`${command}@`)) this.cluster.violations.push(`the result of ${command} is ${String(result)}`)
       }, () => {})
     }
     if (this.random.chance(0.7)) this.read(node)
     for (const other of this.cluster.running) if (this.random.chance(0.2)) this.read(other)
+  }
+
+  /** The power fails everywhere, or at a majority, in the very moment of an acknowledgement. */
+  private blackout (): void {
+    const { cluster } = this
+    if (this.recovering) return
+    const spared = this.random.chance(0.5) ? null : this.random.pick(cluster.ids)
+    for (const { id } of cluster.running) if (id !== spared) cluster.crash(id)
   }
 
   private read (node: SimNode): void {
@@ -76,9 +87,8 @@ class Run {
     }, () => {})
   }
 
-  private async restartOne (): Promise<void> {
-    const down = [...this.cluster.nodes.values()].filter((node) => !node.up)
-    if (down.length > 0) await this.cluster.restart(this.random.pick(down).id)
+  private async restartSome (): Promise<void> {
+    for (const node of this.cluster.nodes.values()) if (!node.up && this.random.chance(0.6)) await this.cluster.restart(node.id)
   }
 
   private split (): void {
@@ -102,11 +112,12 @@ class Run {
   /** When the faults end, all come to agree, and nothing that was acknowledged is missing. */
   private async recover (): Promise<void> {
     const { cluster } = this
+    this.recovering = true
     cluster.network.heal()
     Object.assign(cluster.network.faults, { delayMsMax: 1, loss: 0, duplicates: 0, late: 0 })
     for (const node of cluster.nodes.values()) if (!node.up) await cluster.restart(node.id)
     await cluster.proposeFirmly('last')
-    await cluster.untilConverged().catch((error) => { throw new Error(`${error.message}: ${JSON.stringify(cluster.running.map(({ id, group, machine }) => ({ id, ...group.status, now: group.canReadNow, last: machine.applied.at(-1) })), null, 1)} ${cluster.errors.join('\n')}`) })
+    await cluster.untilConverged()
     await cluster.clock.advance(100)
     await cluster.checkLogs()
     for (const node of cluster.running) {

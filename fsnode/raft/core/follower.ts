@@ -71,7 +71,8 @@ export function onSnapshotChunk (state: RaftState, effects: Effects, from: NodeI
 /** The state machine stands at the mark now, and so does the log; entries beyond it stay if they fit. */
 export function onRestored (state: RaftState, effects: Effects, mark: LogMark): void {
   const { log } = state
-  state.needsSnapshot = false
+  // A leader that has just restarted may have sent less than our log once covered; then another must follow.
+  state.needsSnapshot &&= mark.index < log.markIndex
   if (mark.index > log.markIndex) {
     if (log.termAt(mark.index) === mark.term) cutLog(state, effects, mark.index)
     else resetLog(state, effects, mark)
@@ -80,7 +81,7 @@ export function onRestored (state: RaftState, effects: Effects, mark: LogMark): 
   if (state.role !== 'follower' || state.leader === null) return
   const message: AppendResponse = {
     type: 'appended', term: state.term, success: true, index: effects.write === null ? Math.min(mark.index, state.persistedIndex) : mark.index,
-    hintIndex: 0, hintTerm: 0, stamp: -1, round: -1, wantSnapshot: false
+    hintIndex: 0, hintTerm: 0, stamp: -1, round: -1, wantSnapshot: state.needsSnapshot
   }
   ;(effects.write === null ? effects.messages : effects.afterWrite).push({ to: state.leader, message })
 }

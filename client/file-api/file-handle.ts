@@ -202,7 +202,8 @@ export class VolumeFileHandle extends EventEmitter implements FileHandle {
 
   private attached<S extends ReadStream | WriteStream> (stream: S): S {
     this.use()
-    this.on('close', () => { stream.close() })
+    // A write stream that has finished does not react to `close` any more: the handle would stay open for ever.
+    this.on('close', () => { (stream as WriteStream).writableFinished ? stream.destroy() : stream.close() })
     return stream
   }
 

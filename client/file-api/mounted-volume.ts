@@ -3,16 +3,19 @@ import { constants, createReadStream, createWriteStream, type CopyOptions, type 
 import type { DisposableTempDir } from 'node:fs/promises'
 import { posixError } from '../../fsnode/protocol/errors.ts'
 import type { InodeAttr } from '../../fsnode/protocol/metadata.ts'
-import type { OpenFile, OperationContext, SetAttributes, VolumeClient } from '../types.ts'
+import type { OperationContext, SetAttributes, VolumeClient } from '../types.ts'
 import { boolean, checkAborted, encoded, integer, invalidValue, modeBits, optionsOf, owner, pathText, type CommonOptions } from './arguments.ts'
-import { copyModeMax, TreeCopy } from './copy.ts'
+import { FileCopy } from './copy-file.ts'
+import { copyModeMax, TreeCopy } from './copy-tree.ts'
 import { Dir, type DirOptions } from './dir.ts'
+import { Directories } from './directories.ts'
 import { hasCode, inSyscall, treeError } from './errors.ts'
-import { openDirectory, transferBytesMax, VolumeFileHandle, writable } from './file-handle.ts'
-import { parseFlags, type OpenFlags } from './flags.ts'
+import { VolumeFileHandle, writable } from './file-handle.ts'
+import { FileOpener } from './file-opener.ts'
+import { parseFlags } from './flags.ts'
 import { directoryAt, list, type ListingOptions } from './listing.ts'
 import { isDirectory, pathBytesMax, typeOf, walk, walkTo, walkToNewName } from './paths.ts'
-import { TreeRemoval } from './remove.ts'
+import { TreeRemoval } from './remove-tree.ts'
 import { statFsOf, statsOf, timeNs, type BigintOption } from './stats.ts'
 import { readStreamBytes, streamOperations, writeStreamBytes } from './streams.ts'
 import { Turns } from './turns.ts'
@@ -20,8 +23,6 @@ import type { FileData, MountedVolume, ReadStreamOptions, WriteStreamOptions } f
 
 export const fileModeDefault = 0o666
 export const directoryModeDefault = 0o777
-/** How often a file is looked for anew when others make or remove its name meanwhile. */
-export const openAttemptsMax = 8
 export const temporaryNameAttemptsMax = 16
 
 const permissionBits = 0o7777
@@ -48,6 +49,8 @@ export class VolumeFileSystem implements MountedVolume {
   private readonly volume: VolumeClient
   private readonly init: MountedVolumeInit
   private readonly context: OperationContext
+  private readonly opener: FileOpener
+  private readonly directories: Directories
   private readonly turns = new Turns()
   private nextFd = 3
 
@@ -55,6 +58,8 @@ export class VolumeFileSystem implements MountedVolume {
     this.volume = volume
     this.init = init
     this.context = { uid: init.uid ?? process.getuid?.() ?? 0, gid: init.gid ?? process.getgid?.() ?? 0 }
+    this.opener = new FileOpener({ volume }, this.context)
+    this.directories = new Directories({ volume }, this.context)
     bindMethods(this)
   }
 
@@ -62,7 +67,7 @@ export class VolumeFileSystem implements MountedVolume {
     const text = pathText(path)
     const parsed = parseFlags(flags)
     const bits = modeBits(mode, fileModeDefault)
-    const file = await inSyscall('open', text, () => this.openFile(text, parsed, bits))
+    const { file } = await inSyscall('open', text, () => this.opener.open(text, parsed, this.masked(bits)))
     return new VolumeFileHandle({ volume: this.volume, file, turns: this.turns }, { flags: parsed, fd: this.nextFd++, dev: this.init.dev, context: this.context })
   }
 
@@ -95,8 +100,8 @@ export class VolumeFileSystem implements MountedVolume {
     const text = pathText(path)
     boolean(recursive, 'options.recursive')
     const bits = modeBits(mode, directoryModeDefault)
-    if (recursive) return this.makeDirectories(text, bits)
-    await inSyscall('mkdir', text, () => this.makeDirectory(text, bits))
+    if (recursive) return this.directories.makeAll(text, this.masked(bits))
+    await inSyscall('mkdir', text, () => this.directories.make(text, this.masked(bits)))
   }
 
   async mkdtemp (prefix: PathLike, options?: any): Promise<any> {
@@ -105,7 +110,7 @@ export class VolumeFileSystem implements MountedVolume {
     for (let attempt = 1; ; attempt++) {
       const path = text + Array.from(randomBytes(6), (byte) => temporaryLetters[byte % temporaryLetters.length]).join('')
       try {
-        await inSyscall('mkdtemp', path, () => this.makeDirectory(path, 0o700))
+        await inSyscall('mkdtemp', path, () => this.directories.make(path, this.masked(0o700)))
         return encoded(path, given)
       } catch (error) {
         if (!hasCode(error, 'EEXIST') || attempt >= temporaryNameAttemptsMax) throw error
@@ -228,7 +233,7 @@ export class VolumeFileSystem implements MountedVolume {
   async rmdir (path: PathLike): Promise<void> {
     const text = pathText(path)
     await inSyscall('rmdir', text, async () => {
-      const { dir, name } = await this.removableDirectory(text)
+      const { dir, name } = await this.directories.removable(text)
       await this.volume.rmdir(dir, name, this.context)
     })
   }
@@ -242,7 +247,7 @@ export class VolumeFileSystem implements MountedVolume {
       if (!isDirectory(attr)) return await this.unlink(text)
       if (!recursive) throw treeError('ERR_FS_EISDIR', 'EISDIR', 'rm', text, 'is a directory')
       await inSyscall('rmdir', text, async () => {
-        const { dir, name, attr } = await this.removableDirectory(text)
+        const { dir, name, attr } = await this.directories.removable(text)
         await new TreeRemoval(this.volume, this.context).directory(dir, name, attr.ino, text)
       })
     } catch (error) {
@@ -250,12 +255,12 @@ export class VolumeFileSystem implements MountedVolume {
     }
   }
 
-  /** The content goes through this process. COPYFILE_FICLONE_FORCE is refused with ENOTSUP. */
   async copyFile (source: PathLike, destination: PathLike, mode?: number | null): Promise<void> {
     const from = pathText(source, 'src')
     const to = pathText(destination, 'dest')
     const flags = integer(mode ?? 0, 'mode', 0, copyModeMax)
-    await inSyscall('copyfile', from, () => this.copyContent(from, to, flags), to)
+    const copy = new FileCopy({ volume: this.volume, opener: this.opener, unlink: this.unlink }, this.context)
+    await inSyscall('copyfile', from, () => copy.run(from, to, flags), to)
   }
 
   async cp (source: PathLike, destination: PathLike, options?: CopyOptions): Promise<void> {
@@ -289,93 +294,6 @@ export class VolumeFileSystem implements MountedVolume {
 
   private masked (mode: number): number { return mode & permissionBits & ~(this.init.umask ?? process.umask()) }
 
-  private async openFile (path: string, flags: OpenFlags, mode: number): Promise<OpenFile> {
-    const lastLink = flags.exclusive || (flags.create && path.endsWith('/')) ? 'name' : flags.noFollow ? 'stay' : 'follow'
-    for (let attempt = 1; ; attempt++) {
-      const walked = await walk(this.volume, path, lastLink)
-      if (flags.create && walked.hasSlash && walked.name !== '') throw posixError('EISDIR')
-      try {
-        if (walked.attr !== null) return await this.openExisting(walked.attr, flags, walked.hasSlash)
-        if (!flags.create) throw posixError('ENOENT')
-        return await this.createFile(walked.dir, walked.name, flags, mode)
-      } catch (error) {
-        // Between the look and the call, others made the name (something else than a file) or removed it.
-        const changed = walked.attr === null ? !flags.exclusive && hasCode(error, 'EEXIST') : flags.create && hasCode(error, 'ENOENT')
-        if (!changed || attempt >= openAttemptsMax) throw error
-      }
-    }
-  }
-
-  private async createFile (dir: number, name: string, { exclusive, truncate }: OpenFlags, mode: number): Promise<OpenFile> {
-    const { file, created } = await this.volume.create(dir, name, { mode: this.masked(mode), exclusive }, this.context)
-    return !created && truncate ? this.truncated(file) : file
-  }
-
-  private async openExisting (attr: InodeAttr, flags: OpenFlags, hasSlash: boolean): Promise<OpenFile> {
-    const type = typeOf(attr)
-    const isDirectory = type === constants.S_IFDIR
-    if (flags.exclusive) throw posixError('EEXIST')
-    if ((flags.directory || hasSlash) && !isDirectory) throw posixError('ENOTDIR')
-    if (isDirectory && (flags.write || flags.create || flags.truncate)) throw posixError('EISDIR')
-    if (isDirectory) return openDirectory(attr.ino)
-    if (type === constants.S_IFLNK) throw posixError('ELOOP')
-    if (type !== constants.S_IFREG) throw posixError('ENXIO')
-    const file = await this.volume.open(attr.ino, { write: flags.write || flags.truncate })
-    return flags.truncate ? this.truncated(file) : file
-  }
-
-  private async truncated (file: OpenFile): Promise<OpenFile> {
-    try {
-      await this.volume.setattr(file.ino, { size: 0 }, this.context)
-      return file
-    } catch (error) {
-      await file.release()
-      throw error
-    }
-  }
-
-  private async makeDirectory (path: string, mode: number): Promise<void> {
-    const { dir, name } = await walkToNewName(this.volume, path, { directory: true })
-    await this.volume.mkdir(dir, name, this.masked(mode), this.context)
-  }
-
-  /** Resolves with the first directory that had to be made, as it is written in the path; undefined when there was none. */
-  private async makeDirectories (path: string, mode: number): Promise<string | undefined> {
-    const missing = [path]
-    let first: string | undefined
-    for (let next = missing.pop(); next !== undefined; next = missing.pop()) {
-      const target = next
-      await inSyscall('mkdir', target, async () => {
-        try {
-          await this.makeDirectory(target, mode)
-          first ??= target
-        } catch (error) {
-          const parent = target.slice(0, Math.max(0, target.lastIndexOf('/')))
-          if (hasCode(error, 'ENOENT') && parent !== '') missing.push(target, parent)
-          else if (hasCode(error, 'EEXIST')) await this.mustBeDirectory(target, missing.length > 0)
-          else throw error
-        }
-      })
-    }
-    return first
-  }
-
-  private async mustBeDirectory (path: string, isParent: boolean): Promise<void> {
-    const attr = await walkTo(this.volume, path).then((walked) => walked.attr, (error) => {
-      if (!isParent) throw error
-      return null
-    })
-    if (attr === null || !isDirectory(attr)) throw posixError(isParent ? 'ENOTDIR' : 'EEXIST')
-  }
-
-  private async removableDirectory (path: string): Promise<{ dir: number, name: string, attr: InodeAttr }> {
-    const { dir, name, last, attr } = await walk(this.volume, path, 'name')
-    if (name === '') throw posixError(last === '..' ? 'ENOTEMPTY' : last === '.' ? 'EINVAL' : 'EBUSY')
-    if (attr === null) throw posixError('ENOENT')
-    if (!isDirectory(attr)) throw posixError('ENOTDIR')
-    return { dir, name, attr }
-  }
-
   private attributes (syscall: string, path: string, lastLink: 'follow' | 'stay'): Promise<InodeAttr> {
     return inSyscall(syscall, path, async () => (await walkTo(this.volume, path, lastLink)).attr)
   }
@@ -387,40 +305,6 @@ export class VolumeFileSystem implements MountedVolume {
       const { attr } = await walkTo(this.volume, text, lastLink)
       await this.volume.setattr(attr.ino, checked, this.context)
     })
-  }
-
-  private async copyContent (from: string, to: string, mode: number): Promise<void> {
-    if ((mode & constants.COPYFILE_FICLONE_FORCE) !== 0) throw posixError('ENOTSUP')
-    const { attr } = await walkTo(this.volume, from)
-    const source = await this.openFile(from, parseFlags('r'), 0)
-    try {
-      if (isDirectory(attr)) throw posixError('EISDIR')
-      const exclusive = (mode & constants.COPYFILE_EXCL) !== 0
-      const target = await this.openFile(to, { ...parseFlags('w'), truncate: false, exclusive }, attr.mode)
-      try {
-        if (target.ino !== source.ino) await this.transfer(source, target, attr.mode)
-        await target.flush()
-      } catch (error) {
-        await this.unlink(to).catch(() => {}) // As node:fs does: no half a copy is left.
-        throw error
-      } finally {
-        await target.release()
-      }
-    } finally {
-      await source.release()
-    }
-  }
-
-  /** Reads the next piece while the one before is written. */
-  private async transfer (source: OpenFile, target: OpenFile, mode: number): Promise<void> {
-    await this.volume.setattr(target.ino, { size: 0, mode: mode & permissionBits }, this.context)
-    let writing = Promise.resolve()
-    for (let at = 0; ;) {
-      const [parts] = await Promise.all([source.read(at, transferBytesMax), writing])
-      if (parts.length === 0) return
-      writing = target.write(at, parts, this.context)
-      for (const part of parts) at += part.length
-    }
   }
 }
 

@@ -31,8 +31,9 @@ export interface Walked {
   path: string
 }
 
-export function typeOf (attr: InodeAttr): number { return attr.mode & constants.S_IFMT }
-export function isDirectory (attr: InodeAttr): boolean { return typeOf(attr) === constants.S_IFDIR }
+/** S_IFMT bits. */
+export function typeOf (attr: { mode: number }): number { return attr.mode & constants.S_IFMT }
+export function isDirectory (attr: { mode: number }): boolean { return typeOf(attr) === constants.S_IFDIR }
 
 /** Walks a path from the volume's root as Linux does. Rejects with ENOENT (for a directory on the way), ENOTDIR, ELOOP, ENAMETOOLONG. */
 export async function walk (volume: VolumeClient, path: string, lastLink: LastLink): Promise<Walked> {

@@ -38,22 +38,29 @@ export function streamOperations (from: VolumeFileHandle | Open): Record<'open' 
 }
 
 export function webStreamOf (handle: VolumeFileHandle, autoClose: boolean): ReadableStream {
-  handle.use()
+  let controller: ReadableByteStreamController
+  let done = false
   const finish = async (): Promise<void> => {
+    if (done) return
+    done = true
     handle.drop()
     if (autoClose) await handle.close()
   }
+  const end = (): Promise<void> => {
+    if (!done) controller.close()
+    return finish()
+  }
+  handle.use()
+  handle.once('close', () => { void end() })
   return new ReadableStream({
     type: 'bytes',
     autoAllocateChunkSize: webStreamBytes,
-    async pull (controller: ReadableByteStreamController) {
+    start (given: ReadableByteStreamController) { controller = given },
+    async pull () {
       const request = controller.byobRequest!
       const { bytesRead } = await handle.read(request.view)
-      if (bytesRead === 0) {
-        controller.close()
-        await finish()
-      }
-      request.respond(bytesRead)
+      if (bytesRead === 0) await end()
+      request.respond(done ? 0 : bytesRead)
     },
     cancel: finish
   })

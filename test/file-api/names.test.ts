@@ -192,6 +192,6 @@ describe('file-api: names behave as in node:fs/promises', () => {
       for (const encoding of [undefined, null, 'utf8', 'buffer', 'hex', { encoding: 'base64' }, 'none'] as any[]) await side.try(() => side.fs.readlink(side.at(`/${index}`), encoding))
     }
     for (const type of ['dir', 'file', 'junction', null, 'nothing'] as any[]) await side.try(() => side.fs.symlink('x', side.at(`/${type}`), type))
-    await side.try(side.fs.realpath(side.at('/3'), 'hex'))
+    side.note(Buffer.from(await side.fs.realpath(side.at('/3'), 'hex'), 'hex').toString())
   })
 })

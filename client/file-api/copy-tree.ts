@@ -1,6 +1,6 @@
 import type { CopyOptions, Stats } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path/posix'
-import { boolean, coded, integer } from './arguments.ts'
+import { boolean, coded, integer, invalidType } from './arguments.ts'
 import { hasCode, treeError } from './errors.ts'
 import type { MountedVolume } from './types.ts'
 
@@ -12,10 +12,12 @@ export class TreeCopy {
   private readonly options: CopyOptions
 
   constructor (fs: MountedVolume, options: CopyOptions = {}) {
+    if (typeof options !== 'object' || options === null) throw invalidType('options', 'of type object', options)
     for (const name of ['dereference', 'errorOnExist', 'force', 'preserveTimestamps', 'recursive', 'verbatimSymlinks'] as const) {
       if (options[name] !== undefined) boolean(options[name], `options.${name}`)
     }
     if (options.mode !== undefined) integer(options.mode, 'mode', 0, copyModeMax)
+    if (options.filter !== undefined && typeof options.filter !== 'function') throw invalidType('options.filter', 'of type function', options.filter)
     if (options.dereference === true && options.verbatimSymlinks === true) {
       throw coded(new TypeError('Option "dereference" cannot be used in combination with option "verbatimSymlinks"'), 'ERR_INCOMPATIBLE_OPTION_PAIR')
     }

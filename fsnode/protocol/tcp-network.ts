@@ -1,5 +1,6 @@
 import { connect, createServer, type Socket } from 'node:net'
 import { AtollError, codeOf, messageOf } from './errors.ts'
+import { noteReceived } from './receive-memory.ts'
 import type { Address, Connection, Listener, Network } from './ports.ts'
 
 export const keepAliveDelayMs = 5_000
@@ -18,7 +19,10 @@ class TcpConnection implements Connection {
     this.remote = { host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 }
     socket.setNoDelay(true)
     socket.setKeepAlive(true, keepAliveDelayMs)
-    socket.on('data', (chunk: Buffer) => { this.onData(chunk) })
+    socket.on('data', (chunk: Buffer) => {
+      this.onData(chunk)
+      noteReceived(chunk.length)
+    })
     socket.on('error', (error) => { this.failure = error })
     socket.on('close', () => { this.onClose(this.failure) })
     socket.on('end', () => { socket.destroy() })

@@ -6,6 +6,8 @@ import type { Address, Clock, Logger, Network, Random } from '../fsnode/protocol
 import { ClusterRouter } from '../fsnode/protocol/router.ts'
 import { systemClock, systemRandom } from '../fsnode/protocol/system.ts'
 import { tcpNetwork } from '../fsnode/protocol/tcp-network.ts'
+import { VolumeFileSystem, type MountedVolumeInit } from './file-api/mounted-volume.ts'
+import type { MountedVolume } from './file-api/types.ts'
 import { silentLog } from './silent-log.ts'
 import type { VolumeClient, WriteJournal } from './types.ts'
 import { AtollVolumeClient } from './volume-client.ts'
@@ -35,6 +37,10 @@ export interface OpenVolumeOptions {
   log?: Logger
 }
 
+export interface MountOptions extends Partial<MountedVolumeInit> {
+  log?: Logger
+}
+
 /** A connection to a cluster. */
 export interface Cluster {
   readonly router: ClusterRouter
@@ -43,6 +49,8 @@ export interface Cluster {
   volumes (): VolumeInfo[]
   /** Rejects with ATOLL_NO_SUCH_VOLUME. */
   openVolume (name: string, options?: OpenVolumeOptions): Promise<VolumeClient>
+  /** Opens a volume for node:fs/promises' methods; its `close` closes the volume. Rejects with ATOLL_NO_SUCH_VOLUME. */
+  mount (name: string, options?: MountOptions): Promise<MountedVolume>
   createVolume (request: CreateVolumeRequest): Promise<VolumeInfo>
   removeVolume (name: string): Promise<void>
   /** Closes what was opened through it, too. */
@@ -100,6 +108,11 @@ class ConnectedCluster implements Cluster {
     }
     this.opened.add(opened)
     return opened
+  }
+
+  async mount (name: string, { log, ...init }: MountOptions = {}): Promise<MountedVolume> {
+    const { id } = await this.find(name)
+    return new VolumeFileSystem({ volume: await this.openVolume(name, { log }) }, { dev: id, ...init })
   }
 
   async createVolume (request: CreateVolumeRequest): Promise<VolumeInfo> {

@@ -77,10 +77,13 @@ export class Leases implements SessionOwner {
     return { open }
   }
 
-  heldLeases (session: MetadataSession): { shared: number[], exclusive: number[] } {
+  heldLeases (session: MetadataSession, withOpen: boolean): { shared: number[], exclusive: number[] } {
     const held = { shared: [] as number[], exclusive: [] as number[] }
     for (const cached of this.context.cache.values()) {
-      if (cached.session === session && cached.lease !== 'none') held[cached.lease].push(cached.ino)
+      if (cached.session !== session) continue
+      if (cached.lease !== 'none') held[cached.lease].push(cached.ino)
+      // A leader must ask before it lets the content of an open file go; it would not know that this one is open.
+      else if (withOpen && this.context.files.isOpen(cached.ino)) held.shared.push(cached.ino)
     }
     return held
   }

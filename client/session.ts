@@ -1,9 +1,9 @@
-import { AtollError, codeOf, messageOf, posixError } from '../fsnode/protocol/errors.ts'
+import { AtollError, codeOf, isRetryable, messageOf, posixError } from '../fsnode/protocol/errors.ts'
 import type { Method, Methods } from '../fsnode/protocol/methods.ts'
 import type { Answer, Peer } from '../fsnode/protocol/peer.ts'
 import type { Clock, Logger, Timer } from '../fsnode/protocol/ports.ts'
-import type { ClusterRouter } from '../fsnode/protocol/router.ts'
-import { leaseMarginShare, mutationWindow, renewalsPerLease, sessionsPerRequestMax } from './bounds.ts'
+import { outageMsMax, type ClusterRouter } from '../fsnode/protocol/router.ts'
+import { claimRetryMs, leaseMarginShare, mutationWindow, renewalsPerLease, sessionsPerRequestMax } from './bounds.ts'
 import { GrantGuard } from './grant-guard.ts'
 
 export interface SessionComponents {
@@ -15,8 +15,8 @@ export interface SessionComponents {
 
 /** Whoever holds leases under the session. */
 export interface SessionOwner {
-  /** Leases that are held now, for a leader that must learn of them. */
-  heldLeases (session: MetadataSession): { shared: number[], exclusive: number[] }
+  /** Leases that are held now, for a leader that must learn of them; `withOpen`: inodes that are open without one count as shared. */
+  heldLeases (session: MetadataSession, withOpen: boolean): { shared: number[], exclusive: number[] }
   /** The lease time has passed without a renewal: what is cached above may no longer be used. */
   lapsed (session: MetadataSession): void
   /** The session and its leases are gone for good. */
@@ -60,6 +60,8 @@ export class MetadataSession {
   private opening: Promise<void> | null = null
   private renewing: Promise<void> | null = null
   private term: number | null = null
+  /** The last leader's term to whom a claim was sent, whether or not it arrived. */
+  private claimedTerm: number | null = null
   private leader: string | undefined
   private watched: Peer | null = null
   private leaseDurationMs = 0
@@ -158,21 +160,46 @@ export class MetadataSession {
 
   private async establish (): Promise<void> {
     const { router, clock } = this.components
+    const deadline = clock.now() + outageMsMax
+    while (this.state !== 'closed') {
+      const { generation } = this
+      let sentAt = clock.now()
+      const { body } = await router.toMetadata(this.partition, 'meta.session', { partition: this.partition, session: this.id, client: this.init.client }, {
+        onRetry: () => { sentAt = clock.now() }
+      })
+      if (generation !== this.generation) continue
+      // Answered after the old lease ran out: the server may have dropped the old session and made a new one of the same name.
+      if (this.state === 'open' && clock.now() >= this.validUntil) this.lose(generation, false)
+      await this.watch()
+      if (await this.claimed(body.term, deadline)) {
+        this.term = body.term
+        this.state = 'open'
+        this.extend(sentAt, body.leaseDurationMs)
+        return
+      }
+    }
+  }
+
+  /** Tells a new leader what is held. False: it could not be told; the session is to be opened again, perhaps elsewhere. */
+  private async claimed (term: number, deadline: number): Promise<boolean> {
+    const { router, clock, owner } = this.components
     const { generation } = this
-    let sentAt = clock.now()
-    const { body } = await router.toMetadata(this.partition, 'meta.session', { partition: this.partition, session: this.id, client: this.init.client }, {
-      onRetry: () => { sentAt = clock.now() }
-    })
-    if (this.state === 'closed' || generation !== this.generation) return
-    // Answered after the old lease ran out: the server may have dropped the old session and made a new one of the same name.
-    if (this.state === 'open' && clock.now() >= this.validUntil) this.lose(generation, false)
-    const mayBeAwaited = this.term !== null || (this.init.resumed && this.generation === 0)
-    const newTerm = this.term !== body.term
-    this.term = body.term
-    await this.watch()
-    if (newTerm && mayBeAwaited) await this.claim()
-    this.state = 'open'
-    this.extend(sentAt, body.leaseDurationMs)
+    const mayBeAwaited = this.term !== null || (this.init.resumed && generation === 0)
+    if (term === this.term || !mayBeAwaited) return true
+    this.guard.disturbAll()
+    // Even with nothing held: the new leader waits for the claims of all sessions. Each attempt says what is held by then.
+    const isFirst = this.claimedTerm !== term
+    this.claimedTerm = term
+    const held = owner.heldLeases(this, isFirst)
+    try {
+      await router.toMetadata(this.partition, 'meta.claim', { partition: this.partition, session: this.id, ...held }, { patienceMs: 0 })
+      return generation === this.generation
+    } catch (error) {
+      if (codeOf(error) === 'ATOLL_SESSION_EXPIRED') this.lose(generation, true)
+      else if (!isRetryable(error) || clock.now() >= deadline) throw error
+      await new Promise<void>((resolve) => { clock.setTimer(resolve, claimRetryMs) })
+      return false
+    }
   }
 
   /** Re-opens the session as soon as the connection on which recalls would come is gone. */
@@ -185,13 +212,6 @@ export class MetadataSession {
     if (peer === this.watched) return
     this.watched = peer
     peer.onClose(() => { if (this.watched === peer) this.reopen() })
-  }
-
-  private async claim (): Promise<void> {
-    this.guard.disturbAll()
-    // Even with none held: the new leader waits for the claims of all sessions.
-    const held = this.components.owner.heldLeases(this)
-    await this.components.router.toMetadata(this.partition, 'meta.claim', { partition: this.partition, session: this.id, ...held })
   }
 
   private noticeLeader (): void {

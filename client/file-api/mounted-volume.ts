@@ -173,7 +173,8 @@ export class VolumeFileSystem implements MountedVolume {
       if (source.name === '' || target.name === '') throw posixError('EBUSY')
       if (source.attr === null) throw posixError('ENOENT')
       if (!isDirectory(source.attr) && (source.hasSlash || target.hasSlash)) throw posixError('ENOTDIR')
-      // Even for a file, which the volume would refuse with EISDIR.
+      // Before the kinds are compared, which is what the volume would do first.
+      if (target.path.startsWith(`${source.path}/`)) throw posixError('EINVAL')
       if (source.path.startsWith(`${target.path}/`)) throw posixError('ENOTEMPTY')
       await this.volume.rename(source.dir, source.name, target.dir, target.name, 0, this.context)
     }, to)

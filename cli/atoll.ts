@@ -1,27 +1,31 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander'
-import { benchCommand } from './commands/bench.ts'
-import { downCommand } from './commands/down.ts'
-import { mountCommand, umountCommand } from './commands/mount.ts'
-import { nodeCommand } from './commands/node.ts'
-import { partitionCommand } from './commands/partition.ts'
-import { schedulerCommand } from './commands/scheduler.ts'
-import { scrubCommand } from './commands/scrub.ts'
-import { statusCommand } from './commands/status.ts'
-import { upCommand } from './commands/up.ts'
-import { volumeCommand } from './commands/volume.ts'
 import { exitCode, exitCodeOf, printError } from './output.ts'
+
+type AddCommand = (program: Command) => void
+
+/** Each command's modules are loaded only when it is named: a command starts fast. */
+const commands: Record<string, () => Promise<AddCommand>> = {
+  up: async () => (await import('./commands/up.ts')).upCommand,
+  down: async () => (await import('./commands/down.ts')).downCommand,
+  status: async () => (await import('./commands/status.ts')).statusCommand,
+  mount: async () => (await import('./commands/mount.ts')).mountCommand,
+  umount: async () => (await import('./commands/mount.ts')).umountCommand,
+  volume: async () => (await import('./commands/volume.ts')).volumeCommand,
+  partition: async () => (await import('./commands/partition.ts')).partitionCommand,
+  node: async () => (await import('./commands/node.ts')).nodeCommand,
+  scrub: async () => (await import('./commands/scrub.ts')).scrubCommand,
+  fsck: async () => (await import('./commands/fsck.ts')).fsckCommand,
+  bench: async () => (await import('./commands/bench.ts')).benchCommand,
+  scheduler: async () => (await import('./commands/scheduler.ts')).schedulerCommand
+}
 
 const program = new Command('atoll')
   .description('a distributed file system that runs as a scheduler framework')
   .version('0.1.0')
-  .showHelpAfterError('(see: atoll help)')
-  .exitOverride()
 
-for (const add of [
-  upCommand, downCommand, statusCommand, mountCommand, umountCommand, volumeCommand, partitionCommand, nodeCommand,
-  scrubCommand, benchCommand, schedulerCommand
-]) add(program)
+const named = commands[process.argv[2] ?? '']
+for (const load of named === undefined ? Object.values(commands) : [named]) (await load())(program)
 // Subcommands inherit none of this by themselves.
 const everyCommand = (command: Command): Command[] => [command, ...command.commands.flatMap(everyCommand)]
 for (const command of everyCommand(program)) command.exitOverride().showHelpAfterError(`(see: ${pathOf(command)} --help)`)

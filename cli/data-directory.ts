@@ -1,8 +1,9 @@
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync, accessSync, constants } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { AtollError, codeOf, messageOf } from '../fsnode/protocol/errors.ts'
 import type { Address } from '../fsnode/protocol/ports.ts'
-import { isAlive, type ProcessId } from './processes.ts'
+import { findByEnvironment, isAlive, type ProcessId } from './processes.ts'
 
 /** What the embedded scheduler writes for the commands: where the cluster is and how it was asked for. */
 export interface ClusterFile {
@@ -10,8 +11,13 @@ export interface ClusterFile {
   clusterId: string
   scheduler: ProcessId & { url: string }
   nodes: Array<Address & { id: string }>
+  /** Nodes that do not stay up: each attempt is logged in their sandbox. */
+  failing: Array<{ id: string, attempts: number, reason: string }>
   settings: ClusterSettings
 }
+
+/** Written by a scheduler when the directory is its own, before anything else: also while `ClusterFile` is not there. */
+export interface SchedulerFile { process: ProcessId, settings: ClusterSettings }
 
 export interface ClusterSettings { nodes: number, replicas: number, placement: 'hawaii' | 'tivoli' }
 
@@ -25,9 +31,24 @@ export class DataDirectory {
   constructor (path: string) { this.path = path }
 
   get clusterFile (): string { return join(this.path, 'cluster.json') }
+  private get schedulerFile (): string { return join(this.schedulerDirectory, 'process.json') }
   get schedulerDirectory (): string { return join(this.path, 'scheduler') }
   get mountsDirectory (): string { return join(this.path, 'mounts') }
   log (name: string): string { return join(this.path, 'logs', `${name}.log`) }
+
+  /** Of the holder and the workers of a mount. */
+  mountLog (path: string): string { return this.log(`mount-${fileNameOf(path)}`) }
+
+  /** What a node wrote last to its standard error, or null when it never ran here. */
+  nodeLog (id: string): string | null {
+    const tasks = join(this.schedulerDirectory, 'master', 'tasks')
+    try {
+      const files = readdirSync(tasks).filter((name) => name.startsWith(`${id}.`)).map((name) => join(tasks, name, 'stderr')).filter((file) => existsSync(file))
+      return files.sort((one, other) => statSync(other).mtimeMs - statSync(one).mtimeMs)[0] ?? null
+    } catch {
+      return null
+    }
+  }
 
   /** Makes the folders. Throws ATOLL_DATA_DIR_UNUSABLE. */
   prepare (): void {
@@ -49,7 +70,7 @@ export class DataDirectory {
   readCluster (): ClusterFile | null {
     const text = readIfThere(this.clusterFile)
     if (text === null) return null
-    const file = parseCluster(text)
+    const file = parse(text, isSound)
     if (file === null) {
       throw new AtollError('ATOLL_CLUSTER_FILE_CORRUPT', `${this.clusterFile} cannot be understood`, {
         hint: `the data itself is not affected; remove that file, then start the cluster again: rm ${this.clusterFile} && atoll up --data ${this.path}`
@@ -60,6 +81,19 @@ export class DataDirectory {
 
   writeCluster (file: ClusterFile): void { replaceFile(this.clusterFile, file) }
 
+  /** The processes that a scheduler launched for this cluster, whether it is still there or not. */
+  nodeProcesses (): ProcessId[] {
+    const tasks = join(realPath(this.schedulerDirectory), 'master', 'tasks')
+    return findByEnvironment('MESOS_SANDBOX', (sandbox) => realPath(sandbox).startsWith(`${tasks}/`))
+  }
+
+  /** null when no scheduler ever had the directory. */
+  readScheduler (): SchedulerFile | null {
+    return readJson(this.schedulerFile, (file: SchedulerFile) => typeof file.process.pid === 'number' && typeof file.settings.nodes === 'number')
+  }
+
+  writeScheduler (file: SchedulerFile): void { replaceFile(this.schedulerFile, file) }
+
   mounts (): MountRecord[] {
     let names: string[]
     try {
@@ -67,7 +101,8 @@ export class DataDirectory {
     } catch {
       return []
     }
-    const records = names.filter((name) => name.endsWith('.json')).map((name) => readMount(join(this.mountsDirectory, name)))
+    const isMount = (record: MountRecord): boolean => typeof record.path === 'string' && typeof record.holder.pid === 'number'
+    const records = names.filter((name) => name.endsWith('.json')).map((name) => readJson(join(this.mountsDirectory, name), isMount))
     return records.filter((record) => record !== null)
   }
 
@@ -81,8 +116,22 @@ export class DataDirectory {
   removeMount (record: MountRecord): void { rmSync(this.mountFile(record), { force: true }) }
 
   private mountFile (record: MountRecord): string {
-    return join(this.mountsDirectory, `${encodeURIComponent(record.path)}.json`)
+    return join(this.mountsDirectory, `${fileNameOf(record.path)}.json`)
   }
+}
+
+function realPath (path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    return path
+  }
+}
+
+/** Short enough for a file name, readable, and another one for each path. */
+function fileNameOf (path: string): string {
+  const readable = path.replace(/[^A-Za-z0-9._-]+/g, '-').slice(-60)
+  return `${createHash('sha256').update(path).digest('hex').slice(0, 8)}${readable}`
 }
 
 function readIfThere (path: string): string | null {
@@ -94,24 +143,27 @@ function readIfThere (path: string): string | null {
   }
 }
 
-function parseCluster (text: string): ClusterFile | null {
+function isSound (file: ClusterFile): boolean {
+  return file.format === 1 && typeof file.clusterId === 'string' && typeof file.scheduler.pid === 'number' &&
+    typeof file.scheduler.url === 'string' && Array.isArray(file.nodes) && Array.isArray(file.failing) && typeof file.settings.nodes === 'number' &&
+    file.nodes.every((node) => typeof node.host === 'string' && typeof node.port === 'number')
+}
+
+function parse<T> (text: string, isSound: (value: T) => boolean): T | null {
   try {
-    const file = JSON.parse(text) as ClusterFile
-    const sound = file.format === 1 && typeof file.clusterId === 'string' && typeof file.scheduler.pid === 'number' &&
-      typeof file.scheduler.url === 'string' && Array.isArray(file.nodes) && typeof file.settings.nodes === 'number' &&
-      file.nodes.every((node) => typeof node.host === 'string' && typeof node.port === 'number')
-    return sound ? file : null
+    const value = JSON.parse(text) as T
+    return isSound(value) ? value : null
   } catch {
     return null
   }
 }
 
-function readMount (path: string): MountRecord | null {
+/** null when it is not there, or not whole: it is written anew by whoever it belongs to. */
+function readJson<T> (path: string, isSound: (value: T) => boolean): T | null {
   try {
-    const record = JSON.parse(readFileSync(path, 'utf8')) as MountRecord
-    return typeof record.path === 'string' && typeof record.holder.pid === 'number' ? record : null
+    return parse(readFileSync(path, 'utf8'), isSound)
   } catch {
-    return null // half written by a process that was killed: the mount never came up
+    return null
   }
 }
 

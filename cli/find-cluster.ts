@@ -1,13 +1,16 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { connect, type Cluster } from '../client/connect.ts'
-import { AtollError } from '../fsnode/protocol/errors.ts'
+import { AtollError, codeOf } from '../fsnode/protocol/errors.ts'
 import type { Address } from '../fsnode/protocol/ports.ts'
 import { DataDirectory } from './data-directory.ts'
+import { isAlive } from './processes.ts'
 
 export const clusterVariable = 'ATOLL_CLUSTER'
 export const dataDirectoryDefault = './data'
 export const commandPatienceMs = 10_000
+/** Without a scheduler the nodes still serve, if they run; they do not need to be waited for. */
+export const withoutSchedulerPatienceMs = 2_000
 
 export interface ClusterOptions { data?: string, cluster?: string }
 
@@ -20,6 +23,11 @@ export function withClusterOptions (command: Command): Command {
 
 export function dataDirectoryOf (options: ClusterOptions): DataDirectory {
   return new DataDirectory(resolve(options.data ?? dataDirectoryDefault))
+}
+
+/** What a command has to be given to find the same cluster, as text to put behind it. */
+export function clusterOptionText ({ data, cluster }: ClusterOptions): string {
+  return `${cluster === undefined ? '' : ` --cluster ${cluster}`}${data === undefined || data === dataDirectoryDefault ? '' : ` --data ${data}`}`
 }
 
 /** Addresses of nodes to start from. Throws ATOLL_NO_CLUSTER, ATOLL_BAD_ARGUMENT or ATOLL_CLUSTER_FILE_CORRUPT. */
@@ -36,8 +44,25 @@ export function clusterAddresses (options: ClusterOptions): Address[] {
   return file.nodes
 }
 
-export async function connectTo (options: ClusterOptions, patienceMs = commandPatienceMs): Promise<Cluster> {
-  return connect({ nodes: clusterAddresses(options), patienceMs })
+/** Rejects with ATOLL_CLUSTER_UNREACHABLE, saying what helps, and as `clusterAddresses` throws. */
+export async function connectTo (options: ClusterOptions): Promise<Cluster> {
+  const nodes = clusterAddresses(options)
+  const scheduler = isEmbedded(options) ? dataDirectoryOf(options).readScheduler()?.process : undefined
+  const isDown = scheduler !== undefined && !isAlive(scheduler)
+  try {
+    return await connect({ nodes, patienceMs: isDown ? withoutSchedulerPatienceMs : commandPatienceMs })
+  } catch (error) {
+    if (codeOf(error) !== 'ATOLL_CLUSTER_UNREACHABLE' || scheduler === undefined) throw error
+    const { path } = dataDirectoryOf(options)
+    throw new AtollError('ATOLL_CLUSTER_UNREACHABLE', isDown ? `the cluster in ${path} does not run` : `no node of the cluster in ${path} answers`, {
+      hint: isDown ? `start it: atoll up --detach --data ${path}` : `see what the nodes say: tail ${dataDirectoryOf(options).schedulerDirectory}/master/tasks/*/stderr`
+    })
+  }
+}
+
+/** Whether the cluster is found by its directory. */
+export function isEmbedded ({ cluster, data }: ClusterOptions): boolean {
+  return cluster === undefined && (data !== undefined || (process.env[clusterVariable] ?? '') === '')
 }
 
 /** Connects, does the work, and disconnects whatever comes of it. */

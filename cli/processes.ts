@@ -1,11 +1,11 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { openSync, closeSync, readFileSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs'
 
 /** A process is a pid and its start time (clock ticks since boot): a pid that was reused is not ours. */
 export interface ProcessId { pid: number, startTime: string }
 
 export const stopGraceMs = 20_000
-const pollMs = 50
+const pollMs = 20
 
 /** Start time of a running process, or null when there is none (or only its zombie). */
 export function startTimeOf (pid: number): string | null {
@@ -34,6 +34,26 @@ export function residentBytesOf (pid: number): number | null {
     return line === null ? null : Number(line[1]) * 1024
   } catch {
     return null
+  }
+}
+
+/** Processes of this user that were started with an environment variable whose value is as asked for. */
+export function findByEnvironment (name: string, matches: (value: string) => boolean): ProcessId[] {
+  const found: ProcessId[] = []
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry)) continue
+    const value = environmentOf(Number(entry)).find((text) => text.startsWith(`${name}=`))?.slice(name.length + 1)
+    const id = value !== undefined && matches(value) ? identify(Number(entry)) : null
+    if (id !== null) found.push(id)
+  }
+  return found
+}
+
+function environmentOf (pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')
+  } catch {
+    return [] // gone, or somebody else's
   }
 }
 

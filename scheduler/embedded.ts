@@ -25,6 +25,8 @@ export interface EmbeddedInit {
   /** Holds the master's and the framework's state, sandboxes and volumes. */
   directory: string
   nodes: number
+  /** The directory is this process's alone from now on; nothing was launched yet. */
+  onOwned?: () => void
 }
 
 export interface Embedded {
@@ -38,7 +40,7 @@ export interface Embedded {
  * A master and agent on this machine, and the framework against it: the same code path as on a cluster.
  * Rejects with ATOLL_ALREADY_RUNNING, ATOLL_DATA_DIR_UNUSABLE, ATOLL_STORE_UNUSABLE, ATOLL_PORT_IN_USE.
  */
-export async function startEmbedded (components: EmbeddedComponents, { directory, nodes }: EmbeddedInit): Promise<Embedded> {
+export async function startEmbedded (components: EmbeddedComponents, { directory, nodes, onOwned }: EmbeddedInit): Promise<Embedded> {
   const { log } = components
   mkdirSync(directory, { recursive: true })
   const diskMb = diskMbPerNode(directory, nodes)
@@ -52,6 +54,7 @@ export async function startEmbedded (components: EmbeddedComponents, { directory
     }
   })
   try {
+    onOwned?.()
     const kv = await openLevelKv({ directory: join(directory, 'framework') })
     const framework = await startFramework({
       ...components,

@@ -3,7 +3,6 @@ import type { Command } from 'commander'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
 import { silentLog } from '../../fsnode/protocol/pino-log.ts'
 import { systemClock, systemRandom } from '../../fsnode/protocol/system.ts'
-import { stopEmbeddedTasks } from '../../scheduler/embedded.ts'
 import { DataDirectory } from '../data-directory.ts'
 import { dataDirectoryDefault } from '../find-cluster.ts'
 import { print } from '../output.ts'
@@ -19,25 +18,25 @@ export function downCommand (program: Command): void {
     .option('--data <dir>', 'directory of the cluster', dataDirectoryDefault)
     .action(async (options: { data: string }) => {
       const directory = new DataDirectory(resolve(options.data))
-      const cluster = directory.readCluster()
-      if (cluster === null && directory.mounts().length === 0) {
+      if (directory.readScheduler() === null && directory.mounts().length === 0) {
         throw new AtollError('ATOLL_NO_CLUSTER', `no cluster was started in ${directory.path}`, { hint: 'name its directory: atoll down --data DIR' })
       }
-      await takeDown(directory, { scheduler: null, quiet: false })
+      if (!(await takeDown(directory, { scheduler: null, quiet: false }))) print('nothing was running')
     })
 }
 
 interface TakeDownInit {
-  /** A scheduler that may not have written the cluster file yet. */
+  /** A scheduler that may not have said yet that it is there. */
   scheduler: ProcessId | null
   quiet: boolean
 }
 
-/** Unmounts, stops the nodes, then the scheduler. Goes on after a failure and reports the first one at the end. */
-export async function takeDown (directory: DataDirectory, { scheduler, quiet }: TakeDownInit): Promise<void> {
+/** Unmounts, stops the nodes, then the scheduler. Goes on after a failure and reports the first one at the end. False when nothing was running. */
+export async function takeDown (directory: DataDirectory, { scheduler, quiet }: TakeDownInit): Promise<boolean> {
   const say = (line: string): void => { if (!quiet) print(line) }
+  const mounts = directory.mounts()
   let failure: unknown = null
-  for (const record of directory.mounts()) {
+  for (const record of mounts) {
     try {
       await unmount(directory, record)
       say(`unmounted ${record.path}`)
@@ -45,17 +44,28 @@ export async function takeDown (directory: DataDirectory, { scheduler, quiet }: 
       failure ??= error
     }
   }
-  const written = directory.readCluster()?.scheduler ?? null
-  const running = [scheduler, written].find((id) => id !== null && isAlive(id)) ?? null
-  if (running !== null) await stopScheduler(running)
-  else await stopEmbeddedTasks({ clock: systemClock, random: systemRandom, log: silentLog }, directory.schedulerDirectory)
-  say('stopped the nodes and the scheduler')
+  const known = directory.readScheduler()?.process ?? null
+  const schedulers = [scheduler, known].filter((id) => id !== null && isAlive(id)) as ProcessId[]
+  // SIGTERM makes a scheduler end its tasks, wait for them, and exit.
+  for (const id of schedulers) if (!(await stopProcess(id, shutdownLimitMs))) failure ??= stopFailed(id)
+  const stoppedNodes = await stopNodes(directory)
+  const stopped = schedulers.length > 0 || stoppedNodes
+  if (stopped) say('stopped the nodes and the scheduler')
   if (failure !== null) throw failure
+  return stopped || mounts.length > 0
 }
 
-/** SIGTERM makes it terminate its tasks, wait for them, and exit. */
-async function stopScheduler (id: ProcessId): Promise<void> {
-  if (!(await stopProcess(id, shutdownLimitMs))) {
-    throw new AtollError('ATOLL_STOP_FAILED', `the scheduler (process ${id.pid}) does not end`, { hint: `look at it: ps -fp ${id.pid}` })
-  }
+/** Nodes outlive a scheduler that was killed. False when there were none. */
+async function stopNodes (directory: DataDirectory): Promise<boolean> {
+  const nodes = directory.nodeProcesses()
+  if (nodes.length === 0) return false
+  const { stopEmbeddedTasks } = await import('../../scheduler/embedded.ts')
+  await stopEmbeddedTasks({ clock: systemClock, random: systemRandom, log: silentLog }, directory.schedulerDirectory).catch(() => {})
+  // With a store that cannot be read or written there is nobody who knows them.
+  for (const node of directory.nodeProcesses()) if (!(await stopProcess(node))) throw stopFailed(node)
+  return true
+}
+
+function stopFailed ({ pid }: ProcessId): AtollError {
+  return new AtollError('ATOLL_STOP_FAILED', `process ${pid} does not end`, { hint: `look at it: ps -fp ${pid}` })
 }

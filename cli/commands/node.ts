@@ -31,7 +31,7 @@ async function show (id: string, options: Options): Promise<void> {
     const known = cluster.map.nodes.find((node) => node.id === id)
     if (known === undefined) throw new AtollError('ATOLL_NO_SUCH_NODE', `there is no node ${id}`, { hint: 'those that exist: atoll node list' })
     if (known.state === 'down') {
-      throw new AtollError('ATOLL_NODE_DOWN', `node ${id} at ${known.host}:${known.rpcPort} does not answer`, { hint: `what it wrote last: tail ${dataDirectoryOf(options).schedulerDirectory}/tasks/*/stderr` })
+      throw new AtollError('ATOLL_NODE_DOWN', `node ${id} at ${known.host}:${known.rpcPort} does not answer`, { hint: `what it wrote last: tail ${dataDirectoryOf(options).nodeLog(id) ?? 'the log of its task'}` })
     }
     return (await cluster.router.toNode(id, 'node.status', {})).body
   })

@@ -1,8 +1,9 @@
 import { Option, type Command } from 'commander'
-import { AtollError } from '../../fsnode/protocol/errors.ts'
+import { AtollError, messageOf } from '../../fsnode/protocol/errors.ts'
 import { createLogger } from '../../fsnode/protocol/pino-log.ts'
 import { systemClock, systemRandom } from '../../fsnode/protocol/system.ts'
-import { startEmbedded, type Embedded } from '../../scheduler/embedded.ts'
+import { startEmbedded } from '../../scheduler/embedded.ts'
+import { ClusterFilePublisher } from '../cluster-file.ts'
 import { DataDirectory, type ClusterSettings } from '../data-directory.ts'
 import { identify } from '../processes.ts'
 import { placementOption, wholeNumber } from './volume.ts'
@@ -43,33 +44,27 @@ async function embedded (options: SchedulerOptions): Promise<void> {
   const ended = Promise.withResolvers<void>()
   const stop = (): void => { ended.resolve() }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop)
-  process.on('SIGHUP', () => {})
-  const running = await startEmbedded({ clock: systemClock, random: systemRandom, log }, { directory: directory.schedulerDirectory, nodes: settings.nodes })
-  writeClusterFile(directory, settings, running)
-  running.framework.onChange(() => { writeClusterFile(directory, settings, running) })
+  // Whoever has removed a cluster file that was damaged asks for a new one.
+  let rewrite = (): void => {}
+  process.on('SIGHUP', () => { rewrite() })
+  const running = await startEmbedded({ clock: systemClock, random: systemRandom, log }, {
+    directory: directory.schedulerDirectory,
+    nodes: settings.nodes,
+    onOwned: () => { directory.writeScheduler({ process: identify(process.pid)!, settings }) }
+  })
+  const publisher = new ClusterFilePublisher(directory, settings, running)
+  const publish = (force: boolean): void => {
+    try {
+      publisher.publish(force)
+    } catch (error) {
+      log.warn('the cluster file was not written', { error: messageOf(error) })
+    }
+  }
+  rewrite = () => { publish(true) }
+  publish(true)
+  running.framework.onChange(() => { publish(false) })
   log.info('running', { master: running.master.url, nodes: settings.nodes })
   await ended.promise
   log.info('ending the nodes')
   await running.shutdown()
-}
-
-let written = ''
-
-/** What other commands find the cluster by; rewritten only when something in it changed. */
-function writeClusterFile (directory: DataDirectory, settings: ClusterSettings, { master, framework }: Embedded): void {
-  const { clusterId, nodes } = framework.status()
-  const file = {
-    format: 1 as const,
-    clusterId,
-    scheduler: { ...identify(process.pid)!, url: master.url },
-    nodes: nodes.filter((node) => node.state === 'running').map(({ id, host, rpcPort }) => ({ id, host: host!, port: rpcPort! })),
-    settings
-  }
-  const text = JSON.stringify(file)
-  if (text === written) return
-  // A node that is away keeps its address: it comes back on the same one.
-  const before = directory.readCluster()
-  const away = before?.clusterId === clusterId ? before.nodes.filter((old) => !file.nodes.some((node) => node.id === old.id) && nodes.some((node) => node.id === old.id)) : []
-  directory.writeCluster({ ...file, nodes: [...file.nodes, ...away] })
-  written = text
 }

@@ -3,9 +3,9 @@ import type { ClusterMap, DataPartition } from '../../partitioning/types.ts'
 import type { Cluster } from '../../client/connect.ts'
 import { codeOf, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { NodeStatus } from '../../fsnode/protocol/manager.ts'
-import { dataDirectoryOf, withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
+import { clusterOptionText, dataDirectoryOf, isEmbedded, withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { formatBytes, print, printJson, printTable } from '../output.ts'
-import { childrenOf, residentBytesOf } from '../processes.ts'
+import { childrenOf, isAlive, residentBytesOf } from '../processes.ts'
 
 const askTimeoutMs = 2_000
 
@@ -38,7 +38,9 @@ export async function reportStatus (cluster: Cluster, options: ClusterOptions): 
   const groups = metadataHealth(map, answers)
   const partitions = countPartitions(map.data, groups)
   const mounts = mountsOf(options)
-  const problems = [...nodeProblems(map, answers), ...partitionProblems(partitions), ...mountProblems(mounts)]
+  const problems = [
+    ...schedulerProblems(options), ...nodeProblems(map, answers, options), ...partitionProblems(partitions, options), ...mountProblems(mounts, options)
+  ]
   const health = partitions.unavailable > 0 ? 'unavailable' : problems.length > 0 || partitions.degraded > 0 ? 'degraded' : 'healthy'
   return {
     health,
@@ -94,6 +96,7 @@ function countPartitions (data: DataPartition[], metadata: Health[]): StatusRepo
 }
 
 function mountsOf (options: ClusterOptions): StatusReport['mounts'] {
+  if (!isEmbedded(options)) return []
   const directory = dataDirectoryOf(options)
   const alive = new Set(directory.liveMounts().map((mount) => mount.path))
   return directory.mounts().map(({ volume, path, holder }) => {
@@ -103,32 +106,50 @@ function mountsOf (options: ClusterOptions): StatusReport['mounts'] {
   })
 }
 
-function nodeProblems (map: ClusterMap, answers: Map<string, NodeStatus | undefined>): Problem[] {
-  return map.nodes.filter((node) => node.state === 'down' || answers.get(node.id) === undefined).map((node) => ({
-    code: 'ATOLL_NODE_DOWN',
-    cause: `node ${node.id} at ${node.host}:${node.rpcPort} does not answer`,
-    affects: 'its replicas: the others serve, with less redundancy',
-    command: 'the scheduler launches it again by itself; see why it died: atoll node show ' + node.id
-  }))
+function schedulerProblems (options: ClusterOptions): Problem[] {
+  if (!isEmbedded(options)) return []
+  const directory = dataDirectoryOf(options)
+  const scheduler = directory.readScheduler()?.process
+  if (scheduler === undefined || isAlive(scheduler)) return []
+  return [{
+    code: 'ATOLL_SCHEDULER_DOWN',
+    cause: `the scheduler (process ${scheduler.pid}) is gone`,
+    affects: 'nothing yet; a node that dies is not launched again',
+    command: `atoll up --detach --data ${directory.path}`
+  }]
 }
 
-function partitionProblems ({ degraded, unavailable }: StatusReport['partitions']): Problem[] {
+function nodeProblems (map: ClusterMap, answers: Map<string, NodeStatus | undefined>, options: ClusterOptions): Problem[] {
+  return map.nodes.filter((node) => node.state === 'down' || answers.get(node.id) === undefined).map((node) => {
+    const log = isEmbedded(options) ? dataDirectoryOf(options).nodeLog(node.id) : null
+    return {
+      code: 'ATOLL_NODE_DOWN',
+      cause: `node ${node.id} at ${node.host}:${node.rpcPort} does not answer`,
+      affects: 'its replicas: the others serve, with less redundancy',
+      command: `the scheduler launches it again by itself; see why it died: ${log === null ? `the task of ${node.id} in the scheduler` : `tail ${log}`}`
+    }
+  })
+}
+
+function partitionProblems ({ degraded, unavailable }: StatusReport['partitions'], options: ClusterOptions): Problem[] {
+  const list = (state: string): string => `atoll partition list --state ${state}${clusterOptionText(options)}`
   const problems: Problem[] = []
   if (unavailable > 0) {
-    problems.push({ code: 'ATOLL_PARTITION_UNAVAILABLE', cause: `${unavailable} partitions have no serving majority or replica`, affects: 'files in them wait until a node is back', command: 'atoll partition list --state unavailable' })
+    problems.push({ code: 'ATOLL_PARTITION_UNAVAILABLE', cause: `${unavailable} partitions have no serving majority or replica`, affects: 'files in them wait until a node is back', command: list('unavailable') })
   }
   if (degraded > 0) {
-    problems.push({ code: 'ATOLL_PARTITION_DEGRADED', cause: `${degraded} partitions have replicas that are away or catching up`, affects: 'nothing is lost; fewer further failures are survived', command: 'atoll partition list --state degraded' })
+    problems.push({ code: 'ATOLL_PARTITION_DEGRADED', cause: `${degraded} partitions have replicas that are away or catching up`, affects: 'nothing is lost; fewer further failures are survived', command: list('degraded') })
   }
   return problems
 }
 
-function mountProblems (mounts: StatusReport['mounts']): Problem[] {
+function mountProblems (mounts: StatusReport['mounts'], options: ClusterOptions): Problem[] {
+  const cluster = clusterOptionText(options)
   return mounts.filter((mount) => mount.state === 'dead').map((mount) => ({
     code: 'ATOLL_MOUNT_DEAD',
-    cause: `the process that held ${mount.path} is gone`,
-    affects: `programs that use ${mount.path} get errors`,
-    command: `atoll umount ${mount.path} && atoll mount ${mount.volume} ${mount.path}`
+    cause: `the process that held the mount on ${mount.path} is gone`,
+    affects: `programs that use ${mount.path} get errors as soon as its worker ends, too`,
+    command: `atoll umount ${mount.path}${cluster} && atoll mount ${mount.volume} ${mount.path}${cluster}`
   }))
 }
 

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { accessSync, constants, existsSync, readlinkSync, rmSync } from 'node:fs'
+import { accessSync, closeSync, constants, existsSync, readlinkSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -37,6 +37,7 @@ export class HolderProcess {
   private readonly session: string
   private readonly journal: string | null
   private fd = -1
+  private mounting: Promise<void> = Promise.resolve()
   private worker: ChildProcess | null = null
   private outcome: WorkerOutcome | null = null
   private negotiated: Negotiated | null = null
@@ -60,12 +61,13 @@ export class HolderProcess {
     this.discardOldJournal()
     try {
       this.fd = openDevice()
-      await mountKernel({ fd: this.fd, path: mountPoint, source, options: mountOptions })
+      this.mounting = mountKernel({ fd: this.fd, path: mountPoint, source, options: mountOptions })
+      await this.mounting
     } catch (error) {
       await this.giveUp(failureOf(error), false)
       return
     }
-    this.spawnWorker()
+    if (!this.stopping) this.spawnWorker()
   }
 
   /** Unmounts; the worker flushes and ends, and then this process does. */
@@ -75,6 +77,10 @@ export class HolderProcess {
     const { clock, log } = this.components
     const { mountPoint } = this.init
     log.info('unmounting', { mountPoint })
+    if (!this.mounted) {
+      await this.abandon()
+      return
+    }
     const clean = await unmountKernel(mountPoint, { lazy: false })
     if (!clean && !(await unmountKernel(mountPoint, { lazy: true }))) log.warn('it was not mounted any more', { mountPoint })
     this.restart?.cancel()
@@ -86,6 +92,18 @@ export class HolderProcess {
       log.error('the worker does not end: it is killed', { stopGraceMs })
       this.worker?.kill('SIGKILL')
     }, stopGraceMs)
+  }
+
+  /** Told to stop before the file system ever answered: without a server the kernel lets go of it at once. */
+  private async abandon (): Promise<void> {
+    const isThere = await this.mounting.then(() => true, () => false)
+    this.worker?.kill('SIGKILL')
+    if (isThere) {
+      closeSync(this.fd)
+      await unmountKernel(this.init.mountPoint, { lazy: true })
+    }
+    this.removeJournal()
+    this.components.exit(1)
   }
 
   private spawnWorker (): void {
@@ -132,6 +150,8 @@ export class HolderProcess {
   private async workerEnded (code: number | null, signal: NodeJS.Signals | null): Promise<void> {
     const { log, clock } = this.components
     this.worker = null
+    // Whoever gave the mount up ends this process.
+    if (this.stopping && !this.mounted) return
     const outcome = this.outcome ?? 'failed'
     if (outcome === 'done' || outcome === 'unflushed' || this.stopping) {
       this.end(outcome)

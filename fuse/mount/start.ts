@@ -9,6 +9,8 @@ import { holderEnvironment, type HolderInit, type HolderMessage, type MountInit 
 
 /** How long a mount may take until it answers: the client finds its cluster in that time. Milliseconds. */
 export const mountTimeoutMs = 60_000
+/** How long a holder that failed may take to unmount and end. Milliseconds. */
+const holderEndMsMax = 30_000
 /** Dead mounts on top of each other that are cleared away. */
 const staleMountsMax = 16
 
@@ -18,20 +20,37 @@ export interface StartedMount {
   stop (): Promise<void>
 }
 
+export interface StartMountOptions {
+  /** Ends the attempt: rejects with the signal's reason when nothing is left of it. */
+  signal?: AbortSignal
+  /** As soon as there is a holder, before it has mounted: whoever is killed from here on can be cleaned up after. */
+  onHolder?: (pid: number) => void
+}
+
 /**
  * Mounts, in processes that outlive this one; resolves when the file system answers. Rejects with
  * ATOLL_NOT_ROOT, ATOLL_NO_FUSE_DEVICE, ATOLL_MOUNT_POINT_MISSING, ATOLL_MOUNT_POINT_NOT_DIRECTORY,
  * ATOLL_MOUNT_POINT_BUSY, ATOLL_DRIVER_UNAVAILABLE, ATOLL_MOUNT_FAILED, ATOLL_TIMEOUT, or what the
  * factory rejected with. After a rejection nothing is mounted.
  */
-export async function startMount (init: MountInit): Promise<StartedMount> {
+export async function startMount (init: MountInit, { signal, onHolder }: StartMountOptions = {}): Promise<StartedMount> {
   if (init.driver === 'fuse-native') throw new AtollError('ATOLL_DRIVER_UNAVAILABLE', 'this build has no fuse-native driver', { hint: 'mount with: --driver kernel' })
   checkMachine()
   const mountPoint = await prepareMountPoint(init.mountPoint)
+  signal?.throwIfAborted()
   const holder = spawnHolder({ ...init, mountPoint, source: init.source ?? 'atoll', mountOptions: init.mountOptions ?? ['nosuid', 'nodev'] })
+  const abort = (): void => { holder.kill('SIGTERM') }
+  signal?.addEventListener('abort', abort)
   try {
+    if (holder.pid !== undefined) onHolder?.(holder.pid)
     await answered(holder, init)
+    signal?.throwIfAborted()
+  } catch (error) {
+    await gone(holder)
+    signal?.throwIfAborted()
+    throw error
   } finally {
+    signal?.removeEventListener('abort', abort)
     if (holder.connected) holder.disconnect()
     holder.unref()
   }
@@ -117,6 +136,18 @@ function answered (holder: ChildProcess, init: MountInit): Promise<void> {
     holder.on('error', (error) => { fail(new AtollError('ATOLL_MOUNT_FAILED', `cannot start the holder: ${error.message}`)) })
     holder.on('exit', (code, signal) => {
       fail(new AtollError('ATOLL_MOUNT_FAILED', `the holder ended at once (${signal ?? `exit code ${code}`})`, { hint: `see its log: ${init.logFile ?? 'start it with a log file'}` }))
+    })
+  })
+}
+
+/** A holder that could not mount ends by itself; it unmounts first. */
+function gone (holder: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    if (holder.pid === undefined || holder.exitCode !== null || holder.signalCode !== null) return resolve()
+    const timer = systemClock.setTimer(() => { holder.kill('SIGKILL') }, holderEndMsMax)
+    holder.once('exit', () => {
+      timer.cancel()
+      resolve()
     })
   })
 }

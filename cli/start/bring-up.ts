@@ -1,0 +1,117 @@
+import { statSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { connect, type Cluster } from '../../client/connect.ts'
+import { mountVolume } from '../commands/mount.ts'
+import { reportStatus } from '../commands/status.ts'
+import type { ClusterFile, ClusterSettings, DataDirectory } from '../data-directory.ts'
+import type { Progress } from '../output.ts'
+import { identify, isAlive, spawnDetached, type ProcessId } from '../processes.ts'
+import { StartWatch } from './watch.ts'
+
+export const mainVolume = 'main'
+export const startLimitMs = 60_000
+/** How long replicas may catch up before the start is called done anyway. */
+export const healthLimitMs = 10_000
+const healthPollMs = 100
+
+export interface BringUpInit {
+  settings: ClusterSettings
+  mountPoint: string | null
+  progress: Progress
+  signal: AbortSignal
+  /** As soon as it runs: whoever interrupts the start stops it. */
+  onScheduler: (id: ProcessId) => void
+}
+
+/** Makes everything run that does not, in the order in which it depends on each other. */
+export async function bringUp (directory: DataDirectory, init: BringUpInit): Promise<void> {
+  const { settings, mountPoint, progress, signal } = init
+  const watch = ensureScheduler(directory, init)
+  await watch.until('waiting for the scheduler', () => watch.file !== null)
+  progress.step(`launching ${nodesText(settings.nodes)}`)
+  await watch.until('launching nodes', () => watch.file!.nodes.length === settings.nodes)
+  const file = watch.file!
+  progress.step('waiting for the nodes to agree')
+  const cluster = await watch.race('waiting for a node that answers', connect({ nodes: file.nodes, patienceMs: startLimitMs }))
+  try {
+    await watch.until('waiting for the nodes to register', () => cluster.map.nodes.filter((node) => node.state === 'up').length === settings.nodes)
+    await ensureVolume(cluster, settings, watch, progress)
+    await serveAndMount(cluster, directory, file, watch, init)
+    const { partitions } = await healthy(cluster, directory, signal)
+    progress.done(`${nodesText(settings.nodes)}, volume "${mainVolume}" with ${settings.replicas} ${settings.replicas === 1 ? 'replica' : 'replicas'} under ${settings.placement}, ${partitions.healthy} of ${partitions.total} partitions healthy${mountPoint === null ? '' : `, mounted on ${mountPoint}`}`)
+  } finally {
+    await cluster.close()
+  }
+}
+
+function nodesText (nodes: number): string { return nodes === 1 ? '1 storage node' : `${nodes} storage nodes` }
+
+/** The running scheduler, or a new one that takes over what still runs. */
+function ensureScheduler (directory: DataDirectory, { settings, progress, signal, onScheduler }: BringUpInit): StartWatch {
+  const logFile = directory.log('scheduler')
+  const logOffsetBytes = sizeOf(logFile)
+  const running = directory.readScheduler()?.process
+  if (running !== undefined && isAlive(running)) {
+    progress.step('the scheduler is already running')
+    if (directory.readCluster() === null) process.kill(running.pid, 'SIGHUP')
+    return new StartWatch(directory, { scheduler: running, logOffsetBytes, limitMs: startLimitMs, signal })
+  }
+  progress.step('starting the scheduler')
+  const entry = fileURLToPath(new URL('../atoll.ts', import.meta.url))
+  const child = spawnDetached([
+    process.execPath, entry, 'scheduler', '--embedded', '--data', directory.path,
+    '--nodes', String(settings.nodes), '--replicas', String(settings.replicas), '--placement', settings.placement
+  ], logFile)
+  const scheduler = identify(child.pid!) ?? { pid: child.pid!, startTime: '' }
+  onScheduler(scheduler)
+  return new StartWatch(directory, { scheduler, logOffsetBytes, limitMs: startLimitMs, signal })
+}
+
+async function ensureVolume (cluster: Cluster, { placement, replicas }: ClusterSettings, watch: StartWatch, progress: Progress): Promise<void> {
+  if (cluster.map.volumes.some((volume) => volume.name === mainVolume)) return
+  progress.step(`creating volume "${mainVolume}"`)
+  await watch.race('creating the volume', cluster.createVolume({ name: mainVolume, placement, replicas }))
+}
+
+/** The mount's processes start while the partitions elect their leaders. */
+async function serveAndMount (cluster: Cluster, directory: DataDirectory, file: ClusterFile, watch: StartWatch, { mountPoint, progress, signal }: BringUpInit): Promise<void> {
+  const failed = new AbortController()
+  const mounting = ensureMount(directory, file, mountPoint, progress, AbortSignal.any([signal, failed.signal]))
+  try {
+    await Promise.all([watch.race('mounting', mounting), ensureServing(cluster, watch)])
+  } catch (error) {
+    failed.abort(error)
+    await mounting.catch(() => {})
+    throw error
+  }
+}
+
+async function ensureServing (cluster: Cluster, watch: StartWatch): Promise<void> {
+  const volume = await watch.race('opening the volume', cluster.openVolume(mainVolume))
+  try {
+    await watch.race('waiting for the metadata partitions', volume.getattr(volume.root))
+  } finally {
+    await volume.close()
+  }
+  await watch.until('waiting for the data partitions', () => cluster.map.data.every((partition) => partition.primary !== null))
+}
+
+async function ensureMount (directory: DataDirectory, file: ClusterFile, path: string | null, progress: Progress, signal: AbortSignal): Promise<void> {
+  if (path === null || directory.liveMounts().some((mount) => mount.path === path)) return
+  progress.step(`mounting on ${path}`)
+  await mountVolume(directory, { volume: mainVolume, path, nodes: file.nodes, driver: 'kernel' }, signal)
+}
+
+/** Replicas that were apart when the cluster was stopped catch up first; a start does not fail for it. */
+async function healthy (cluster: Cluster, directory: DataDirectory, signal: AbortSignal): ReturnType<typeof reportStatus> {
+  for (const endMs = performance.now() + healthLimitMs; ;) {
+    const report = await reportStatus(cluster, { data: directory.path })
+    if (report.partitions.healthy === report.partitions.total || performance.now() > endMs) return report
+    signal.throwIfAborted()
+    await new Promise((resolve) => { setTimeout(resolve, healthPollMs) })
+  }
+}
+
+function sizeOf (path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0
+}

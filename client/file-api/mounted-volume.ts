@@ -75,8 +75,7 @@ export class VolumeFileSystem implements MountedVolume {
     const given = optionsOf<ReadFileOptions>(options)
     if (file instanceof VolumeFileHandle) return file.readFile(given)
     checkAborted(given.signal)
-    await using handle = await this.open(file as PathLike, given.flag || 'r')
-    return await handle.readFile(given)
+    return closing(await this.open(file as PathLike, given.flag || 'r'), (handle) => handle.readFile(given))
   }
 
   async writeFile (file: unknown, data: FileData, options?: any): Promise<void> {
@@ -85,9 +84,10 @@ export class VolumeFileSystem implements MountedVolume {
     const content = writable(data, given.encoding)
     if (file instanceof VolumeFileHandle) return file.writeFile(content, given)
     checkAborted(given.signal)
-    await using handle = await this.open(file as PathLike, given.flag || 'w', given.mode)
-    await handle.writeFile(content, given)
-    if (flush) await handle.sync()
+    await closing(await this.open(file as PathLike, given.flag || 'w', given.mode), async (handle) => {
+      await handle.writeFile(content, given)
+      if (flush) await handle.sync()
+    })
   }
 
   async appendFile (file: unknown, data: FileData, options?: any): Promise<void> {
@@ -269,8 +269,7 @@ export class VolumeFileSystem implements MountedVolume {
   }
 
   async truncate (path: PathLike, length?: number): Promise<void> {
-    await using handle = await this.open(path, 'r+')
-    await handle.truncate(length)
+    await closing(await this.open(path, 'r+'), (handle) => handle.truncate(length))
   }
 
   async chmod (path: PathLike, mode: unknown): Promise<void> { await this.set('chmod', path, 'follow', () => ({ mode: modeBits(mode) & permissionBits })) }
@@ -307,6 +306,19 @@ export class VolumeFileSystem implements MountedVolume {
       await this.volume.setattr(attr.ino, checked, this.context)
     })
   }
+}
+
+/** Closes the handle, however the work ends; the first failure counts. */
+async function closing<T> (handle: VolumeFileHandle, work: (handle: VolumeFileHandle) => Promise<T>): Promise<T> {
+  let result: T
+  try {
+    result = await work(handle)
+  } catch (error) {
+    await handle.close().catch(() => {})
+    throw error
+  }
+  await handle.close()
+  return result
 }
 
 /** node:fs/promises is a bag of functions: its users take them out of it. */

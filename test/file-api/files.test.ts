@@ -43,7 +43,7 @@ describe('file-api: open files behave as in node:fs/promises', () => {
   }
 
   same('modes of new files, and of files that are there already', async (side) => {
-    for (const [index, mode] of [0o600, 0o777, 0o4755, 0, '640', '0o640', '8', null, undefined, -1, 1.5, {}, 2 ** 32].entries() as any) {
+    for (const [index, mode] of [0o600, 0o777, 0o1755, 0, '640', '0o640', '8', null, undefined, -1, 1.5, {}, 2 ** 32].entries() as any) {
       await side.try(() => side.fs.writeFile(side.at(`/w${index}`), 'x', { mode }))
       await side.try(async () => (await side.fs.open(side.at(`/o${index}`), 'w', mode)).close())
       await side.try(() => side.fs.writeFile(side.at('/there'), 'x', { mode: 0o600 + index }))

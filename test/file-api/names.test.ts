@@ -83,7 +83,7 @@ describe('file-api: names behave as in node:fs/promises', () => {
   changes('rename with a slash behind the new name', (fs, path, at) => fs.rename(path, at('/renamed/')))
   changes('rename over an empty directory', (fs, path, at) => fs.rename(path, at('/empty')))
   changes('truncate', (fs, path) => fs.truncate(path, 3))
-  changes('chmod', (fs, path) => fs.chmod(path, 0o640), withoutDots)
+  changes('chmod', (fs, path) => fs.chmod(path, 0o750), withoutDots)
   changes('copyFile to a name', (fs, path, at) => fs.copyFile(at('/file'), path))
   changes('copyFile of what a name stands for', (fs, path, at) => fs.copyFile(path, at('/copied')))
 

@@ -26,7 +26,7 @@ function randomScript (seed: number, operations = operationsPerRun): Script {
       () => fs.writeFile(path(), bytes()), () => fs.writeFile(path(), bytes(), { flag: random.pick(['w', 'wx', 'r+', 'a', 'ax']) }), () => fs.appendFile(path(), bytes()), () => fs.readFile(path()),
       () => fs.mkdir(path()), () => fs.mkdir(path()), () => fs.mkdir(path(), { recursive: true }), () => fs.rmdir(path()), () => fs.unlink(path()), () => fs.rm(path(), { force: random.chance(0.5) }),
       () => fs.rename(path(), path()), () => fs.rename(path(), path()), () => fs.link(path(), path()), () => fs.symlink(target(), path()), () => fs.readlink(path()), () => fs.realpath(path()),
-      () => fs.stat(path()), () => fs.lstat(path()), () => fs.readdir(path()), () => fs.readdir(path(), { withFileTypes: true }), () => fs.access(path()), () => fs.chmod(path(), random.below(0o1000)),
+      () => fs.stat(path()), () => fs.lstat(path()), () => fs.readdir(path()), () => fs.readdir(path(), { withFileTypes: true }), () => fs.access(path()), () => fs.chmod(path(), 0o700 + random.below(0o100)),
       () => fs.utimes(path(), random.below(1e9), random.below(1e9)), () => fs.truncate(path(), random.below(60)), () => copyFile(path(), path(), random.below(2)),
       () => fs.open(path(), random.pick(['r', 'r+', 'w+', 'a+', 'wx+', 'w'])).then((handle) => { handles.push(handle) }),
       () => withHandle((handle) => handle.write(bytes(), 0, null, random.chance(0.5) ? null : random.below(50))), () => withHandle((handle) => handle.write(bytes())),

@@ -37,11 +37,13 @@ export class Side {
     }
   }
 
-  /** Notes all that can be seen of a tree. */
+  /** Notes all of a tree that its modes let the owner see. */
   async noteTree (path = '/'): Promise<void> {
     for (const entry of (await this.fs.readdir(this.at(path), { withFileTypes: true })).sort((one, other) => one.name < other.name ? -1 : 1)) {
       const below = path === '/' ? `/${entry.name}` : `${path}/${entry.name}`
-      this.note([below, entry, await this.fs.lstat(this.at(below))])
+      const stats = await this.fs.lstat(this.at(below))
+      this.note([below, entry, stats])
+      if ((stats.mode & ownerReads) === 0) continue
       if (entry.isDirectory()) await this.noteTree(below)
       else if (entry.isSymbolicLink()) this.note(await this.fs.readlink(this.at(below)))
       else this.note(await this.fs.readFile(this.at(below)))
@@ -51,6 +53,7 @@ export class Side {
 
 /** In memory where there is such a place: thousands of small files are made and removed. */
 const base = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
+const ownerReads = 0o400
 /** Shown before the first note that differs. */
 const contextNotes = 3
 
@@ -64,6 +67,7 @@ export function same (title: string, script: Script): void {
 export async function compare (script: Script, mounted: Side = new Side(memoryVolume()), run: <T>(work: Promise<T>) => Promise<T> = (work) => work): Promise<void> {
   const node = await onNode(script)
   expect(node.length, 'the script notes something').to.be.greaterThan(0)
+  await run(mounted.fs.chown('/', process.getuid!(), process.getgid!()))
   await run(script(mounted))
   for (const [index, noted] of node.entries()) {
     if (!isDeepStrictEqual(mounted.log[index], noted)) expect(mounted.log.slice(Math.max(0, index - contextNotes), index + 1)).to.deep.equal(node.slice(Math.max(0, index - contextNotes), index + 1))

@@ -5,9 +5,12 @@ import { restoreBatchKeys, snapshotChunkBytes } from './constants.ts'
 import { generationKey, Keys } from './keys.ts'
 import type { MetadataStore } from './store.ts'
 
+const lengthBytes = 4
+
 /**
- * A snapshot is a sequence of MessagePack chunks: arrays [key, value, key, value, ...] without the
- * keys' generation byte, then one number, how many pairs there were: a stream that was cut short is noticed.
+ * A snapshot is a stream of records: u32 length (little endian), then MessagePack of that length. They are
+ * arrays [key, value, key, value, ...] without the keys' generation byte, then one number, how many pairs there were: a
+ * stream that was cut short is noticed. Whoever carries the stream may cut it anew.
  */
 export interface Snapshot { index: number, term: number, chunks: AsyncIterable<Uint8Array> }
 
@@ -34,15 +37,15 @@ async function * chunksOf (iterator: AsyncIterator<[Uint8Array, Uint8Array]>, fi
       bytes += key.length + value.length
       pairs++
       if (bytes < snapshotChunkBytes) continue
-      yield encode(chunk)
+      yield framed(chunk)
       chunk = []
       bytes = 0
     }
   } finally {
     await iterator.return?.()
   }
-  if (chunk.length > 0) yield encode(chunk)
-  yield encode(pairs)
+  if (chunk.length > 0) yield framed(chunk)
+  yield framed(pairs)
 }
 
 /**
@@ -60,7 +63,7 @@ export async function readSnapshot (kv: Kv, generation: number, { chunks }: Snap
 async function fill (kv: Kv, generation: number, chunks: AsyncIterable<Uint8Array>): Promise<void> {
   let pairs = 0
   let expected = -1
-  for await (const bytes of chunks) {
+  for await (const bytes of recordsOf(chunks)) {
     const chunk = decode(bytes)
     if (typeof chunk === 'number') {
       expected = chunk
@@ -75,6 +78,26 @@ async function fill (kv: Kv, generation: number, chunks: AsyncIterable<Uint8Arra
     await kv.batch(operations)
   }
   if (pairs !== expected) throw new AtollError('ATOLL_BAD_SNAPSHOT', `the snapshot holds ${pairs} pairs instead of ${expected}`)
+}
+
+function framed (value: unknown): Buffer {
+  const body = encode(value)
+  const length = Buffer.allocUnsafe(lengthBytes)
+  length.writeUInt32LE(body.length)
+  return Buffer.concat([length, body])
+}
+
+async function * recordsOf (chunks: AsyncIterable<Uint8Array>): AsyncIterable<Buffer> {
+  let rest = Buffer.alloc(0)
+  for await (const bytes of chunks) {
+    rest = Buffer.concat([rest, bytes])
+    while (rest.length >= lengthBytes && rest.length >= lengthBytes + rest.readUInt32LE()) {
+      const end = lengthBytes + rest.readUInt32LE()
+      yield rest.subarray(lengthBytes, end)
+      rest = rest.subarray(end)
+    }
+  }
+  if (rest.length > 0) throw new AtollError('ATOLL_BAD_SNAPSHOT', 'the snapshot ends within a record')
 }
 
 async function clear (kv: Kv, generation: number): Promise<void> {

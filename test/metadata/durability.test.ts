@@ -160,6 +160,22 @@ describe('a metadata replica\'s store', () => {
     expect(again.machine.appliedIndex).to.equal(log.at(-1)!.index)
   })
 
+  it('restores a snapshot however its stream was cut on the way', async () => {
+    const source = await applied(3, 300)
+    const { chunks, ...position } = await source.machine.snapshot()
+    const all: Uint8Array[] = []
+    for await (const chunk of chunks) all.push(chunk)
+    const bytes = Buffer.concat(all)
+    await source.machine.flush()
+    for (const pieceBytes of [3, 1_000, bytes.length]) {
+      const pieces = Array.from({ length: Math.ceil(bytes.length / pieceBytes) }, (_, at) => bytes.subarray(at * pieceBytes, (at + 1) * pieceBytes))
+      const target = await applied(4, 100)
+      await target.machine.restore({ ...position, chunks: stream(pieces) })
+      await target.machine.flush()
+      expect(withoutGeneration(target.dump())).to.deep.equal(withoutGeneration(source.dump()))
+    }
+  })
+
   it('keeps its old state when a snapshot ends early or a crash comes in between', async () => {
     const source = await applied(3, 300)
     const target = await applied(4, 100)

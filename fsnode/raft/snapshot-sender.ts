@@ -69,8 +69,10 @@ export class SnapshotSender {
     if (current === null || response.stream !== this.init.stream) return
     this.heardAt = this.components.clock.now()
     if (!response.known) {
-      // The follower restarted, or gave up.
-      this.cancel()
+      // The follower restarted, or gave up, which it may do again: not at once.
+      this.current = null
+      this.timer?.cancel()
+      this.timer = this.components.clock.setTimer(() => { this.cancel() }, this.init.resendMs)
     } else if (response.next === current.chunk + 1 && !current.last) {
       this.current = null
       this.taken?.()

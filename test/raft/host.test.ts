@@ -214,6 +214,18 @@ describe('raft groups', () => {
     expect(back.machine.commands).to.have.length(100)
   })
 
+  it('a follower that fails to restore is not flooded with snapshots', async () => {
+    const { leader, followers } = { cluster } = await clusterOf(3, { limits: { logEntriesMax: 50, logTailEntries: 10 } })
+    const [behind] = followers as [SimNode]
+    cluster.crash(behind.id)
+    for (let at = 0; at < 200; at++) await cluster.clock.run(cluster.propose(leader, `c${at}`))
+    const back = await cluster.restart(behind.id)
+    let attempts = 0
+    back.machine.restore = async () => { attempts++; throw new Error('no space') }
+    await cluster.clock.advance(5_000)
+    expect(attempts).to.be.within(3, 11)
+  })
+
   it('a leader that dies while it sends a snapshot leaves a replica that another one completes', async () => {
     const { leader, followers } = { cluster } = await clusterOf(3, { limits: { logEntriesMax: 50, logTailEntries: 10, snapshotChunkBytesMax: 100 } })
     cluster.crash(followers[0]!.id)

@@ -29,8 +29,8 @@ export interface SimConfig {
   driftMax: number
 }
 
-/** `faults`: those to choose from. */
-export function drawConfig (random: SimRandom, faults: readonly FaultKind[] = faultKinds): SimConfig {
+/** `faults`: these, whatever the seed says. */
+export function drawConfig (random: SimRandom, faults?: readonly FaultKind[]): SimConfig {
   const nodes = random.pick([3, 3, 4, 5])
   return {
     nodes,
@@ -45,7 +45,12 @@ export function drawConfig (random: SimRandom, faults: readonly FaultKind[] = fa
     durationMs: 20_000 + random.below(20_000),
     faultEveryMs: random.pick([500, 1_500, 4_000]),
     // Not all kinds in each run: some faults hide what others would show.
-    faults: faults.filter(() => random.chance(0.6)),
+    faults: draw(random, faults),
     driftMax: random.pick([0, 0.005, 0.02])
   }
+}
+
+function draw (random: SimRandom, given: readonly FaultKind[] | undefined): FaultKind[] {
+  const drawn = faultKinds.filter(() => random.chance(0.6))
+  return given === undefined ? drawn : [...given]
 }

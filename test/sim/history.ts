@@ -53,8 +53,8 @@ export interface Operation {
 /** What all clients did and saw. */
 export class History {
   readonly operations: Operation[] = []
-  /** Places in the order at which all machines lost power at once, as far as data is concerned. */
-  readonly powerLosses: number[] = []
+  /** When power was lost at every replica of some data. */
+  readonly powerLosses: Array<{ invoked: number, returned: number }> = []
   onChange: (operation: Operation, ended: boolean) => void = () => {}
   private places = 0
 
@@ -82,7 +82,7 @@ export class History {
   /** The operation is certain from now on only. */
   postpone (operation: Operation): void { operation.returned = ++this.places }
 
-  powerLoss (): void { this.powerLosses.push(++this.places) }
+  powerLoss (): void { this.powerLosses.push({ invoked: ++this.places, returned: ++this.places }) }
 }
 
 export function describe ({ id, client, call, outcome, code, result, at, invoked, returned }: Operation): string {

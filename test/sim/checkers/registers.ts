@@ -65,7 +65,7 @@ function accesses (history: History): Map<number, Map<number, Access[]>> {
 function check (history: History, found: Access[]): string | 'undecided' | null {
   const lossy = history.powerLosses.length > 0
   const steps = found.filter(({ kind }) => lossy || kind !== 'sync').map((access) => stepOf(access, lossy))
-  for (const place of history.powerLosses) steps.push({ operation: null, invoked: place, returned: place, apply: losses })
+  for (const loss of history.powerLosses) steps.push({ ...loss, operation: null, apply: losses })
   const verdict = linearize<Cell>({ value: 0, client: '', older: new Map() }, steps, keyOfCell, nodesMax)
   if (verdict.outcome === 'linearizable') return null
   if (verdict.outcome === 'undecided') return 'undecided'

@@ -41,7 +41,7 @@ export const leasePatienceMs = 60_000
 
 // Writes, per file.
 export const writePieceBytesMax = mebi
-export const writeWindowBytes = 16 * mebi
+export const writeWindowBytes = 4 * mebi
 export const writeRequestsInFlightMax = 16
 /** Bytes accepted and not yet acknowledged by the nodes; more writes wait. */
 export const writeQueueBytesMax = 32 * mebi

@@ -3,6 +3,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { AtollError } from '../fsnode/protocol/errors.ts'
+import { bulkProcessFlags } from '../fsnode/protocol/engine-flags.ts'
 import { openLevelKv } from '../fsnode/protocol/level-kv.ts'
 import type { Clock, Logger, Random } from '../fsnode/protocol/ports.ts'
 import { startFramework, type Framework } from './framework/index.ts'
@@ -69,7 +70,7 @@ export async function startEmbedded (components: EmbeddedComponents, { directory
       nodes,
       nodesPerAgentMax: nodes,
       resources: { cpus: nodeCpus, memMb: nodeMemMb, diskMb },
-      nodeCommand: { arguments: [process.execPath, ...nodeFlags, fileURLToPath(new URL('../fsnode/server/main.ts', import.meta.url))] }
+      nodeCommand: { arguments: [process.execPath, ...bulkProcessFlags, fileURLToPath(new URL('../fsnode/server/main.ts', import.meta.url))] }
     })
     const shutdown = async (): Promise<void> => {
       await framework.shutdown().catch((error) => { log.warn('the framework could not end its tasks', { error: String(error) }) })
@@ -82,8 +83,6 @@ export async function startEmbedded (components: EmbeddedComponents, { directory
     throw error
   }
 }
-
-const nodeFlags = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=8']
 
 /** Ends the tasks of a master that is not running any more. */
 export async function stopEmbeddedTasks (components: EmbeddedComponents, directory: string): Promise<void> {

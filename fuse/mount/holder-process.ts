@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { codeOf, messageOf, type ErrorDetails } from '../../fsnode/protocol/errors.ts'
+import { bulkProcessFlags } from '../../fsnode/protocol/engine-flags.ts'
 import type { Clock, Logger, Random, Timer } from '../../fsnode/protocol/ports.ts'
 import { threadPoolSize } from '../device/kernel-device.ts'
 import { mountKernel, openDevice, tuneMount, unmountKernel } from '../device/mounts.ts'
@@ -114,7 +115,7 @@ export class HolderProcess {
     this.startedAtMs = this.components.clock.now()
     const stdio = ['ignore', 'inherit', 'inherit', 'ipc'] as ('ignore' | 'inherit' | 'ipc' | number)[]
     stdio.splice(workerDeviceFd, 0, this.fd)
-    const worker = spawn(process.execPath, [...process.execArgv, entry], {
+    const worker = spawn(process.execPath, [...process.execArgv, ...bulkProcessFlags, entry], {
       stdio,
       env: { ...process.env, UV_THREADPOOL_SIZE: String(threadPoolSize), [workerEnvironment]: JSON.stringify(init) }
     })

@@ -1,0 +1,10 @@
+/**
+ * Flags of the engine for processes that carry bulk data (nodes, mount workers). Their heaps are small and
+ * full of long-lived records, while buffers come and go outside: with the defaults every few megabytes of
+ * traffic start a full marking. A young generation of fixed size and more room to grow make full
+ * collections rare; see docs/decisions.
+ */
+export const bulkProcessFlags = [
+  '--disable-warning=ExperimentalWarning',
+  '--min-semi-space-size=8', '--max-semi-space-size=8', '--heap-growing-percent=200'
+]

@@ -10,16 +10,20 @@ export interface ChunkStoreComponents { router: ClusterRouter, random: Random }
 export class ChunkStore {
   private readonly components: ChunkStoreComponents
   private readonly volume: VolumeInfo
+  /** With `order`: an attempt that was overtaken on its way must not undo a later one. */
+  private readonly writer: string
+  private order = 0
 
   constructor (components: ChunkStoreComponents, volume: VolumeInfo) {
     this.components = components
     this.volume = volume
+    this.writer = components.random.bytes(8).toString('hex')
   }
 
   /** Resolves when all in-sync replicas have the bytes in memory. */
   async write (ino: number, chunk: number, offset: number, payload: readonly Buffer[]): Promise<void> {
     const partition = this.partitionOf(ino, chunk)
-    await this.components.router.toPrimary(partition, 'data.write', (epoch) => ({ partition, epoch, ino, chunk, offset }), { payload })
+    await this.components.router.toPrimary(partition, 'data.write', (epoch) => ({ partition, epoch, writer: this.writer, order: ++this.order, ino, chunk, offset }), { payload })
   }
 
   /** Fewer bytes than `length` where the chunk ends: the rest reads as zeros. */
@@ -35,7 +39,7 @@ export class ChunkStore {
 
   async truncate (ino: number, chunk: number, length: number): Promise<void> {
     const partition = this.partitionOf(ino, chunk)
-    await this.components.router.toPrimary(partition, 'data.truncate', (epoch) => ({ partition, epoch, ino, chunk, length }))
+    await this.components.router.toPrimary(partition, 'data.truncate', (epoch) => ({ partition, epoch, writer: this.writer, order: ++this.order, ino, chunk, length }))
   }
 
   /** Resolves when what was acknowledged before is on stable storage of all in-sync replicas. */

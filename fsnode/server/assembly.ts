@@ -106,7 +106,7 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
     onReplaced
   })
   const data = held.data = new DataPartitions({ clock, log, store: chunks, router, lease: () => agent.leaseValid() }, { nodeId })
-  const metadata = new MetadataPartitions({ clock, random, log, router, raft, data: chunkAccess(router), stores }, { nodeId })
+  const metadata = new MetadataPartitions({ clock, random, log, router, raft, data: chunkAccess(router, random.bytes(8).toString('hex')), stores }, { nodeId })
   const manager = await openManager(parts, raft, spec)
   const groups = (): RaftGroup[] => [...(manager === null ? [] : [manager.group]), ...metadata.groups]
   router.onMap((map) => {

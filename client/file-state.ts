@@ -9,6 +9,8 @@ import { InlineContent } from './inline-content.ts'
 import type { ChunkReader } from './reader.ts'
 import { ChunkWriter, type WriteRecord } from './writer.ts'
 
+const nothing = Buffer.alloc(0)
+
 interface AcceptedWrite extends WriteRecord {
   offset: number
   end: number
@@ -106,10 +108,10 @@ export class FileState {
     return { ...attr, size, mtime, ctime: attr.ctime > mtime ? attr.ctime : mtime, isInline: attr.isInline && this.movedBy === 0 }
   }
 
-  /** The exclusive lease was granted with these attributes. */
-  leaseTaken (attr: InodeAttr): void {
+  /** The exclusive lease was granted with these attributes; `asked`: to those who wait for it. */
+  leaseTaken (attr: InodeAttr, asked: boolean): void {
     this.extent.taken(attr)
-    this.entitled = this.waitingForLease
+    if (asked) this.entitled = this.waitingForLease
     if (this.suspect === null) return
     const unchanged = attr.version === this.suspect
     this.suspect = null
@@ -180,14 +182,20 @@ export class FileState {
   /** Whether it is worth asking `readInline`. */
   mayBeInline (attr: InodeAttr): boolean { return attr.isInline || this.content !== null || this.order !== null }
 
-  /** The content of a file when it is in memory or in its record; null when it is in chunks. */
-  async readInline (attr: InodeAttr): Promise<Buffer | null> {
-    if (this.order !== null) await this.order
-    if (this.content !== null) return this.content.snapshot()
-    const { cached } = this
-    if (!attr.isInline || this.movedBy !== 0) return null
-    if (attr.size > 0 && cached.inline === null) await this.context.inodes.fetchInline(cached)
-    return cached.inline ?? Buffer.alloc(0)
+  /** Content and size of a file when it is in memory or in the inode's record; null when it is in chunks. */
+  async readInline (): Promise<{ bytes: Buffer, size: number } | null> {
+    for (;;) {
+      if (this.order !== null) await this.order
+      const attr = this.cached.knownAttr
+      if (this.content !== null) return { bytes: this.content.snapshot(), size: this.local!.size }
+      if (attr !== null && !this.isRecordInline) return null
+      if (attr !== null && this.cached.inline !== null) return { bytes: this.cached.inline, size: attr.size }
+      if (attr?.size === 0) return { bytes: nothing, size: 0 }
+      const fetched = await this.context.inodes.fetchContent(this.cached.ino)
+      // With changes of its own under way the client knows better; they are committed or in memory by the next look.
+      if (this.isDirty) continue
+      return fetched.inline === undefined ? null : { bytes: fetched.inline, size: fetched.attr.size }
+    }
   }
 
   /** Null when no write to the range is under way; otherwise resolves when those that are have ended. */
@@ -273,12 +281,15 @@ export class FileState {
       this.waitingForLease++
       try {
         if (!cached.session.isValid) await cached.session.ready()
-        if (!this.hasLease) await this.context.leases.exclusive(cached)
+        if (!this.hasLease) {
+          // A recall waits for those who are entitled; this one has to wait for the recall.
+          if (cached.recall !== null) this.turnUsed()
+          await this.context.leases.exclusive(cached)
+        }
         granted = true
       } finally {
         this.waitingForLease--
-        this.entitled = Math.max(0, this.entitled - 1)
-        this.wake()
+        this.turnUsed()
       }
     }
     this.admit(length)
@@ -290,8 +301,13 @@ export class FileState {
     this.queuedBytes += length
   }
 
+  private turnUsed (): void {
+    this.entitled = Math.max(0, this.entitled - 1)
+    this.wake()
+  }
+
   /** What must be over before a write is accepted. */
-  private obstacle (granted: boolean): Promise<void> | 'lease' | null {
+  private obstacle (granted: boolean): Promise<unknown> | 'lease' | null {
     const { cached } = this
     if (this.gone) throw posixError('ESTALE', 'the file is gone')
     if (this.shut > 0 || this.queuedBytes >= writeQueueBytesMax) {
@@ -300,7 +316,7 @@ export class FileState {
     if (this.recovering !== null) return this.recovering
     if (cached.recall?.phase === 'shut' && !(granted && this.hasLease)) return cached.recall.done
     if (!this.hasLease || !cached.session.isValid) return 'lease'
-    return this.lacksInline(cached.knownAttr!) ? this.context.inodes.fetchInline(cached) : null
+    return this.lacksInline(cached.knownAttr!) ? this.context.inodes.fetchContent(cached.ino) : null
   }
 
   get hasLease (): boolean { return this.cached.lease === 'exclusive' && this.cached.knownAttr !== null && this.extent.isKnown }
@@ -352,24 +368,32 @@ export class FileState {
   }
 
   private async prepareAndPlace (write: AcceptedWrite): Promise<void> {
-    try {
-      while (this.recovering !== null) await this.recovering
-      if (this.gone) throw posixError('ESTALE')
-      if (write.sequence <= this.lostUpTo) throw this.lateErrors.last
-      if (!this.staysInline(write)) {
-        if (this.content !== null || this.isRecordInline) await this.extent.prepare(0, 0, write.end, true)
-        else await this.extent.prepare(write.sizeBefore, write.offset, write.end, false)
+    for (let attempt = 1; ; attempt++) {
+      try {
+        while (this.recovering !== null) await this.recovering
+        if (this.gone) throw posixError('ESTALE')
+        if (write.sequence <= this.lostUpTo) throw this.lateErrors.last
+        await this.prepare(write)
+        this.place(write)
+        return
+      } catch (error) {
+        if (codeOf(error) === 'ATOLL_SESSION_EXPIRED' && attempt < sessionsPerRequestMax) continue
+        write.failure ??= error
+        this.pieceDone(write)
+        return
       }
-      this.place(write)
-    } catch (error) {
-      write.failure ??= error
-      this.pieceDone(write)
     }
+  }
+
+  private async prepare (write: AcceptedWrite): Promise<void> {
+    if (this.staysInline(write)) return
+    if (this.content !== null || this.isRecordInline) await this.extent.prepare(0, 0, write.end, true)
+    else await this.extent.prepare(write.sizeBefore, write.offset, write.end, false)
   }
 
   private place (write: AcceptedWrite): void {
     if (this.staysInline(write)) {
-      this.content ??= new InlineContent(write.sizeBefore === 0 ? Buffer.alloc(0) : this.cached.inline ?? Buffer.alloc(0))
+      this.content ??= new InlineContent(write.sizeBefore === 0 ? nothing : this.cached.inline ?? nothing)
       this.content.write(write.offset, write.data, write.end - write.offset)
     } else {
       if (this.content !== null || this.isRecordInline) this.moveOut(write)
@@ -381,7 +405,7 @@ export class FileState {
 
   /** The inline bytes that this write leaves go to chunk 0, together with it. */
   private moveOut (write: AcceptedWrite): void {
-    const bytes = this.content?.snapshot() ?? this.cached.inline ?? Buffer.alloc(0)
+    const bytes = this.content?.snapshot() ?? this.cached.inline ?? nothing
     this.movedBy = write.sequence
     this.content = null
     this.context.cache.setInline(this.cached, null)

@@ -71,10 +71,20 @@ export class Inodes {
     }
   }
 
-  /** Gets the content that is in the inode's record. */
-  async fetchInline (cached: CachedInode): Promise<void> {
-    const attr = await this.fetchAttr(cached.ino, true)
-    if (attr.isInline && cached.attr !== null && cached.inline === null) this.context.cache.setInline(cached, Buffer.alloc(0))
+  /** The inode with the content in its record, from the partition; `inline` is undefined when it is in chunks. */
+  async fetchContent (ino: number): Promise<{ attr: InodeAttr, inline: Buffer | undefined }> {
+    const { sessions, leases } = this.context
+    const session = sessions.of(ino)
+    await leases.settled(ino)
+    const since = session.guard.begin()
+    try {
+      const { body } = await session.call('meta.getattr', { ino })
+      const inline = body.attr.isInline ? body.inline ?? Buffer.alloc(0) : undefined
+      this.install(session, body.attr, since, { inline })
+      return { attr: body.attr, inline }
+    } finally {
+      session.guard.end()
+    }
   }
 
   /** The size of an inode was set: what is known of its content follows. */
@@ -95,8 +105,8 @@ export class Inodes {
     if (cached.lease === 'none') cached.lease = 'shared'
     if (cached.attr === null || attr.version >= cached.attr.version) {
       cached.attr = cached.file === null ? attr : cached.file.localAttr(attr)
+      if (extras.inline !== undefined && cached.file?.hasOwnContent !== true) cache.setInline(cached, extras.inline)
     }
-    if (extras.inline !== undefined && cached.file?.hasOwnContent !== true) cache.setInline(cached, extras.inline)
     if (extras.symlink !== undefined) cached.symlink = extras.symlink
     return cached
   }
@@ -139,19 +149,19 @@ export class Inodes {
     })
   }
 
-  private fetchAttr (ino: number, always = false): Promise<InodeAttr> {
+  private fetchAttr (ino: number): Promise<InodeAttr> {
     const under = this.attrRequests.get(ino)
     if (under !== undefined) return under
-    const request = this.askAttr(ino, always).finally(() => { this.attrRequests.delete(ino) })
+    const request = this.askAttr(ino).finally(() => { this.attrRequests.delete(ino) })
     this.attrRequests.set(ino, request)
     return request
   }
 
-  private async askAttr (ino: number, always: boolean): Promise<InodeAttr> {
+  private async askAttr (ino: number): Promise<InodeAttr> {
     const session = this.context.sessions.of(ino)
     for (let attempt = 0; ; attempt++) {
       const known = await this.context.leases.settled(ino)
-      if (known !== null && !always) return known
+      if (known !== null) return known
       const since = session.guard.begin()
       try {
         const { body } = await session.call('meta.getattr', { ino })
@@ -227,7 +237,10 @@ export class Inodes {
       return attr === undefined ? { name, ino: known.ino, type } : { name, ino: known.ino, type, attr }
     })
     // A name that was only looked up, in another partition, has no type here: the server knows it.
-    if (entries.some((entry) => entry.type === 0)) return null
+    if (entries.some((entry) => entry.type === 0)) {
+      parent.directory.unlist()
+      return null
+    }
     return { entries, done: page.done, parent: parent.directory.parent }
   }
 

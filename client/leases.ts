@@ -123,7 +123,7 @@ export class Leases implements SessionOwner {
         const { body } = await session.call('meta.lease', { ino, mode: 'exclusive' })
         if (inodes.install(session, body.attr, since, body) !== null) {
           cached.lease = 'exclusive'
-          cached.file?.leaseTaken(body.attr)
+          cached.file?.leaseTaken(body.attr, true)
           return
         }
       } finally {

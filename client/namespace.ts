@@ -31,7 +31,7 @@ export class Namespace {
       const cached = this.noteCreated(session, dir, name, body, since)
       if (cached === null || (body.attr.mode & typeMask) !== regularType) return { attr: body.attr, created: body.created, file: null }
       cached.lease = 'exclusive'
-      cached.file?.leaseTaken(body.attr)
+      cached.file?.leaseTaken(body.attr, false)
       const file = this.context.files.open(cached)
       return { attr: cached.attr ?? body.attr, created: body.created, file }
     })
@@ -189,12 +189,14 @@ export class Namespace {
 
   /** @param attr Absent: the inode is gone, or in others' hands. */
   private noteInode (session: MetadataSession, ino: number, attr: InodeAttr | undefined, since: number): void {
-    const { cache, inodes } = this.context
+    const { cache, inodes, files, unsynced } = this.context
     if (attr !== undefined && inodes.install(session, attr, since) !== null) return
     const cached = cache.get(ino)
-    if (cached === undefined || cached.recall !== null) return
-    if (attr === undefined) cache.drop(cached)
-    // A lease was given up and taken again while the answer was on its way: what was read then may be from before.
+    if (attr === undefined && !files.isOpen(ino)) unsynced.forget(ino)
+    if (cached === undefined) return
+    if (attr === undefined && cached.recall === null) cache.drop(cached)
+    else if (attr === undefined) cached.attr = null
+    // The lease is being given up, or was and is held again: what is known may be from before.
     else if (cached.attr !== null && (cached.session !== session || attr.version > cached.attr.version)) cached.attr = null
   }
 

@@ -35,10 +35,12 @@ export class OpenFileHandle implements OpenFile {
     if (this.released) throw posixError('EBADF')
     if (offset < 0 || length < 0) throw posixError('EINVAL')
     const attr = await this.context.inodes.getattr(this.ino)
-    const end = Math.min(attr.size, offset + length)
-    if (end <= offset) return []
-    const inline = this.file.mayBeInline(attr) ? await this.file.readInline(attr) : null
-    return inline === null ? this.reader.read(offset, end - offset, attr.size) : readPadded(inline, offset, end - offset)
+    const inline = this.file.mayBeInline(attr) ? await this.file.readInline() : null
+    if (inline !== null) return readPadded(inline.bytes, offset, Math.min(inline.size, offset + length) - offset)
+    // Content that has moved to chunks meanwhile: the size that goes with them.
+    const { size } = attr.isInline ? await this.context.inodes.getattr(this.ino) : attr
+    const end = Math.min(size, offset + length)
+    return end <= offset ? [] : this.reader.read(offset, end - offset, size)
   }
 
   async write (offset: number, data: readonly Buffer[]): Promise<void> {
@@ -87,6 +89,7 @@ export class OpenFileHandle implements OpenFile {
 }
 
 function readPadded (content: Buffer, offset: number, length: number): Buffer[] {
+  if (length <= 0) return []
   const bytes = sliceBuffers([content], offset, length)
   const found = bytes.length === 0 ? 0 : bytes[0]!.length
   pushZeros(bytes, length - found)

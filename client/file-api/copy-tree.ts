@@ -43,8 +43,12 @@ export class TreeCopy {
     })
     if (target !== null) {
       if (source.ino === target.ino) throw treeError('ERR_FS_CP_EINVAL', 'EINVAL', 'cp', to, 'src and dest cannot be the same')
-      if (source.isDirectory() && !target.isDirectory()) throw treeError('ERR_FS_CP_DIR_TO_NON_DIR', 'EISDIR', 'cp', to, `cannot overwrite non-directory ${to} with directory ${from}`)
-      if (!source.isDirectory() && target.isDirectory()) throw treeError('ERR_FS_CP_NON_DIR_TO_DIR', 'ENOTDIR', 'cp', to, `cannot overwrite directory ${to} with non-directory ${from}`)
+      if (source.isDirectory() && !target.isDirectory()) {
+        throw treeError('ERR_FS_CP_DIR_TO_NON_DIR', 'EISDIR', 'cp', to, `cannot overwrite non-directory ${to} with directory ${from}`)
+      }
+      if (!source.isDirectory() && target.isDirectory()) {
+        throw treeError('ERR_FS_CP_NON_DIR_TO_DIR', 'ENOTDIR', 'cp', to, `cannot overwrite directory ${to} with non-directory ${from}`)
+      }
     }
     if (source.isDirectory() && isWithin(from, to)) throw intoItself(from, to)
     return { source, target }

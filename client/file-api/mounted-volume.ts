@@ -96,7 +96,8 @@ export class VolumeFileSystem implements MountedVolume {
   }
 
   async mkdir (path: PathLike, options?: any): Promise<any> {
-    const { recursive = false, mode } = (typeof options === 'number' || typeof options === 'string' ? { mode: options } : options ?? {}) as { recursive?: boolean, mode?: number | string }
+    const isMode = typeof options === 'number' || typeof options === 'string'
+    const { recursive = false, mode }: { recursive?: boolean, mode?: number | string } = isMode ? { mode: options } : options ?? {}
     const text = pathText(path)
     boolean(recursive, 'options.recursive')
     const bits = modeBits(mode, directoryModeDefault)
@@ -272,11 +273,25 @@ export class VolumeFileSystem implements MountedVolume {
     await closing(await this.open(path, 'r+'), (handle) => handle.truncate(length))
   }
 
-  async chmod (path: PathLike, mode: unknown): Promise<void> { await this.set('chmod', path, 'follow', () => ({ mode: modeBits(mode) & permissionBits })) }
-  async chown (path: PathLike, uid: number, gid: number): Promise<void> { await this.set('chown', path, 'follow', () => ({ uid: owner(uid, 'uid'), gid: owner(gid, 'gid') })) }
-  async lchown (path: PathLike, uid: number, gid: number): Promise<void> { await this.set('lchown', path, 'stay', () => ({ uid: owner(uid, 'uid'), gid: owner(gid, 'gid') })) }
-  async utimes (path: PathLike, atime: unknown, mtime: unknown): Promise<void> { await this.set('utime', path, 'follow', () => ({ atime: timeNs(atime), mtime: timeNs(mtime) })) }
-  async lutimes (path: PathLike, atime: unknown, mtime: unknown): Promise<void> { await this.set('lutime', path, 'stay', () => ({ atime: timeNs(atime), mtime: timeNs(mtime) })) }
+  async chmod (path: PathLike, mode: unknown): Promise<void> {
+    await this.set('chmod', path, 'follow', () => ({ mode: modeBits(mode) & permissionBits }))
+  }
+
+  async chown (path: PathLike, uid: number, gid: number): Promise<void> {
+    await this.set('chown', path, 'follow', () => ({ uid: owner(uid, 'uid'), gid: owner(gid, 'gid') }))
+  }
+
+  async lchown (path: PathLike, uid: number, gid: number): Promise<void> {
+    await this.set('lchown', path, 'stay', () => ({ uid: owner(uid, 'uid'), gid: owner(gid, 'gid') }))
+  }
+
+  async utimes (path: PathLike, atime: unknown, mtime: unknown): Promise<void> {
+    await this.set('utime', path, 'follow', () => ({ atime: timeNs(atime), mtime: timeNs(mtime) }))
+  }
+
+  async lutimes (path: PathLike, atime: unknown, mtime: unknown): Promise<void> {
+    await this.set('lutime', path, 'stay', () => ({ atime: timeNs(atime), mtime: timeNs(mtime) }))
+  }
 
   createReadStream (path: PathLike, options?: ReadStreamOptions | BufferEncoding): ReadStream {
     return createReadStream(path, { highWaterMark: readStreamBytes, ...optionsOf<object>(options), fs: streamOperations(this.open) })

@@ -11,13 +11,14 @@ function randomScript (seed: number, operations = operationsPerRun): Script {
     const { fs } = side
     const random = new SimRandom(seed)
     const name = (): string => random.pick(['a', 'b', 'c', 'd', 'e'])
-    const path = (): string => {
-      const parts = Array.from({ length: 1 + random.below(3) }, () => random.chance(0.03) ? random.pick(['.', '..']) : name())
-      // Above the root, the two sides have different neighbours.
-      return side.at(`/${parts[0] === '..' ? name() : parts[0]}${parts.slice(1).filter((part, index) => part !== '..' || index > 0).map((part) => `/${part}`).join('')}${random.chance(0.05) ? '/' : ''}`)
+    // One level below the root, and never more than one level up: above the root, the two sides have different neighbours.
+    const path = (up = 0.05): string => {
+      const parts = Array.from({ length: 1 + random.below(3) }, () => random.chance(0.03) ? '.' : name())
+      if (random.chance(up)) parts[parts.length - 1] = '..'
+      return side.at(`/top/${parts.join('/')}${random.chance(0.05) ? '/' : ''}`)
     }
     const bytes = (): Buffer => Buffer.alloc(random.below(random.chance(0.1) ? 40_000 : 30), name())
-    const target = (): string => random.chance(0.2) ? path() : random.pick([name(), `${name()}/${name()}`, `./${name()}`, '.'])
+    const target = (): string => random.chance(0.2) ? path(0) : random.pick([name(), `${name()}/${name()}`, `./${name()}`, '.'])
     const handles: Array<Awaited<ReturnType<typeof fs.open>>> = []
     const withHandle = async (use: (handle: typeof handles[number]) => Promise<unknown>): Promise<unknown> => handles.length === 0 ? 'no handle' : use(random.pick(handles))
     // A copy of a directory, refused, would take the target with it on one side and not on the other.
@@ -34,6 +35,7 @@ function randomScript (seed: number, operations = operationsPerRun): Script {
       () => withHandle((handle) => handle.truncate(random.below(50))), () => withHandle((handle) => handle.stat()), () => withHandle((handle) => handle.appendFile(bytes())),
       () => withHandle(async (handle) => { handles.splice(handles.indexOf(handle), 1); await handle.close() })
     ]
+    await fs.mkdir(side.at('/top'))
     for (let index = 0; index < operations; index++) {
       const action = random.pick(actions)
       side.note(`${index}: ${String(action).replace(/\s+/g, ' ')}`)

@@ -157,7 +157,7 @@ export class VolumeFileHandle extends EventEmitter implements FileHandle {
   sync (): Promise<void> { return this.call('fsync', () => this.attempt('fsync', () => this.components.file.sync())) }
   datasync (): Promise<void> { return this.call('fdatasync', () => this.attempt('fdatasync', () => this.components.file.sync())) }
 
-  chmod (mode: unknown): Promise<void> { return this.change('fchmod', 'fchmod', () => ({ mode: modeBits(mode) })) }
+  chmod (mode: unknown): Promise<void> { return this.change('fchmod', 'fchmod', () => ({ mode: modeBits(mode) & 0o7777 })) }
   chown (uid: unknown, gid: unknown): Promise<void> { return this.change('fchown', 'fchown', () => ({ uid: owner(uid, 'uid'), gid: owner(gid, 'gid') })) }
   utimes (atime: unknown, mtime: unknown): Promise<void> { return this.change('futimes', 'futime', () => ({ atime: timeNs(atime), mtime: timeNs(mtime) })) }
 

@@ -16,8 +16,9 @@ export const nodeMemMb = 256
 /** Share of the free disk that all nodes together reserve. */
 export const diskShareMax = 0.9
 export const nodeDiskMbMin = 64
-const portsFirst = 31_000
-const portsLast = 45_000
+/** Below the ports that Linux gives to outgoing connections (32768 and on): a node must find its own free at each start. */
+const portsFirst = 20_000
+const portsLast = 32_767
 const portsPerNode = 2
 
 export interface EmbeddedComponents { clock: Clock, random: Random, log: Logger }

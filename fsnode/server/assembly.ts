@@ -129,7 +129,7 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
     router, agent, data, chunks, metadata, manager, groups,
     async close () {
       agent.stop()
-      await Promise.all(groups().filter((group) => group.status.role === 'leader').map((group) => group.transferLeadership().catch(() => {})))
+      await Promise.all(groups().filter(({ status }) => status.role === 'leader' && status.members.length > 1).map((group) => group.transferLeadership().catch(() => {})))
       await listener.close()
       book.close()
       await metadata.close()

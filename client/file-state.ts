@@ -393,7 +393,7 @@ export class FileState {
 
   private place (write: AcceptedWrite): void {
     if (this.staysInline(write)) {
-      this.content ??= new InlineContent(write.sizeBefore === 0 ? nothing : this.cached.inline ?? nothing)
+      this.content ??= new InlineContent(this.inlineUpTo(write.sizeBefore))
       this.content.write(write.offset, write.data, write.end - write.offset)
     } else {
       if (this.content !== null || this.isRecordInline) this.moveOut(write)
@@ -403,9 +403,12 @@ export class FileState {
     this.pieceDone(write)
   }
 
+  /** The record's content as long as the file is: it may have been cut or extended since it was read. */
+  private inlineUpTo (size: number): Buffer { return Buffer.concat([this.cached.inline ?? nothing], size) }
+
   /** The inline bytes that this write leaves go to chunk 0, together with it. */
   private moveOut (write: AcceptedWrite): void {
-    const bytes = this.content?.snapshot() ?? this.cached.inline ?? nothing
+    const bytes = this.content?.snapshot() ?? this.inlineUpTo(write.sizeBefore)
     this.movedBy = write.sequence
     this.content = null
     this.context.cache.setInline(this.cached, null)

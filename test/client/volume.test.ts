@@ -152,6 +152,22 @@ describe('client: one volume, one client', () => {
     }
   })
 
+  it('a write into a small file that was extended or cut leaves its size and shows no old bytes', async () => {
+    for (const size of [19, 3]) {
+      const written = await a.run((async () => {
+        const { file } = await a.volume.create(1, `resized${size}`, { mode: 0o644, exclusive: true }, me)
+        await file.write(0, [Buffer.from('12345678')])
+        await file.flush()
+        await a.volume.setattr(file.ino, { size }, me)
+        await file.write(0, [Buffer.from('ab')])
+        await file.flush()
+        await file.release()
+        return await a.read(file.ino)
+      })())
+      expect(written.toString()).to.equal('ab345678'.slice(0, size).padEnd(size, '\0'))
+    }
+  })
+
   it('sets times and modes of a file that is being written without losing either', async () => {
     const { attr, bytes } = await a.run((async () => {
       const { file } = await a.volume.create(1, 'f', { mode: 0o644, exclusive: true }, me)

@@ -27,8 +27,8 @@ interface Waiter { condition: () => boolean, deadlineMs: number, resolve: () => 
  */
 export class Leadership {
   readonly facts: LeaderFacts
-  /** Nodes of which a newer process waits to take over: the older ones get no more leases. */
-  readonly superseding = new Map<string, string>()
+  /** The latest process of each node that asked to be registered: the older ones get no more leases. */
+  readonly newest = new Map<string, string>()
   private readonly components: LeadershipComponents
   private readonly queue: QueuedChange[] = []
   private readonly waiters = new Set<Waiter>()
@@ -68,6 +68,12 @@ export class Leadership {
     for (const waiter of this.waiters) waiter.reject(error)
     this.waiters.clear()
     this.kick()
+  }
+
+  /** A later process of the node has come. */
+  isOutdated (node: string, incarnation: string): boolean {
+    const newest = this.newest.get(node)
+    return newest !== undefined && newest !== incarnation
   }
 
   /** @throws AtollError when the term has ended or has not quite begun. */

@@ -60,11 +60,9 @@ export class Manager {
     if (known?.incarnation === node.incarnation) await this.registerAgain(leadership, node)
     else if (leadership.state.history(node.id).former.includes(node.incarnation)) throw superseded(node.id)
     else {
-      if (known !== undefined && request.previous?.incarnation !== known.incarnation) await this.awaitLeaseEnd(leadership, node)
-      const registered = (): void => {
-        facts.startedAnew(node.id, node.incarnation, this.components.clock.now())
-        leadership.superseding.delete(node.id)
-      }
+      leadership.newest.set(node.id, node.incarnation)
+      if (known !== undefined && request.previous?.incarnation !== known.incarnation) await this.awaitLeaseEnd(leadership, node.id)
+      const registered = (): void => { facts.startedAnew(node.id, node.incarnation, this.components.clock.now()) }
       await leadership.change((state) => this.registration(leadership, state, node, request.previous), registered)
       this.components.log.info('a node registered', { node: node.id, host: node.host, rpcPort: node.rpcPort })
     }
@@ -176,8 +174,7 @@ export class Manager {
   private heartbeatOf (leadership: Leadership, { node: id, incarnation }: HeartbeatRequest): NodeInfo {
     const node = leadership.state.node(id)
     if (node === undefined) throw new AtollError('ATOLL_UNKNOWN_NODE', `no node ${String(id)} is registered`)
-    const newer = leadership.superseding.get(id)
-    if (node.incarnation !== incarnation || (newer !== undefined && newer !== incarnation)) throw superseded(id)
+    if (node.incarnation !== incarnation || leadership.isOutdated(id, incarnation)) throw superseded(id)
     return node
   }
 
@@ -196,19 +193,21 @@ export class Manager {
     if (known?.incarnation === node.incarnation) return null
     if (known === undefined && state.map.nodes.length >= nodesMax) throw new AtollError('ATOLL_BAD_ARGUMENT', `a cluster has at most ${nodesMax} nodes`)
     const history = state.history(node.id)
+    // Decided late, or anew: meanwhile the next process of the node may have come.
+    if (history.former.includes(node.incarnation) || leadership.isOutdated(node.id, node.incarnation)) throw superseded(node.id)
     const started: NodeInfo = { ...node, state: history.drains ? 'draining' : 'up' }
     if (known === undefined) return { base: state.map.version, nodes: [started] }
     const vouched = previous?.incarnation === known.incarnation
     // Meanwhile another process may have registered, or an old one got a lease: then wait anew.
     if (!vouched && this.components.clock.now() <= leadership.facts.leaseEndMs(node.id)) throw new AtollError('ATOLL_UNAVAILABLE', `the lease of node ${node.id} has not run out`)
     const { change } = leadership.decideFor({ node: started, restart: vouched && previous.intact ? 'intact' : 'doubtful' })
-    const former = [...history.former, known.incarnation].slice(-formerIncarnationsMax)
+    const ended = previous === undefined || vouched ? [] : [previous.incarnation] // it may not have got so far as to register
+    const former = [...history.former, known.incarnation, ...ended].slice(-formerIncarnationsMax)
     return { base: state.map.version, ...change, histories: [{ ...history, former }] }
   }
 
   /** Nobody can tell whether the process before has ended: so its lease must run out. */
-  private async awaitLeaseEnd (leadership: Leadership, { id, incarnation }: { id: string, incarnation: string }): Promise<void> {
-    leadership.superseding.set(id, incarnation)
+  private async awaitLeaseEnd (leadership: Leadership, id: string): Promise<void> {
     const { clock } = this.components
     await leadership.until(() => clock.now() > leadership.facts.leaseEndMs(id), decisionWaitMsMax)
   }

@@ -165,7 +165,8 @@ export class NodeAgent {
     for (const partition of map.data) if (partition.primary === id) leads.add(partition.id)
     const lost = [...this.led].some((partition) => !leads.has(partition))
     this.led = leads
-    if (lost) this.beat()
+    // Before it is registered the manager takes this process for one that was replaced.
+    if (lost && this.registered) this.beat()
   }
 
   private async follow (): Promise<void> {

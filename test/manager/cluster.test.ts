@@ -222,6 +222,19 @@ describe('the manager in a simulated cluster', () => {
     await cluster.clock.until(() => cluster.healthy(), 10_000)
   })
 
+  it('a process that ended before it was registered does not replace the one after it, however late its request is decided', async () => {
+    await begin()
+    const { state: _state, ...node } = cluster.node('node-3')
+    const register = (incarnation: string, previous?: { incarnation: string, intact: boolean }): Promise<string> =>
+      cluster.process('node-1').router.toManager('manager.register', { clusterId: 'c', node: { ...node, incarnation }, previous }).then(() => 'well', (error) => error.code)
+    cluster.kill('node-3')
+    // Both wait until the lease of the registered process has run out.
+    const [first, second] = [register('first'), cluster.clock.advance(10).then(() => register('second', { incarnation: 'first', intact: true }))]
+    expect(await cluster.clock.run(Promise.all([first, second]))).to.deep.equal(['ATOLL_SUPERSEDED', 'well'])
+    expect(await cluster.clock.run(register('first'))).to.equal('ATOLL_SUPERSEDED')
+    expect(cluster.node('node-3').incarnation).to.equal('second')
+  })
+
   it('a replaced incarnation never comes back', async () => {
     await begin()
     const old = cluster.process('node-3')

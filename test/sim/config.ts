@@ -29,8 +29,7 @@ export interface SimConfig {
   driftMax: number
 }
 
-/** `faults`: these, whatever the seed says. */
-export function drawConfig (random: SimRandom, faults?: readonly FaultKind[]): SimConfig {
+export function drawConfig (random: SimRandom): SimConfig {
   const nodes = random.pick([3, 3, 4, 5])
   return {
     nodes,
@@ -43,14 +42,9 @@ export function drawConfig (random: SimRandom, faults?: readonly FaultKind[]): S
     clients: random.pick([2, 3]),
     workers: random.pick([1, 2]),
     durationMs: 20_000 + random.below(20_000),
-    faultEveryMs: random.pick([500, 1_500, 4_000]),
+    faultEveryMs: random.pick([1_500, 3_000, 6_000]),
     // Not all kinds in each run: some faults hide what others would show.
-    faults: draw(random, faults),
+    faults: faultKinds.filter(() => random.chance(0.6)),
     driftMax: random.pick([0, 0.005, 0.02])
   }
-}
-
-function draw (random: SimRandom, given: readonly FaultKind[] | undefined): FaultKind[] {
-  const drawn = faultKinds.filter(() => random.chance(0.6))
-  return given === undefined ? drawn : [...given]
 }

@@ -2,13 +2,14 @@ import { Command } from 'commander'
 import { faultKinds, type FaultKind } from './config.ts'
 import { runSeed, type RunReport } from './run.ts'
 
-interface Options { seed?: string, seeds: string, faults?: string, log: boolean, operations: boolean, twice: boolean, json: boolean }
+interface Options { seed?: string, seeds: string, faults?: string, every?: string, log: boolean, operations: boolean, twice: boolean, json: boolean }
 
 const options = new Command('sim')
   .description('runs whole clusters in this process, on virtual time, and checks what must always hold')
   .option('--seed <N>', 'the first seed; left out: a fresh one')
   .option('--seeds <K>', 'how many, one after the other', '1')
   .option('--faults <LIST>', `kinds of faults to choose from, or none: ${faultKinds.join(',')}`)
+  .option('--every <MS>', 'pause between two faults, on average; left out: as the seed says')
   .option('--log', 'print what nodes and clients log', false)
   .option('--operations', 'print what clients do', false)
   .option('--twice', 'run each seed twice and compare the traces', false)
@@ -39,7 +40,7 @@ async function play (seed: number): Promise<boolean> {
 
 function run (seed: number): Promise<RunReport> {
   return runSeed(seed, {
-    ...(kinds !== undefined && { faults: kinds }),
+    config: { ...(kinds !== undefined && { faults: kinds }), ...(options.every !== undefined && { faultEveryMs: Number(options.every) }) },
     ...(options.log && { onLog: (time, { level, who, message, fields }) => { if (level !== 'debug') say(`${time.toFixed(1)} ${who} ${level}: ${message} ${JSON.stringify(fields)}`) } }),
     ...(options.operations && { onOperation: say })
   })
@@ -59,7 +60,8 @@ function print (report: RunReport, tookMs: number): void {
   if (codes !== '') say(`  unknown outcomes: ${codes}`)
   if (undecided > 0) say(`  undecided: ${undecided} searches`)
   for (const violation of violations) say(`  ${violation}`)
-  if (violations.length > 0) say(`  again: npm run sim -- --seed ${seed}${options.faults === undefined ? '' : ` --faults ${options.faults}`}`)
+  const given = `${options.faults === undefined ? '' : ` --faults ${options.faults}`}${options.every === undefined ? '' : ` --every ${options.every}`}`
+  if (violations.length > 0) say(`  again: npm run sim -- --seed ${seed}${given}`)
 }
 
 function say (line: string): void { process.stdout.write(`${line}\n`) }

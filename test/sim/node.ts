@@ -56,6 +56,7 @@ export class SimNode {
     if (!this.down) return
     this.down = false
     const life = ++this.life
+    this.components.log.info('a process starts', { incarnation: `${this.id}.${life}` })
     this.assemble().then((node) => {
       if (this.life !== life) return
       this.running = node
@@ -68,6 +69,7 @@ export class SimNode {
 
   /** The process ends, or the power fails; also of a machine that is down. */
   end (ending: Ending): void {
+    this.components.log.info('the process ends', { ending })
     this.life++
     this.down = true
     this.running = null

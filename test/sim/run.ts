@@ -6,7 +6,7 @@ import { Survivors } from './checkers/survivors.ts'
 import { checkTree, type CheckResult } from './checkers/tree.ts'
 import { SimClient } from './client.ts'
 import { SimCluster } from './cluster.ts'
-import { drawConfig, type FaultKind, type SimConfig } from './config.ts'
+import { drawConfig, type SimConfig } from './config.ts'
 import { Faults } from './faults.ts'
 import { describe, History } from './history.ts'
 import type { LogLine } from './log.ts'
@@ -23,7 +23,8 @@ const quiescenceMs = 20_000
 const surveyors = 1
 
 export interface RunOptions {
-  faults?: readonly FaultKind[]
+  /** In place of what the seed draws. */
+  config?: Partial<SimConfig>
   onLog?: (time: number, line: LogLine) => void
   onOperation?: (line: string) => void
 }
@@ -71,7 +72,7 @@ class Run {
   constructor (seed: number, options: RunOptions) {
     this.seed = seed
     this.options = options
-    this.config = drawConfig(new SimRandom(seed), options.faults)
+    this.config = { ...drawConfig(new SimRandom(seed)), ...options.config }
     const cluster = this.cluster = new SimCluster(seed, this.config)
     const violation = (what: string): void => { cluster.violation(what) }
     this.workload = new Workload(cluster, this.history)

@@ -192,7 +192,7 @@ export class Worker {
     const lostBefore = this.client.sessionsLost
     for (let left = random.below(4); left >= 0; left--) {
       const draw = random.next()
-      if (draw < 0.5) written.push(await this.write(file))
+      if (draw < 0.5) await this.write(file, written)
       else if (draw < 0.75) await this.read(file, ...this.range())
       else if (draw < 0.85) await this.truncate(file.ino)
       else await this.settle(file, written, lostBefore)
@@ -236,15 +236,20 @@ export class Worker {
     return file
   }
 
-  private async write (file: OpenFile): Promise<Operation> {
+  private async write (file: OpenFile, written: Operation[]): Promise<void> {
     const [cell, cells] = this.range()
     const done: { id: number } = { id: this.workload.history.operations.length + 1 }
     const { operation, result } = await this.workload.attempt(this.process, { kind: 'write', ino: file.ino, cell, cells }, async () => {
       await file.write(cell * cellBytes, stamped(done.id, cells))
       return {}
     })
-    if (result !== null) this.workload.wrote(this.process, operation)
-    return operation
+    if (result !== null) {
+      this.workload.wrote(this.process, operation)
+      written.push(operation)
+    } else {
+      // The error may be that of an earlier write, which is told once.
+      this.workload.flushed(written.splice(0), false, false)
+    }
   }
 
   private async read (file: OpenFile, cell: number, cells: number): Promise<void> {

@@ -518,7 +518,7 @@ export class FileState {
     this.context.log.error('changes of a file are lost', { ino: this.cached.ino, code: codeOf(error) })
   }
 
-  /** Nobody can see the inode any more: what is not committed does not matter. Resolves when nothing of it is under way. */
+  /** Nobody here uses the inode any more. Resolves when nothing of it is under way. */
   async discard (): Promise<void> {
     this.gone = true
     this.lostUpTo = this.accepted

@@ -36,8 +36,9 @@ export class FileTable {
   async release (file: FileState): Promise<void> {
     file.handles--
     if (file.handles > 0) return
-    if (await this.isOrphan(file)) await this.letGo(file.cached.ino)
-    else if (file.isDirty) await file.flush().catch(() => {}) // Nobody is left to tell; FileState has logged what is lost.
+    // Also of an orphan: another client may have it open. Nobody is left here to tell of a failure; what is lost is logged.
+    if (file.isDirty) await file.flush().catch(() => {})
+    if (file.handles === 0 && await this.isOrphan(file) && file.handles === 0) await this.letGo(file.cached.ino)
     this.idle(file)
   }
 

@@ -201,6 +201,21 @@ describe('raft groups', () => {
     expect(longest).to.be.lessThan(170)
   })
 
+  it('entries that were replaced a moment ago are not applied from the disk, where they still are', async () => {
+    const { leader, followers } = { cluster } = await clusterOf(3, { limits: { cacheBytesMax: 300 }, syncDelayMs: 20, timing: { resendMs: 50 } })
+    await cluster.clock.run(cluster.propose(leader, 'common'))
+    cluster.network.partition([leader.id], cluster.ids)
+    for (let at = 0; at < 20; at++) cluster.propose(leader, `old${at}`).catch(() => {})
+    await cluster.clock.until(() => followers.some(({ group }) => group.status.role === 'leader' && group.canReadNow))
+    const next = followers.find(({ group }) => group.status.role === 'leader')!
+    for (let at = 0; at < 20; at++) await cluster.clock.run(cluster.propose(next, `new${at}`))
+    cluster.crash(leader.id)
+    const back = await cluster.restart(leader.id)
+    cluster.network.heal()
+    await cluster.clock.until(() => back.machine.commands.length === 21)
+    expect(back.machine.commands).to.deep.equal(next.machine.commands)
+  })
+
   it('a replica whose state machine lost its state gets a snapshot, though its log is there', async () => {
     const { leader, followers } = { cluster } = await clusterOf(3, { limits: { logEntriesMax: 50, logTailEntries: 10 } })
     for (let at = 0; at < 100; at++) await cluster.clock.run(cluster.propose(leader, `c${at}`))

@@ -1,5 +1,6 @@
 import { crc32 } from 'node:zlib'
 import { AtollError, posixError } from '../protocol/errors.ts'
+import { bulkBuffers } from '../protocol/buffer-pool.ts'
 import { byteLengthOf } from '../protocol/frame.ts'
 import { BlockSums, SliceReader, sumWithZeros, WholeBlockSums } from './block-sums.ts'
 import { blockBytes, blockCount, chunkBytesMax, decodeHeader, encodeHeader, headerBytes, tableBytes, type ChunkHeader } from './chunk-header.ts'
@@ -312,7 +313,7 @@ export class OpenChunk {
   }
 
   private async readRaw (first: number, end: number): Promise<Buffer> {
-    const bytes = Buffer.allocUnsafe(Math.min(end * blockBytes, this.length) - first * blockBytes)
+    const bytes = bulkBuffers.take(Math.min(end * blockBytes, this.length) - first * blockBytes)
     const count = await this.file.read(bytes, headerBytes + first * blockBytes)
     return count === bytes.length ? bytes : bytes.subarray(0, count)
   }

@@ -1,5 +1,6 @@
 import type { ChunkAddress } from '../protocol/data.ts'
 import { AtollError, posixError } from '../protocol/errors.ts'
+import { bulkBuffers } from '../protocol/buffer-pool.ts'
 import { byteLengthOf, payloadBytesMax } from '../protocol/frame.ts'
 import type { Handlers } from '../protocol/peer.ts'
 import { chunkBytesMax } from './chunk-header.ts'
@@ -30,7 +31,8 @@ export function dataHandlers (find: (partitionId: string) => DataPartitionReplic
     },
     'data.read': async (request) => {
       requireRead(request)
-      return { body: {}, payload: [await chunkReplicaOf(request).read(request)] }
+      const bytes = await chunkReplicaOf(request).read(request)
+      return { body: {}, payload: [bytes], release: () => { bulkBuffers.give(bytes) } }
     },
     'data.truncate': async (request) => {
       requireCount(request.length, Number.MAX_SAFE_INTEGER, 'length')

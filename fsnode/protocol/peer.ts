@@ -26,6 +26,8 @@ export type Handler<M extends Method> =
 export interface Reply<M extends Method> {
   body: Methods[M]['response']
   payload?: readonly Buffer[]
+  /** Called once, when the payload has been sent or never will be: its buffers may be used again. */
+  release?: () => void
 }
 
 export type Handlers = { [M in Method]?: Handler<M> }
@@ -131,15 +133,17 @@ export class Peer {
       const handler = this.handlers[method] as Handler<Method> | undefined
       if (handler === undefined) throw new AtollError('ATOLL_UNKNOWN_METHOD', `no method ${String(method)} here`)
       const reply = await handler(request, frame.payload, { peer: this })
-      if (!silent) this.respond(encodeFrame(frameKind.response, frame.requestId, reply.body, reply.payload))
+      if (silent) reply.release?.()
+      else this.respond(encodeFrame(frameKind.response, frame.requestId, reply.body, reply.payload), reply.release)
     } catch (error) {
       const details = error instanceof AtollError ? error.details : {}
       if (!silent) this.respond(encodeFrame(frameKind.error, frame.requestId, { code: codeOf(error), message: messageOf(error), details }))
     }
   }
 
-  private respond (buffers: Buffer[]): void {
-    if (!this.closed) this.connection.send(buffers)
+  private respond (buffers: Buffer[], release?: () => void): void {
+    if (this.closed) release?.()
+    else this.connection.send(buffers, release)
   }
 
   private scanTimeouts (): void {

@@ -25,8 +25,11 @@ export interface Address { host: string, port: number }
 /** An ordered, reliable byte stream between two processes. */
 export interface Connection {
   readonly remote: Address
-  /** Queues the buffers in order; they must not be changed afterwards. */
-  send (buffers: Buffer[]): void
+  /**
+   * Queues the buffers in order; they must not be changed until `onSent` is called: once, when they have
+   * left or never will.
+   */
+  send (buffers: Buffer[], onSent?: () => void): void
   /** Bytes queued here that the peer's machine has not taken yet. */
   readonly queuedBytes: number
   /** The one receiver of bytes; set right after the connection is made. */

@@ -30,8 +30,11 @@ class TcpConnection implements Connection {
 
   get queuedBytes (): number { return this.socket.writableLength }
 
-  send (buffers: Buffer[]): void {
-    if (this.socket.destroyed) return
+  send (buffers: Buffer[], onSent?: () => void): void {
+    if (this.socket.destroyed) {
+      onSent?.()
+      return
+    }
     if (!this.corked) {
       this.corked = true
       this.socket.cork()
@@ -40,7 +43,9 @@ class TcpConnection implements Connection {
         this.socket.uncork()
       })
     }
-    for (const buffer of buffers) this.socket.write(buffer)
+    const last = buffers.length - 1
+    for (let index = 0; index < last; index++) this.socket.write(buffers[index]!)
+    if (last >= 0) this.socket.write(buffers[last]!, onSent)
   }
 
   close (): void {

@@ -135,12 +135,16 @@ class SimConnection implements Connection {
     this.remote = remote
   }
 
-  send (buffers: Buffer[]): void {
-    if (this.closed) return
+  send (buffers: Buffer[], onSent?: () => void): void {
+    if (this.closed) {
+      onSent?.()
+      return
+    }
     // Copied here as a kernel would: the sender may not change them, but a test must notice if it does not matter.
     const bytes = Buffer.concat(buffers)
     this.queuedBytes += bytes.length
     this.outgoing.push(bytes)
+    onSent?.()
     this.resume()
   }
 

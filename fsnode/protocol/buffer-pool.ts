@@ -1,0 +1,29 @@
+/** Large buffers that are used again: each new one costs its page faults, and the engine a full collection now and then. */
+export const pooledBufferBytes = 1024 * 1024 + 64 * 1024
+export const pooledBuffersMax = 16
+/** Smaller buffers are cheaper to allocate. */
+export const pooledBytesMin = 64 * 1024
+
+export class BufferPool {
+  private readonly free: Buffer[] = []
+  /** What is out; a buffer that is never given back is left to the collector. */
+  private readonly lent = new WeakMap<ArrayBufferLike, Buffer>()
+
+  /** `length` bytes with any contents. */
+  take (length: number): Buffer {
+    if (length < pooledBytesMin || length > pooledBufferBytes) return Buffer.allocUnsafe(length)
+    const slab = this.free.pop() ?? Buffer.allocUnsafeSlow(pooledBufferBytes)
+    this.lent.set(slab.buffer, slab)
+    return slab.subarray(0, length)
+  }
+
+  /** Nobody may look at the buffer, or any slice of it, from now on. One that is not from here is ignored. */
+  give (buffer: Buffer): void {
+    const slab = this.lent.get(buffer.buffer)
+    if (slab === undefined) return
+    this.lent.delete(buffer.buffer)
+    if (this.free.length < pooledBuffersMax) this.free.push(slab)
+  }
+}
+
+export const bulkBuffers = new BufferPool()

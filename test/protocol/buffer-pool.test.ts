@@ -1,0 +1,34 @@
+import { expect } from 'chai'
+import { BufferPool, pooledBuffersMax, pooledBufferBytes, pooledBytesMin } from '../../fsnode/protocol/buffer-pool.ts'
+
+describe('the pool of large buffers', () => {
+  it('hands out again what was given back, whatever slice of it comes', () => {
+    const pool = new BufferPool()
+    const first = pool.take(pooledBytesMin)
+    pool.give(first.subarray(100, 200))
+    expect(pool.take(pooledBufferBytes).buffer).to.equal(first.buffer)
+  })
+
+  it('never lends one buffer twice, however often it is given back', () => {
+    const pool = new BufferPool()
+    const first = pool.take(pooledBytesMin)
+    pool.give(first)
+    pool.give(first)
+    expect(pool.take(pooledBytesMin).buffer).to.not.equal(pool.take(pooledBytesMin).buffer)
+  })
+
+  it('ignores buffers that are not its own, and keeps a bounded number', () => {
+    const pool = new BufferPool()
+    pool.give(Buffer.alloc(pooledBufferBytes))
+    const taken = Array.from({ length: pooledBuffersMax + 1 }, () => pool.take(pooledBytesMin))
+    for (const buffer of taken) pool.give(buffer)
+    const again = Array.from({ length: pooledBuffersMax + 1 }, () => pool.take(pooledBytesMin).buffer)
+    expect(again.filter((buffer) => taken.some((other) => other.buffer === buffer)).length).to.equal(pooledBuffersMax)
+  })
+
+  it('does not bother with small buffers and cannot lend larger ones than it has', () => {
+    const pool = new BufferPool()
+    expect(pool.take(10).length).to.equal(10)
+    expect(pool.take(pooledBufferBytes + 1).length).to.equal(pooledBufferBytes + 1)
+  })
+})

@@ -80,7 +80,8 @@ export class GarbageCollector {
     const end = Math.ceil(extent / chunkSizeBytes)
     const first = Math.max(0, end - cutProgressChunks)
     await this.throttle(end - first)
-    await removeChunks(this.leader, ino, first, end)
+    // The number is never used again: what a loss of power brings back is in nobody's way.
+    await removeChunks(this.leader, ino, first, end, false)
     return first * chunkSizeBytes
   }
 

@@ -32,27 +32,28 @@ export async function trim (leader: Leader, ino: number): Promise<void> {
   await finishTruncation(leader, ino)
 }
 
+/** The file's size is durable, and it may grow again: what is cut off must not come back, not even with the power. */
 async function cut (leader: Leader, ino: number, { from, to }: Truncation): Promise<void> {
   const { clock, data, log } = leader.components
   const { id, chunkSizeBytes } = leader.init.volume
   await retryForever(leader, async () => {
     const first = Math.floor(from / chunkSizeBytes)
     const kept = from % chunkSizeBytes
-    if (kept > 0) await data.truncateChunk(id, ino, first, kept)
-    await removeChunks(leader, ino, kept > 0 ? first + 1 : first, Math.ceil(to / chunkSizeBytes))
+    if (kept > 0) await data.truncateChunk(id, ino, first, kept, true)
+    await removeChunks(leader, ino, kept > 0 ? first + 1 : first, Math.ceil(to / chunkSizeBytes), true)
   }, (error) => { log.warn('cannot cut a file, will try again', { ino, error: messageOf(error), code: codeOf(error) }) }, clock)
   await leader.propose('end-truncation', { ino, from })
 }
 
 /** Removes chunks first <= index < end, several at a time, the last ones first. */
-export async function removeChunks (leader: Leader, ino: number, first: number, end: number): Promise<void> {
+export async function removeChunks (leader: Leader, ino: number, first: number, end: number, durable: boolean): Promise<void> {
   const { data } = leader.components
   const { id } = leader.init.volume
   let next = end - 1
   const work = async (): Promise<void> => {
     while (next >= first) {
       leader.requireLeading()
-      await data.truncateChunk(id, ino, next--, 0)
+      await data.truncateChunk(id, ino, next--, 0, durable)
     }
   }
   await Promise.all(Array.from({ length: Math.min(cutParallel, end - first) }, work))

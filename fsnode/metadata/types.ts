@@ -87,8 +87,11 @@ export interface Transaction {
 
 /** Where file contents are, for a metadata leader. Each call retries by itself for a while, then rejects. */
 export interface ChunkStore {
-  /** Bytes from `length` on are gone; 0 removes the chunk. Succeeds on a chunk that does not exist. */
-  truncateChunk (volume: number, ino: number, chunk: number, length: number): Promise<void>
+  /**
+   * Bytes from `length` on are gone; 0 removes the chunk. Succeeds on a chunk that does not exist.
+   * `durable`: also when all machines lose power at once.
+   */
+  truncateChunk (volume: number, ino: number, chunk: number, length: number, durable: boolean): Promise<void>
   /** Resolves when every in-sync replica has it on stable storage. */
   writeChunk (volume: number, ino: number, chunk: number, offset: number, data: Buffer): Promise<void>
 }

@@ -156,7 +156,7 @@ export class TestCluster {
       },
       'data.truncate': async ({ ino, chunk, length, partition, epoch }) => {
         this.requirePrimary(partition, epoch, node.name)
-        await this.chunks.truncateChunk(7, ino, chunk, length)
+        await this.chunks.truncateChunk(7, ino, chunk, length, false)
         return { body: {} }
       },
       'data.sync': () => ({ body: {} })

@@ -162,6 +162,8 @@ export class FakeChunks implements ChunkStore {
   /** Awaited by every call. */
   gate: Promise<void> = Promise.resolve()
   calls = 0
+  /** Cuts that were not asked to be durable. */
+  passing = 0
 
   write (ino: number, chunk: number, data: Buffer): void { this.chunks.set(`${ino}/${chunk}`, data) }
 
@@ -169,8 +171,9 @@ export class FakeChunks implements ChunkStore {
     return [...this.chunks.keys()].filter((key) => key.startsWith(`${ino}/`)).map((key) => Number(key.split('/')[1])).sort((one, other) => one - other)
   }
 
-  async truncateChunk (_: number, ino: number, chunk: number, length: number): Promise<void> {
+  async truncateChunk (_: number, ino: number, chunk: number, length: number, durable: boolean): Promise<void> {
     await this.enter()
+    if (!durable) this.passing++
     const key = `${ino}/${chunk}`
     const known = this.chunks.get(key)
     if (length === 0) this.chunks.delete(key)

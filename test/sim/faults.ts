@@ -74,6 +74,7 @@ export class Faults {
     const client = random.pick(this.init.clients)
     const hosts = [...cluster.nodes.map(({ id }) => id), ...this.init.clients.map(({ host }) => host)]
     cluster.trace.note(cluster.clock.now(), `fault ${kind}`)
+    cluster.logger('faults').info(kind, { node: node.id, client: client.host })
     switch (kind) {
       case 'kill': return this.down(node, 'kill')
       case 'power': return this.down(node, 'power')

@@ -73,16 +73,29 @@ export class History {
     this.onChange(operation, true)
   }
 
-  /** An acknowledged operation turns out not to be certain. */
-  doubt (operation: Operation): void {
-    operation.outcome = 'unknown'
-    operation.returned = Infinity
+  /**
+   * An acknowledged write turns out not to be certain: its process ended, or was told that it is lost, before it was
+   * written back. What the process itself has seen of the file since then is not certain either.
+   */
+  doubt (write: Operation): void {
+    const { ino } = write.call as { ino: number }
+    forget(write)
+    for (const operation of this.operations.slice(write.id)) {
+      const { call, client, result } = operation
+      const looked = call.kind === 'read' || call.kind === 'getattr' ? call.ino : call.kind === 'lookup' ? result.ino : undefined
+      if (client === write.client && looked === ino) forget(operation)
+    }
   }
 
   /** The operation is certain from now on only. */
   postpone (operation: Operation): void { operation.returned = ++this.places }
 
   powerLoss (): void { this.powerLosses.push({ invoked: ++this.places, returned: ++this.places }) }
+}
+
+function forget (operation: Operation): void {
+  operation.outcome = 'unknown'
+  operation.returned = Infinity
 }
 
 export function describe ({ id, client, call, outcome, code, result, at, invoked, returned }: Operation): string {

@@ -79,7 +79,10 @@ class Run {
     this.clients = Array.from({ length: this.config.clients }, (_, at) => new SimClient(cluster, `client-${at + 1}`))
     this.leaders = new RaftLeaders(violation)
     this.primaries = new Primaries(cluster.nodes, violation)
-    this.survivors = new Survivors(() => { this.history.powerLoss() })
+    this.survivors = new Survivors(() => {
+      this.history.powerLoss()
+      cluster.logger('faults').info('data lost its power')
+    })
     this.faults = new Faults(cluster, {
       config: this.config,
       clients: this.clients,

@@ -66,7 +66,9 @@ async function checkChunks (cluster: SimCluster): Promise<string[]> {
       const { chunks: store } = cluster.node(node).running!
       const chunks = new Map<string, Buffer>()
       for (const [ino, chunk] of await cluster.clock.run(store.list(partition))) {
-        chunks.set(`${ino}.${chunk}`, await cluster.clock.run(store.read({ partition, ino, chunk }, 0, 2 ** 26)))
+        const bytes = await cluster.clock.run(store.read({ partition, ino, chunk }, 0, 2 ** 26))
+        // One of length 0 is as good as none.
+        if (bytes.length > 0) chunks.set(`${ino}.${chunk}`, bytes)
       }
       copies.push({ id: node, chunks })
     }

@@ -52,6 +52,8 @@ export class FileState {
   private committed = 0
   /** The write that moved the inline content to chunks: until it ends, the record must keep it. */
   private movedBy = 0
+  /** That content, until the write has ended: if it fails, the file is as it was. */
+  private moved: Buffer | null = null
   /** In order of acceptance, until their bytes are at the nodes. */
   private readonly underWay = new Set<AcceptedWrite>()
   private readonly uncommitted: Array<{ sequence: number, token: number, bytes: number }> = []
@@ -180,12 +182,13 @@ export class FileState {
   }
 
   /** Whether it is worth asking `readInline`. */
-  mayBeInline (attr: InodeAttr): boolean { return attr.isInline || this.content !== null || this.order !== null }
+  mayBeInline (attr: InodeAttr): boolean { return attr.isInline || this.content !== null || this.order !== null || this.moved !== null }
 
   /** Content and size of a file when it is in memory or in the inode's record; null when it is in chunks. */
   async readInline (): Promise<{ bytes: Buffer, size: number } | null> {
     for (;;) {
       if (this.order !== null) await this.order
+      if (this.moved !== null) await this.ended(this.movedBy)
       const attr = this.cached.knownAttr
       if (this.content !== null) return { bytes: this.content.snapshot(), size: this.local!.size }
       if (attr !== null && !this.isRecordInline) return null
@@ -353,6 +356,7 @@ export class FileState {
   }
 
   private canPlace (write: AcceptedWrite): boolean {
+    if (this.moved !== null) return false
     if (this.staysInline(write)) return true
     return this.content === null && !this.isRecordInline && this.extent.covers(write.sizeBefore, write.offset, write.end)
   }
@@ -386,6 +390,7 @@ export class FileState {
   }
 
   private async prepare (write: AcceptedWrite): Promise<void> {
+    if (this.moved !== null) await this.ended(this.movedBy)
     if (this.staysInline(write)) return
     if (this.content !== null || this.isRecordInline) await this.extent.prepare(0, 0, write.end, true)
     else await this.extent.prepare(write.sizeBefore, write.offset, write.end, false)
@@ -410,6 +415,7 @@ export class FileState {
   private moveOut (write: AcceptedWrite): void {
     const bytes = this.content?.snapshot() ?? this.inlineUpTo(write.sizeBefore)
     this.movedBy = write.sequence
+    if (bytes.length > 0) this.moved = bytes
     this.content = null
     this.context.cache.setInline(this.cached, null)
     const attr = this.cached.knownAttr
@@ -427,6 +433,7 @@ export class FileState {
     this.underWay.delete(write)
     this.admitted--
     this.queuedBytes -= write.end - write.offset
+    if (write.sequence === this.movedBy) this.moveEnded(write.failure === null)
     if (write.failure !== null) {
       if (write.token !== null) {
         this.noteLate(write.failure)
@@ -438,6 +445,19 @@ export class FileState {
       write.resolve()
     }
     this.wake()
+  }
+
+  private moveEnded (well: boolean): void {
+    const { moved, cached } = this
+    this.moved = null
+    if (well || moved === null) return
+    // No room for chunks, say. The record has its content still; what was changed of it since is kept here.
+    this.movedBy = 0
+    this.content = new InlineContent(moved)
+    const ends = [...this.underWay].map(({ end }) => end)
+    this.local = { ...this.local!, size: Math.max(moved.length, ...ends) }
+    const attr = cached.knownAttr
+    if (attr !== null) cached.setAttr({ ...this.localAttr(attr), isInline: true })
   }
 
   /** The journal may drop a write only when the size that makes it visible is committed too. */
@@ -512,6 +532,7 @@ export class FileState {
     this.local = null
     this.content = null
     this.movedBy = 0
+    this.moved = null
     this.settleTokens(Infinity)
     this.context.cache.setInline(this.cached, null)
     this.cached.attr = null

@@ -39,6 +39,30 @@ describe('client: faults', () => {
     expect(await b.names(dir.ino)).to.deep.equal([])
   })
 
+  it('a small file keeps its content when there is no room for it to grow', async () => {
+    const ino = await a.put('f', pattern(10_000))
+    const file = await a.run(a.volume.open(ino, { write: true }))
+    await a.run(file.write(100, [Buffer.from('kept')])) // in memory only
+    cluster.onRequest = (method) => method === 'data.write' ? new AtollError('ENOSPC', 'full') : undefined
+    const [tooMuch, behind] = [file.write(50_000, [pattern(100)]), file.write(200, [Buffer.from('too')])]
+    const readMeanwhile = a.read(ino)
+    expect(await a.code(tooMuch)).to.equal('ENOSPC')
+    expect(await a.code(behind)).to.equal('well')
+    const expected = pattern(10_000)
+    expected.write('kept', 100)
+    expected.write('too', 200)
+    expect((await a.run(readMeanwhile)).equals(expected)).to.equal(true)
+    expect(await a.code(file.flush())).to.equal('well')
+    expect((await b.run(b.read(ino))).equals(expected)).to.equal(true)
+    cluster.onRequest = () => undefined
+    await a.run(file.write(50_000, [pattern(100)]))
+    await a.run(file.flush())
+    const grown = await b.run(b.read(ino))
+    expect(grown.length).to.equal(50_100)
+    expect(grown.subarray(0, 10_000).equals(expected)).to.equal(true)
+    await a.run(file.release())
+  })
+
   it('an operation with an id has its first outcome again after a restart of the process', async () => {
     const first = await cluster.client('w1', { session: 'mount-1' })
     const context = { ...me, operationId: 77 }

@@ -15,6 +15,8 @@ export interface RecallsComponents {
   expire: (session: LiveSession, reason: string) => void
 }
 
+interface Attempt { session: LiveSession, peer: Peer, deadline: number }
+
 interface Pending { to: 'none' | 'shared', answer: Promise<boolean> }
 
 /**
@@ -43,21 +45,29 @@ export class Recalls {
     if (known !== undefined) {
       return known.to === to || to === 'shared' ? known.answer : known.answer.then(() => this.recall(sessionId, ino, to))
     }
-    const answer = this.ask(sessionId, { partition: this.partition, ino, to }).then(({ open }) => {
-      this.components.leases.lower(sessionId, ino, to, open)
-      return open
-    }).finally(() => { this.pending.delete(key) })
-    this.pending.set(key, { to, answer })
+    const heard = (answer: RecallResponse | null): void => {
+      this.components.leases.lower(sessionId, ino, to, answer?.open === true)
+      this.pending.delete(key)
+    }
+    const answer = this.ask(sessionId, { partition: this.partition, ino, to }, heard).then(({ open }) => open)
+    const recall = { to, answer }
+    this.pending.set(key, recall)
+    void answer.finally(() => { if (this.pending.get(key) === recall) this.pending.delete(key) })
     return answer
   }
 
   /** Resolves once the session no longer knows these names of the directory, nor its attributes. */
   async recallNames (sessionId: string, dir: number, names: string[]): Promise<void> {
-    await this.ask(sessionId, { partition: this.partition, ino: dir, to: 'shared', names })
-    this.components.leases.lower(sessionId, dir, 'shared', false)
+    await this.ask(sessionId, { partition: this.partition, ino: dir, to: 'shared', names }, () => {
+      this.components.leases.lower(sessionId, dir, 'shared', false)
+    })
   }
 
-  private async ask (sessionId: string, request: RecallRequest): Promise<RecallResponse> {
+  /**
+   * `heard` is told of the answer as it arrives: the next message of the session may ask for the lease anew, and
+   * what it is granted must not be taken for what it has just given up.
+   */
+  private async ask (sessionId: string, request: RecallRequest, heard: (answer: RecallResponse | null) => void): Promise<RecallResponse> {
     const { clock, sessions } = this.components
     for (let turn = 0; turn < answerTurns; turn++) await null
     const deadline = clock.now() + recallMsMax
@@ -69,13 +79,13 @@ export class Recalls {
         await changed(session)
         continue
       }
-      const answer = await this.attempt(session, peer, request, deadline)
+      const answer = await this.attempt({ session, peer, deadline }, request, heard)
       if (answer !== null) return answer
     }
   }
 
   /** null: the session has ended, or got a connection on which to try again. */
-  private attempt (session: LiveSession, peer: Peer, request: RecallRequest, deadline: number): Promise<RecallResponse | null> {
+  private attempt ({ session, peer, deadline }: Attempt, request: RecallRequest, heard: (answer: RecallResponse | null) => void): Promise<RecallResponse | null> {
     const timeoutMs = Math.max(1, deadline - this.components.clock.now())
     return new Promise((resolve) => {
       const settle = (answer: RecallResponse | null): void => {
@@ -83,7 +93,7 @@ export class Recalls {
         resolve(answer)
       }
       const stop = session.onChange(() => { settle(null) })
-      peer.call('lease.recall', request, { timeoutMs }).then(({ body }) => { settle(body) }, (error: unknown) => {
+      peer.call('lease.recall', request, { timeoutMs, onAnswer: heard }).then(({ body }) => { settle(body) }, (error: unknown) => {
         const code = codeOf(error)
         if (code !== 'ATOLL_CONNECTION_LOST' && !session.ended && session.peer === peer) {
           this.components.expire(session, `a recall failed: ${code}`)

@@ -9,6 +9,8 @@ export const timeoutScanMs = 250
 export interface CallOptions {
   payload?: readonly Buffer[]
   timeoutMs?: number
+  /** Called with the answer's body before anything that arrived after it is looked at; the promise resolves later. Must not throw. */
+  onAnswer?: (body: any) => void
 }
 
 export interface Answer<M extends Method> {
@@ -37,6 +39,7 @@ interface Pending {
   reject: (error: AtollError) => void
   deadline: number
   method: string
+  onAnswer: ((body: any) => void) | undefined
 }
 
 /**
@@ -87,7 +90,7 @@ export class Peer {
       const requestId = this.nextRequestId
       this.nextRequestId = requestId === 0xffffffff ? 1 : requestId + 1
       const deadline = this.clock.now() + (options.timeoutMs ?? callTimeoutMs)
-      this.pending.set(requestId, { resolve, reject, deadline, method })
+      this.pending.set(requestId, { resolve, reject, deadline, method, onAnswer: options.onAnswer })
       this.scan ??= this.clock.setTimer(() => { this.scanTimeouts() }, timeoutScanMs)
       this.connection.send(encodeFrame(frameKind.request, requestId, [method, request], options.payload))
     })
@@ -119,6 +122,7 @@ export class Peer {
     if (pending === undefined) return // timed out meanwhile
     this.pending.delete(frame.requestId)
     if (frame.kind === frameKind.response) {
+      pending.onAnswer?.(frame.head)
       pending.resolve({ body: frame.head, payload: frame.payload })
     } else {
       const error = frame.head as { code: string, message: string, details?: Record<string, unknown> }

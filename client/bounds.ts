@@ -20,6 +20,8 @@ export const readdirPageEntries = 512
 /** Part of the lease that is not used, for clocks that run at different speeds. */
 export const leaseMarginShare = 0.1
 export const renewalsPerLease = 3
+/** Of each renewal: a leader that hangs must not use up the lease before another one is asked. */
+export const renewalAttempts = 2
 export const claimRetryMs = 20
 /** A request is sent anew in this many new sessions at most. */
 export const sessionsPerRequestMax = 3

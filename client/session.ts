@@ -3,7 +3,7 @@ import type { Method, Methods } from '../fsnode/protocol/methods.ts'
 import type { Answer, Peer } from '../fsnode/protocol/peer.ts'
 import type { Clock, Logger, Timer } from '../fsnode/protocol/ports.ts'
 import { outageMsMax, type ClusterRouter } from '../fsnode/protocol/router.ts'
-import { claimRetryMs, leaseMarginShare, mutationWindow, renewalsPerLease, sessionsPerRequestMax } from './bounds.ts'
+import { claimRetryMs, leaseMarginShare, mutationWindow, renewalAttempts, renewalsPerLease, sessionsPerRequestMax } from './bounds.ts'
 import { GrantGuard } from './grant-guard.ts'
 
 export interface SessionComponents {
@@ -264,7 +264,7 @@ export class MetadataSession {
     const patienceMs = urgent ? undefined : this.leaseDurationMs / renewalsPerLease
     try {
       const { body } = await router.toMetadata(this.partition, 'meta.renew', { partition: this.partition, session: this.id }, {
-        patienceMs, timeoutMs: this.leaseDurationMs / renewalsPerLease, onRetry: () => { sentAt = clock.now() }
+        patienceMs, timeoutMs: this.leaseDurationMs / renewalsPerLease / renewalAttempts, onRetry: () => { sentAt = clock.now() }
       })
       if (generation !== this.generation || this.state !== 'open') return
       if (body.term !== this.term) await this.open()

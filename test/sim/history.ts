@@ -31,9 +31,10 @@ export interface Result {
 }
 
 /**
- * `well` and `refused` (with a POSIX code) are known outcomes. `unknown`: it happened, happens later, or never.
+ * `well` and `refused` (with a POSIX code; nothing changed) are known outcomes. `partial`: over, with or without an
+ * effect. `unknown`: it happened, happens later, or never.
  */
-export type Outcome = 'well' | 'refused' | 'unknown'
+export type Outcome = 'well' | 'refused' | 'partial' | 'unknown'
 
 export interface Operation {
   /** Also the value that a write puts into its cells. */

@@ -2,6 +2,7 @@ import { checkRegisters } from './checkers/registers.ts'
 import { checkReplicas } from './checkers/replicas.ts'
 import { Primaries } from './checkers/primaries.ts'
 import { RaftLeaders } from './checkers/raft-leaders.ts'
+import { checkSizes } from './checkers/sizes.ts'
 import { Survivors } from './checkers/survivors.ts'
 import { checkTree, type CheckResult } from './checkers/tree.ts'
 import { SimClient } from './client.ts'
@@ -108,6 +109,7 @@ class Run {
       this.cluster.violation(error instanceof Error ? error.stack ?? error.message : String(error))
     }
     this.judge(checkTree(this.history))
+    this.judge(checkSizes(this.history))
     this.judge(checkRegisters(this.history))
     return this.report()
   }

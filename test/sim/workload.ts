@@ -97,7 +97,7 @@ export class Workload {
       const known = refusals.has(code) && call.kind !== 'write'
       if (code === 'ATOLL_INTERNAL') this.cluster.violation(`${process.name} ${call.kind}: ${error instanceof Error ? error.stack : String(error)}`)
       if (!known) this.unknownCodes.set(code, (this.unknownCodes.get(code) ?? 0) + 1)
-      this.history.end(operation, known ? 'refused' : 'unknown', {}, code)
+      this.history.end(operation, known ? 'refused' : code === 'ENOSPC' ? 'partial' : 'unknown', {}, code)
       return { operation, result: null }
     }
   }
@@ -287,8 +287,8 @@ export class Worker {
 
   private async getattr (ino: number): Promise<void> {
     await this.workload.attempt(this.process, { kind: 'getattr', ino }, async () => {
-      const { nlink, size } = await this.volume.getattr(ino)
-      return { nlink, size }
+      const { mode, nlink, size } = await this.volume.getattr(ino)
+      return { directory: (mode & typeMask) === directoryType, nlink, size }
     })
   }
 

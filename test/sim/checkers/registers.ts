@@ -78,7 +78,10 @@ function stepOf ({ kind, value, operation }: Access, lossy: boolean): CellStep {
   const { invoked, returned, client } = operation
   const apply = (cell: Cell): Cell[] => {
     if (kind === 'read') return cell.value === value ? [cell] : []
-    if (kind === 'write') return [{ value, client, older: lossy ? new Map(cell.older).set(cell.value, cell.client) : cell.older }]
+    if (kind === 'write') {
+      const written = { value, client, older: lossy ? new Map(cell.older).set(cell.value, cell.client) : cell.older }
+      return operation.outcome === 'partial' ? [cell, written] : [written]
+    }
     return [cell.client === client ? { ...cell, older: new Map() } : cell]
   }
   return { operation, invoked, returned, apply }

@@ -1,12 +1,10 @@
 import type { Call, Entry, Outcome, Result } from '../history.ts'
-import { cellBytes } from '../history.ts'
 
 /** An inode of the model; `ino` null: made by a call whose outcome nobody saw, its number is still to be learned. */
 export interface ModelInode {
   readonly ino: number | null
   readonly directory: boolean
   readonly nlink: number
-  readonly size: number
   /** Names to keys of inodes; of directories. */
   readonly names: ReadonlyMap<string, number>
 }
@@ -18,7 +16,7 @@ const rootKey = 1
 const noNames: ReadonlyMap<string, number> = new Map()
 
 export const emptyTree: Tree = {
-  inodes: new Map([[rootKey, { ino: 1, directory: true, nlink: 2, size: 0, names: noNames }]]), nextKey: 2
+  inodes: new Map([[rootKey, { ino: 1, directory: true, nlink: 2, names: noNames }]]), nextKey: 2
 }
 
 /** States that differ only in keys are the same. */
@@ -32,8 +30,8 @@ export function keyOfTree (tree: Tree): string {
       return
     }
     order.set(key, order.size)
-    const { ino, nlink, size, names, directory } = tree.inodes.get(key)!
-    parts.push(`${ino ?? '?'}.${nlink}.${size}`)
+    const { ino, nlink, names, directory } = tree.inodes.get(key)!
+    parts.push(`${ino ?? '?'}.${nlink}`)
     if (!directory) return
     parts.push('(')
     for (const name of [...names.keys()].sort()) {
@@ -68,9 +66,6 @@ function perform (draft: Draft, call: Call, result: Result | null): string[] | n
     case 'rmdir': return draft.remove(call.dir, call.name, true)
     case 'rename': return draft.rename(call, call.flags)
     case 'link': return draft.link(call.ino, call.dir, call.name)
-    case 'truncate': return draft.resize(call.ino, result, () => call.cells * cellBytes)
-    case 'write': return draft.resize(call.ino, result, (size) => Math.max(size, (call.cell + call.cells) * cellBytes))
-    case 'read': return draft.read(call.ino, call.cell * cellBytes, call.cells * cellBytes, result)
     default: return []
   }
 }
@@ -101,8 +96,7 @@ class Draft {
     const key = this.find(ino)
     // Somebody may have it open still.
     if (key === undefined) return result === null ? gone : result.nlink === 0 ? [] : null
-    const { nlink, size, directory } = this.inodes.get(key)!
-    return result === null || (result.nlink === nlink && (directory || result.size === size)) ? [] : null
+    return result === null || result.nlink === this.inodes.get(key)!.nlink ? [] : null
   }
 
   readdir (dir: number, result: Result | null): string[] | null {
@@ -123,7 +117,7 @@ class Draft {
     }
     if (result !== null && (result.created === false || this.find(result.ino!) !== undefined)) return null
     const key = this.nextKey++
-    this.inodes.set(key, { ino: result?.ino ?? null, directory, nlink: directory ? 2 : 1, size: 0, names: noNames })
+    this.inodes.set(key, { ino: result?.ino ?? null, directory, nlink: directory ? 2 : 1, names: noNames })
     this.setName(parent, name, key)
     if (directory) this.addLinks(parent, 1)
     return []
@@ -172,21 +166,6 @@ class Draft {
     this.setName(parent as number, name, key!)
     this.addLinks(key!, 1)
     return []
-  }
-
-  resize (ino: number, result: Result | null, sizeOf: (size: number) => number): string[] {
-    const key = this.find(ino)
-    if (key === undefined) return result === null ? gone : [] // without a name, but perhaps open
-    const inode = this.inodes.get(key)!
-    this.inodes.set(key, { ...inode, size: sizeOf(inode.size) })
-    return []
-  }
-
-  read (ino: number, offset: number, length: number, result: Result | null): string[] | null {
-    const key = this.find(ino)
-    if (key === undefined || result === null) return []
-    const expected = Math.max(0, Math.min(length, this.inodes.get(key)!.size - offset))
-    return result.size === expected ? [] : null
   }
 
   private renameFaults (key: number, target: number | undefined, from: number, to: number, flags: number): string[] {

@@ -4,13 +4,13 @@ import { applyToTree, emptyTree, keyOfTree, type Tree } from './tree-model.ts'
 
 /** Places that the search may look at, for each operation. */
 const nodesPerOperation = 400
-const looks = new Set<Call['kind']>(['lookup', 'getattr', 'readdir', 'read'])
-const withoutEffect = new Set<Call['kind']>(['open', 'flush', 'sync'])
+const looks = new Set<Call['kind']>(['lookup', 'getattr', 'readdir'])
+const changes = new Set<Call['kind']>(['create', 'mkdir', 'unlink', 'rmdir', 'rename', 'link'])
 
 export interface CheckResult { faults: string[], undecided: number }
 
 /**
- * All names, inodes, link counts and sizes together are linearizable: there is one order of all operations, each
+ * All names, inodes and link counts together are linearizable: there is one order of all operations, each
  * between its beginning and its end, in which a simple file system gives every outcome that was seen.
  */
 export function checkTree (history: History): CheckResult {
@@ -25,7 +25,7 @@ interface TreeStep extends Step<Tree> { operation: Operation, call: Call }
 
 function stepsOf (operation: Operation): TreeStep[] {
   const { call, outcome, result } = operation
-  if (withoutEffect.has(call.kind) || (outcome === 'unknown' && looks.has(call.kind))) return []
+  if (!changes.has(call.kind) && (outcome === 'unknown' || !looks.has(call.kind))) return []
   const steps = [stepOf(operation, call)]
   // A name and what it stands for may be looked at one after the other.
   if (call.kind === 'lookup' && outcome === 'well' && result.nlink !== undefined) steps.push(stepOf(operation, { kind: 'getattr', ino: result.ino! }))

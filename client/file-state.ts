@@ -145,12 +145,12 @@ export class FileState {
   /**
    * Accepts a write. Resolves, with a journal, when it is recorded there; without one, or when that is
    * full, when every in-sync replica has the bytes (small content: when it is in memory, or, with a full
-   * journal, committed).
+   * journal, committed). With `append` it goes to the end if that is beyond the offset. Resolves with where it is.
    */
-  async write (offset: number, data: readonly Buffer[]): Promise<void> {
+  async write (given: number, data: readonly Buffer[], append = false): Promise<number> {
     const length = byteLengthOf(data)
-    if (length === 0) return
-    if (offset < 0 || !Number.isSafeInteger(offset + length)) throw posixError('EFBIG')
+    if (length === 0) return given
+    if (given < 0 || !Number.isSafeInteger(given + length)) throw posixError('EFBIG')
     if (this.obstacle(false) === null) {
       this.admit(length)
     } else {
@@ -162,6 +162,8 @@ export class FileState {
         this.wake()
       }
     }
+    // Under the exclusive lease nobody else moves the end.
+    const offset = append ? Math.max(given, this.cached.knownAttr!.size) : given
     let token: number | null = null
     let full = false
     const { journal } = this.context
@@ -175,10 +177,11 @@ export class FileState {
     const done = this.accept(offset, data, length, token)
     if (token !== null) {
       done.catch(() => {})
-      return
+      return offset
     }
     await done
     if (full) await this.flush()
+    return offset
   }
 
   /** Whether it is worth asking `readInline`. */

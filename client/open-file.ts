@@ -49,6 +49,12 @@ export class OpenFileHandle implements OpenFile {
     await this.file.write(offset, data)
   }
 
+  async append (offset: number, data: readonly Buffer[]): Promise<number> {
+    if (this.released) throw posixError('EBADF')
+    this.reportLate()
+    return await this.file.write(offset, data, true)
+  }
+
   async flush (): Promise<void> {
     await this.reporting(() => this.file.flush())
   }

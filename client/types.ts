@@ -40,6 +40,11 @@ export interface OpenFile {
    * The buffers must stay unchanged until `flush`.
    */
   write (offset: number, data: readonly Buffer[], context?: OperationContext): Promise<void>
+  /**
+   * As `write`, at the end of the file as it is when the write is accepted, wherever another client has moved it,
+   * but not before `offset`. Resolves with where. Left out by files that only one client has.
+   */
+  append? (offset: number, data: readonly Buffer[], context?: OperationContext): Promise<number>
   /** Everything written is in the memory of all in-sync replicas, size and mtime are committed: others see it. */
   flush (): Promise<void>
   /** flush, then stable storage. */

@@ -250,9 +250,11 @@ export class VolumeFileHandle extends EventEmitter implements FileHandle {
 
   /** At the end, wherever the caller wanted it: as O_APPEND does. */
   private async append (buffers: Buffer[], length: number, place: number | null): Promise<void> {
-    const { size } = await this.attributes()
-    await this.put(size, buffers)
-    if (place === null) this.position = size + length
+    const { file } = this.components
+    let at = await file.append?.(0, buffers, this.init.context)
+    if (at === undefined) await this.put(at = (await this.attributes()).size, buffers)
+    else if (this.init.flags.sync) await file.sync()
+    if (place === null) this.position = at + length
   }
 
   /** The caller may use its buffers again when this has resolved: without a journal, the nodes have the bytes by then. */

@@ -97,13 +97,19 @@ export async function lease (leader: Leader, session: LiveSession, { ino, mode }
 /** Grants the lease once nobody's stands against it. */
 export async function acquire (leader: Leader, session: LiveSession, ino: number, mode: LeaseMode): Promise<LeaseResponse> {
   if (mode === 'shared') return readInode(leader, session, ino, (inode) => describe(leader.store, inode))
-  return leader.changeInode(session, ino, async () => {
-    await trimAfterVanishedWriter(leader, ino)
-    const inode = leader.store.inodes.get(ino)
-    if (inode === undefined) throw posixError('ENOENT', `inode ${ino}`)
-    leader.grant(session, ino, 'exclusive')
-    return describe(leader.store, inode)
-  })
+  for (;;) {
+    const held = leader.leases.of(session.id, ino) === 'exclusive'
+    const answer = await leader.changeInode(session, ino, async () => {
+      await trimAfterVanishedWriter(leader, ino)
+      // It went ahead of those who wait because it held the lease; recalled meanwhile, it takes its turn behind them.
+      if (held && leader.leases.of(session.id, ino) !== 'exclusive') return null
+      const inode = leader.store.inodes.get(ino)
+      if (inode === undefined) throw posixError('ENOENT', `inode ${ino}`)
+      leader.grant(session, ino, 'exclusive')
+      return describe(leader.store, inode)
+    })
+    if (answer !== null) return answer
+  }
 }
 
 /** A writer that ended without saying how far it got may have written chunks beyond the size: the next one must not grow the file over them. */

@@ -86,28 +86,22 @@ async function performWrite (context: FileSystemContext, request: DispatchedRequ
     const handle = found instanceof Promise ? await orStale(found) : found
     handle.dirty = true
     if ((writeFlags & FUSE_WRITE_KILL_SUIDGID) !== 0) await killSuidgid(context, request, ino, handle)
-    const isAppending = (flags & constants.O_APPEND) !== 0 && (writeFlags & FUSE_WRITE_CACHE) === 0
-    if (isAppending) position = await endOfFile(context, request, ino, offset)
-    const written = handle.file.write(position, [data], callerOf(request))
+    // The kernel appends at the size it knows, which another mount may have moved on: the data belongs at the real
+    // end. A resent append keeps its place: part of what is there may be its own.
+    const isAppending = (flags & constants.O_APPEND) !== 0 && (writeFlags & FUSE_WRITE_CACHE) === 0 && !isResent(request)
+    if (isAppending && handle.file.append === undefined) position = Math.max(offset, (await context.client.getattr(ino)).size)
+    const written = isAppending && handle.file.append !== undefined
+      ? handle.file.append(offset, [data], callerOf(request))
+      : handle.file.write(position, [data], callerOf(request))
     if (unused !== null) handle.lend(unused)
     unused = null
-    await written
+    position = await written ?? position
     reply.count(data.length)
   } finally {
     if (unused !== null) context.pool.give([unused])
     context.activity.end(ino, pages)
   }
   if (position !== offset) await context.invalidate({ ino, what: 'content' })
-}
-
-/**
- * The kernel appends at the size it knows, which another mount may have moved on: the data belongs
- * at the real end. A resent append keeps its place: part of what is there may be its own.
- */
-async function endOfFile (context: FileSystemContext, request: DispatchedRequest, ino: number, offset: number): Promise<number> {
-  if (isResent(request)) return offset
-  const { size } = await context.client.getattr(ino)
-  return Math.max(size, offset)
 }
 
 export const flush: Handler = async (context, request, reply) => {

@@ -30,6 +30,8 @@ export class OpenChunk {
   private header: 'absent' | 'clean' | 'dirty' = 'absent'
   /** Bytes, length or header changed since the last datasync. */
   private unsynced = true
+  /** The last datasync: who finds nothing to sync waits for it. */
+  private syncing: Promise<void> = Promise.resolve()
   /** The block that a small write touched last, so that the next one need not read it. */
   private hot: { block: number, bytes: Buffer } | null = null
 
@@ -164,17 +166,16 @@ export class OpenChunk {
     return true
   }
 
-  /** What was written before the call is on stable storage when this resolves. May overlap with reads. */
-  async sync (): Promise<void> {
-    if (!this.unsynced) return
+  /** What was written before the call is on stable storage when this resolves. May overlap with reads and with other syncs. */
+  sync (): Promise<void> {
+    if (!this.unsynced) return this.syncing
     this.unsynced = false
     this.unsyncedBytes = 0
-    try {
-      await this.file.datasync()
-    } catch (error) {
+    this.syncing = this.file.datasync().catch((error) => {
       this.unsynced = true
       throw error
-    }
+    })
+    return this.syncing
   }
 
   /** Stores the checksums. */

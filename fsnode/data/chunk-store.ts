@@ -70,6 +70,7 @@ export class ChunkStore {
   /** Least recently used first. */
   private readonly slots = new Map<string, Slot>()
   private readonly unsyncedDirectories = new Set<string>()
+  private readonly syncingDirectories = new Map<string, Promise<void>>()
   private openCount = 0
   private idleTimer: Timer | null = null
   private closing = false
@@ -90,6 +91,11 @@ export class ChunkStore {
     if (this.wasClosed) {
       await files.unlink(join(this.directory, cleanMarker))
       await files.syncDirectory(this.directory)
+    } else {
+      // Chunks that the last process made or removed may not have got that far.
+      for (const partition of await this.partitions()) {
+        for (const shelf of await files.list(join(this.directory, partition))) this.unsyncedDirectories.add(join(this.directory, partition, shelf))
+      }
     }
     await this.space.look()
     if (this.probe) await probeDisk(files, this.meter, join(this.directory, probeFile))
@@ -419,13 +425,14 @@ export class ChunkStore {
   }
 
   private async syncDirectory (directory: string): Promise<void> {
-    if (!this.unsyncedDirectories.delete(directory)) return
-    try {
-      await this.components.files.syncDirectory(directory)
-    } catch (error) {
-      this.unsyncedDirectories.add(directory)
-      throw error
+    if (this.unsyncedDirectories.delete(directory)) {
+      const sync = this.components.files.syncDirectory(directory).catch((error) => {
+        this.unsyncedDirectories.add(directory)
+        throw error
+      }).finally(() => { if (this.syncingDirectories.get(directory) === sync) this.syncingDirectories.delete(directory) })
+      this.syncingDirectories.set(directory, sync)
     }
+    await this.syncingDirectories.get(directory)
   }
 
   private async syncDirectories (parent: string): Promise<void> {

@@ -225,6 +225,36 @@ describe('the chunk store on a failing disk', () => {
     }
   })
 
+  it('makes durable with the next sync what the process before had made or removed, and not synced', async () => {
+    const files = new MemoryFiles()
+    const first = await opened(files)
+    await first.write(name, 0, [Buffer.from('kept')])
+    await first.write({ ...name, chunk: 4 }, 0, [Buffer.from('gone')])
+    await first.sync({ ...name, chunk: 4 })
+    await first.truncate({ ...name, chunk: 4 }, 0)
+    files.kill()
+    const afterKill = files.reopen()
+    const second = await opened(afterKill)
+    await second.sync(name)
+    await second.sync({ ...name, chunk: 4 })
+    afterKill.crash(new SimRandom(1))
+    const third = await opened(afterKill.reopen())
+    expect((await third.read(name, 0, 10)).toString()).to.equal('kept')
+    expect((await third.read({ ...name, chunk: 4 }, 0, 10)).length).to.equal(0)
+  })
+
+  it('answers a sync only when what it covers is durable, also while another sync is under way', async () => {
+    const clock = new SimClock()
+    const files = new MemoryFiles({ clock, random: new SimRandom(5) }, { delayMsMax: 10 })
+    const store = await clock.run(opened(files, clock))
+    await clock.run(store.write(name, 0, [Buffer.from('kept')]))
+    const syncs = [store.sync(name), store.sync(name)]
+    await clock.run(Promise.race(syncs))
+    files.crash(new SimRandom(1))
+    const next = await clock.run(opened(files.reopen(), clock))
+    expect((await clock.run(next.read(name, 0, 10))).toString()).to.equal('kept')
+  })
+
   it('answers ENOSPC and damages nothing when the disk is full, and removal still works', async () => {
     const bytes = new SimRandom(6).bytes(2 * blockBytes)
     await store.write(name, 0, [bytes])
@@ -290,4 +320,10 @@ describe('the chunk store on a failing disk', () => {
 
 function range (from: number, to: number): number[] {
   return Array.from({ length: Math.max(0, to - from) }, (_, index) => from + index)
+}
+
+async function opened (files: ChunkFiles, clock = new SimClock()): Promise<ChunkStore> {
+  const store = new ChunkStore({ files, clock, log: silentLog }, { directory: '/data/partitions', probe: false, reserveBytes: 0 })
+  await store.open()
+  return store
 }

@@ -36,7 +36,7 @@ export async function reportStatus (cluster: Cluster, options: ClusterOptions): 
   const { map } = cluster
   const answers = new Map(await Promise.all(map.nodes.map(async ({ id }) => [id, await askNode(cluster, id)] as const)))
   const groups = metadataHealth(map, answers)
-  const partitions = countPartitions(map.data, groups)
+  const partitions = countPartitions(map.data.map((partition) => dataHealth(partition, answers)), groups)
   const mounts = mountsOf(options)
   const problems = [
     ...schedulerProblems(options), ...nodeProblems(map, answers, options), ...partitionProblems(partitions, options), ...mountProblems(mounts, options)
@@ -84,13 +84,14 @@ function metadataHealth (map: ClusterMap, answers: Map<string, NodeStatus | unde
   })
 }
 
-function dataHealth (partition: DataPartition): Health {
-  if (partition.primary === null) return 'unavailable'
-  return partition.replicas.every((replica) => replica.state === 'serving') ? 'healthy' : 'degraded'
+/** The map is some seconds behind a node that has just died. */
+function dataHealth ({ primary, replicas }: DataPartition, answers: Map<string, NodeStatus | undefined>): Health {
+  if (primary === null || answers.get(primary) === undefined) return 'unavailable'
+  return replicas.every(({ node, state }) => state === 'serving' && answers.get(node) !== undefined) ? 'healthy' : 'degraded'
 }
 
-function countPartitions (data: DataPartition[], metadata: Health[]): StatusReport['partitions'] {
-  const all = [...data.map(dataHealth), ...metadata]
+function countPartitions (data: Health[], metadata: Health[]): StatusReport['partitions'] {
+  const all = [...data, ...metadata]
   const count = (health: Health): number => all.filter((one) => one === health).length
   return { total: all.length, healthy: count('healthy'), degraded: count('degraded'), unavailable: count('unavailable') }
 }

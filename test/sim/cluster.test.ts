@@ -1,0 +1,45 @@
+import { expect } from 'chai'
+import { runSeed, type RunReport } from './run.ts'
+
+const seeds = Number(process.env.ATOLL_SEEDS ?? 50)
+const firstSeed = Number(process.env.ATOLL_SEED ?? Date.now() % 2 ** 31)
+/** A slow machine looks at fewer seeds rather than taking for ever. */
+const budgetMs = 150_000
+const seedTimeoutMs = 120_000
+
+describe('a whole cluster under faults', function () {
+  this.timeout(seedTimeoutMs)
+  const reports: RunReport[] = []
+  const began = performance.now()
+
+  for (let seed = firstSeed; seed < firstSeed + seeds; seed++) {
+    it(`keeps every promise (npm run sim -- --seed ${seed})`, async function () {
+      if (performance.now() - began > budgetMs) this.skip()
+      const report = await runSeed(seed)
+      reports.push(report)
+      expect(report.violations, `again: npm run sim -- --seed ${seed}\n${report.violations.join('\n')}`).to.deep.equal([])
+    })
+  }
+
+  it('and the runs were worth something: work was done, faults struck, leaders changed, searches came to an end', function () {
+    if (reports.length < 10) this.skip()
+    const total = (of: (report: RunReport) => number): number => reports.reduce((sum, report) => sum + of(report), 0)
+    expect(total(({ operations }) => operations) / reports.length).to.be.greaterThan(200)
+    expect(total(({ faults }) => Object.values(faults).reduce((sum, count) => sum + count, 0)) / reports.length).to.be.greaterThan(4)
+    expect(total(({ terms, config }) => terms - 1 - config.metadataPartitions)).to.be.greaterThan(reports.length)
+    expect(total(({ undecided }) => undecided) / reports.length).to.be.lessThan(0.1)
+  })
+
+  it('a run without faults is sound, and no operation fails', async () => {
+    const { violations, unknown } = await runSeed(firstSeed, { config: { faults: [], durationMs: 5_000 } })
+    expect(violations).to.deep.equal([])
+    expect(Object.keys(unknown).filter((code) => code !== 'ENOENT' && code !== 'ESTALE')).to.deep.equal([])
+  })
+
+  it('the same seed gives the same run, message by message', async () => {
+    const config = { durationMs: 8_000, faultEveryMs: 800 }
+    const [first, second, other] = [await runSeed(firstSeed, { config }), await runSeed(firstSeed, { config }), await runSeed(firstSeed + 1, { config })]
+    expect(second.traceHash).to.equal(first.traceHash)
+    expect(other.traceHash).to.not.equal(first.traceHash)
+  })
+})

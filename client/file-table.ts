@@ -20,6 +20,9 @@ export class FileTable {
 
   isOpen (ino: number): boolean { return (this.files.get(ino)?.handles ?? 0) > 0 }
 
+  /** Its partition keeps the inode for this client, whether it has a name or not. */
+  holds (ino: number): boolean { return this.isOpen(ino) || this.inherited.has(ino) }
+
   /** One more handle on the inode. */
   open (cached: CachedInode): FileState {
     let file = this.files.get(cached.ino)

@@ -116,6 +116,8 @@ export class AtollVolumeClient implements VolumeClient {
     const type = attr.mode & typeMask
     if (type === directoryType) throw posixError('EISDIR')
     if (type !== regularType) throw posixError(type === symlinkType ? 'ELOOP' : 'ENXIO')
+    // Others may have it open still, but nobody would keep it for this client.
+    if (attr.nlink === 0 && !files.holds(ino)) throw posixError('ESTALE')
     const cached = cache.ensure(ino, sessions.of(ino))
     const file = files.open(cached)
     try {

@@ -102,6 +102,18 @@ describe('client: two clients see one file system', () => {
     expect(cluster.chunks.of(ino)).to.deep.equal([])
   })
 
+  it('a removed file that only another has open is not opened: it may vanish at any moment', async () => {
+    const ino = await a.put('f', pattern(100_000))
+    const file = await a.run(a.volume.open(ino, { write: false }))
+    await b.run(b.volume.unlink(1, 'f', me))
+    expect(await b.code(b.volume.open(ino, { write: false }))).to.equal('ESTALE')
+    const again = await a.run(a.volume.open(ino, { write: false }))
+    await a.run(file.release())
+    expect(Buffer.concat(await a.run(again.read(0, 100_000))).equals(pattern(100_000))).to.equal(true)
+    await a.run(again.release())
+    expect(await b.code(b.volume.open(ino, { write: false }))).to.equal('ESTALE')
+  })
+
   it('a name that is created here while the other changes the directory is not taken for absent', async () => {
     await a.names()
     await b.names()

@@ -23,6 +23,8 @@ import { scrubHandlers } from './scrub-handler.ts'
 import { nodeStatus } from './status.ts'
 
 export const managerGroupId = 'manager'
+/** How long a node that stops looks for members that take over what it leads: where all stop at once there are none. */
+export const handOverMsMax = 500
 
 /** Whoever assembles a node opens the Raft log's store and closes it after the node; the node closes the others. */
 export interface NodeStores {
@@ -129,7 +131,8 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
     router, agent, data, chunks, metadata, manager, groups,
     async close () {
       agent.stop()
-      await Promise.all(groups().filter(({ status }) => status.role === 'leader' && status.members.length > 1).map((group) => group.transferLeadership().catch(() => {})))
+      const led = groups().filter(({ status }) => status.role === 'leader' && status.members.length > 1)
+      await within(clock, handOverMsMax, Promise.all(led.map((group) => group.transferLeadership().catch(() => {}))))
       await listener.close()
       book.close()
       await metadata.close()
@@ -142,6 +145,17 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
       router.close()
     }
   }
+}
+
+/** Resolves when the work is done, or after the time, whichever is first. */
+function within (clock: Clock, limitMs: number, work: Promise<unknown>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = clock.setTimer(resolve, limitMs)
+    void work.finally(() => {
+      timer.cancel()
+      resolve()
+    })
+  })
 }
 
 /** This node's replica of the manager, if it is one of the first members. */

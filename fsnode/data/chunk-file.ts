@@ -114,7 +114,7 @@ export class OpenChunk {
     const rest = length % blockBytes
     const sum = rest === 0 ? 0 : crc32((await this.readBlocks(block, block + 1)).subarray(0, rest))
     await this.makeDirty()
-    await this.file.truncate(headerBytes + length)
+    await this.unsyncedAfter(this.file.truncate(headerBytes + length))
     if (this.hot !== null && this.hot.block >= block) this.hot = null
     this.sums.length = length
     if (rest !== 0) this.sums.set(block, sum)
@@ -138,7 +138,7 @@ export class OpenChunk {
       if (this.damaged) await this.writeHeader(true)
       else if (this.header === 'clean') await this.makeDirty()
       this.damaged = false
-      if (this.header !== 'absent') await this.file.truncate(headerBytes)
+      if (this.header !== 'absent') await this.unsyncedAfter(this.file.truncate(headerBytes))
     }
     if (offset !== this.length) throw new AtollError('ATOLL_BAD_MESSAGE', `a piece at ${offset} of a chunk that ends at ${this.length}`)
     await this.write(offset, payload)
@@ -162,7 +162,7 @@ export class OpenChunk {
     this.requireSound()
     if (!this.sums.matches(block, bytes)) return false
     await this.makeDirty()
-    await this.file.write([bytes], headerBytes + block * blockBytes)
+    await this.unsyncedAfter(this.file.write([bytes], headerBytes + block * blockBytes))
     return true
   }
 
@@ -214,6 +214,15 @@ export class OpenChunk {
     if (!isNew) await this.syncHeader()
   }
 
+  /** A sync that begins while the change is under way does not cover it. */
+  private async unsyncedAfter (change: Promise<void>): Promise<void> {
+    try {
+      await change
+    } finally {
+      this.unsynced = true
+    }
+  }
+
   private async syncHeader (): Promise<void> {
     try {
       await this.file.datasync()
@@ -229,12 +238,11 @@ export class OpenChunk {
    */
   private async changing (write: () => Promise<void>, oldLength: number, first: number, end: number): Promise<void> {
     try {
-      this.unsynced = true
-      await write()
+      await this.unsyncedAfter(write())
     } catch (error) {
       this.hot = null
       try {
-        await this.file.truncate(headerBytes + oldLength)
+        await this.unsyncedAfter(this.file.truncate(headerBytes + oldLength))
         for (let block = first; block < Math.min(end, this.sums.blocks); block++) {
           const bytes = await this.readRaw(block, block + 1)
           this.sums.set(block, crc32(bytes))
@@ -304,12 +312,12 @@ export class OpenChunk {
     if (offset === 0) {
       await this.makeDirty()
       this.hot = null
-      await this.file.truncate(headerBytes)
+      await this.unsyncedAfter(this.file.truncate(headerBytes))
       this.sums.length = 0
     } else {
       await this.truncate(offset)
     }
-    await this.file.truncate(headerBytes + length)
+    await this.unsyncedAfter(this.file.truncate(headerBytes + length))
     this.sums.extend(length)
   }
 

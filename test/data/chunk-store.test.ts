@@ -255,6 +255,28 @@ describe('the chunk store on a failing disk', () => {
     expect((await clock.run(next.read(name, 0, 10))).toString()).to.equal('kept')
   })
 
+  it('stores no checksum of bytes that a sync under way did not cover', async () => {
+    for (let seed = 1; seed <= 40; seed++) {
+      const clock = new SimClock()
+      const random = new SimRandom(seed)
+      const files = new MemoryFiles({ clock, random: random.fork() }, { delayMsMax: 10 })
+      const store = await clock.run(opened(files, clock))
+      await clock.run(store.write(name, 0, [random.bytes(9_000)]))
+      const calls: Array<Promise<unknown>> = []
+      for (let step = 0; step < 12; step++) {
+        calls.push(random.pick([() => store.sync(name), () => store.truncate(name, 1 + random.below(8_000)), () => store.write(name, random.below(9_000), [random.bytes(600)])])())
+        await clock.advance(random.below(15))
+      }
+      await clock.run(Promise.all(calls))
+      const naive = await clock.run(store.read(name, 0, 20_000))
+      await clock.run(store.close())
+      files.crash(random)
+      const next = await clock.run(opened(files.reopen(), clock))
+      expect((await clock.run(next.verify(name))).bad, `seed ${seed}`).to.deep.equal([])
+      expect((await clock.run(next.read(name, 0, 20_000))).equals(naive), `seed ${seed}`).to.equal(true)
+    }
+  })
+
   it('answers ENOSPC and damages nothing when the disk is full, and removal still works', async () => {
     const bytes = new SimRandom(6).bytes(2 * blockBytes)
     await store.write(name, 0, [bytes])

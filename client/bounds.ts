@@ -43,6 +43,8 @@ export const leasePatienceMs = 60_000
 
 // Writes, per file.
 export const writePieceBytesMax = mebi
+/** Pieces up to this size join others of their chunk in one request. */
+export const scatteredBytesMax = 64 * kibi
 export const writeWindowBytes = 4 * mebi
 export const writeRequestsInFlightMax = 16
 /** Bytes accepted and not yet acknowledged by the nodes; more writes wait. */

@@ -6,6 +6,9 @@ import type { ClusterRouter } from '../fsnode/protocol/router.ts'
 
 export interface ChunkStoreComponents { router: ClusterRouter, random: Random }
 
+/** Part of a write, within a chunk. */
+export interface ChunkRange { offset: number, length: number, data: readonly Buffer[] }
+
 /** Chunks of files, wherever the cluster map says they are. Offsets are within the chunk. */
 export class ChunkStore {
   private readonly components: ChunkStoreComponents
@@ -21,9 +24,12 @@ export class ChunkStore {
   }
 
   /** Resolves when all in-sync replicas have the bytes in memory. */
-  async write (ino: number, chunk: number, offset: number, payload: readonly Buffer[]): Promise<void> {
+  async write (ino: number, chunk: number, ranges: readonly ChunkRange[]): Promise<void> {
     const partition = this.partitionOf(ino, chunk)
-    await this.components.router.toPrimary(partition, 'data.write', (epoch) => ({ partition, epoch, writer: this.writer, order: ++this.order, ino, chunk, offset }), { payload })
+    const offset = Math.min(...ranges.map((range) => range.offset))
+    const scattered = ranges.length === 1 ? {} : { extents: ranges.flatMap((range) => [range.offset, range.length]) }
+    const payload = ranges.flatMap((range) => range.data)
+    await this.components.router.toPrimary(partition, 'data.write', (epoch) => ({ partition, epoch, writer: this.writer, order: ++this.order, ino, chunk, offset, ...scattered }), { payload })
   }
 
   /** Fewer bytes than `length` where the chunk ends: the rest reads as zeros. */

@@ -86,9 +86,9 @@ export class FileState {
     this.cached = cached
     this.extent = new Extent(context, cached)
     this.writer = new ChunkWriter({
-      send: async (chunk, offset, data) => {
+      send: async (chunk, ranges) => {
         context.unsynced.add(ino, chunk)
-        await context.chunks.write(ino, chunk, offset, data)
+        await context.chunks.write(ino, chunk, ranges)
       },
       hold: () => this.recovering ?? (cached.session.isValid ? null : cached.session.ready())
     }, context.volume.chunkSizeBytes)

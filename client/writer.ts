@@ -1,5 +1,7 @@
 import { byteLengthOf } from '../fsnode/protocol/frame.ts'
-import { writePieceBytesMax, writeRequestsInFlightMax, writeWindowBytes } from './bounds.ts'
+import { extentsMax } from '../fsnode/protocol/data.ts'
+import { scatteredBytesMax, writePieceBytesMax, writeRequestsInFlightMax, writeWindowBytes } from './bounds.ts'
+import type { ChunkRange } from './chunk-store.ts'
 import { chunkRanges, sliceBuffers } from './ranges.ts'
 
 /** One write of the caller, until every piece of it is acknowledged. */
@@ -13,7 +15,7 @@ export interface WriteRecord {
 }
 
 export interface ChunkWriterComponents {
-  send: (chunk: number, offset: number, data: readonly Buffer[]) => Promise<void>
+  send: (chunk: number, ranges: readonly ChunkRange[]) => Promise<void>
   /** Null when requests may be sent now; else a promise after which it is worth asking again. */
   hold: () => Promise<void> | null
 }
@@ -79,7 +81,7 @@ export class ChunkWriter {
     for (const piece of this.waiting) {
       if (this.inFlight >= writeRequestsInFlightMax) return
       if (this.inFlight > 0 && this.bytesInFlight + piece.length > writeWindowBytes) return
-      if (this.firstOverlap(piece.chunk, piece.offset, piece.length) === piece) this.send(piece)
+      if (!piece.sent && this.isFirst(piece)) this.send(this.withCompanions(piece))
     }
   }
 
@@ -127,18 +129,38 @@ export class ChunkWriter {
     return this.byChunk.get(chunk)?.find((piece) => overlaps(piece, { offset, length }))
   }
 
-  private send (piece: Piece): void {
-    piece.sent = true
-    this.waiting.delete(piece)
+  private isFirst (piece: Piece): boolean { return this.firstOverlap(piece.chunk, piece.offset, piece.length) === piece }
+
+  /** Small pieces of one chunk travel together: a request costs more than its bytes. */
+  private withCompanions (piece: Piece): Piece[] {
+    const together = [piece]
+    if (piece.length > scatteredBytesMax) return together
+    let bytes = piece.length
+    for (const other of this.byChunk.get(piece.chunk)!) {
+      if (together.length >= extentsMax || bytes >= writePieceBytesMax) break
+      if (other === piece || other.sent || other.length > scatteredBytesMax || !this.isFirst(other)) continue
+      together.push(other)
+      bytes += other.length
+    }
+    return together
+  }
+
+  private send (pieces: Piece[]): void {
+    let bytes = 0
+    for (const piece of pieces) {
+      piece.sent = true
+      this.waiting.delete(piece)
+      bytes += piece.length
+    }
     this.inFlight++
-    this.bytesInFlight += piece.length
+    this.bytesInFlight += bytes
     const answered = (error: unknown): void => {
       this.inFlight--
-      this.bytesInFlight -= piece.length
-      this.finish(piece, error)
+      this.bytesInFlight -= bytes
+      for (const piece of pieces) this.finish(piece, error)
       this.pump()
     }
-    this.components.send(piece.chunk, piece.offset, piece.data).then(() => { answered(null) }, answered)
+    this.components.send(pieces[0]!.chunk, pieces).then(() => { answered(null) }, answered)
   }
 
   private finish (piece: Piece, error: unknown): void {

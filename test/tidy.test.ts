@@ -11,6 +11,7 @@ const sources = tracked.filter((name) => name.endsWith('.ts') && !name.startsWit
 const textOf = (name: string): string => readFileSync(join(root, name), 'utf8')
 
 const linesMax = 600
+const testLinesMax = 900
 
 /** Which folders a folder may import from; docs/architecture.md draws the same. */
 const arrows: Record<string, string[]> = {
@@ -56,7 +57,7 @@ describe('the project keeps its own rules', () => {
     const wrong: string[] = []
     for (const name of tracked.filter((name) => /\.(ts|cjs|md)$/.test(name) && !name.startsWith('test/fixtures/'))) {
       const text = textOf(name)
-      if (name.endsWith('.ts') && text.split('\n').length > linesMax) wrong.push(`${name}: too long`)
+      if (name.endsWith('.ts') && text.split('\n').length > (name.startsWith('test/') ? testLinesMax : linesMax)) wrong.push(`${name}: too long`)
       if (name !== 'test/tidy.test.ts' && /\b(TODO|FIXME|XXX)\b|\b(it|describe)\.only\b/.test(text)) wrong.push(`${name}: unfinished`)
       if (name.endsWith('.ts') && /[^\x00-\x7f]/.test(text)) wrong.push(`${name}: not ASCII`)
     }

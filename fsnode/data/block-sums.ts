@@ -117,6 +117,13 @@ export class SliceReader {
     return result
   }
 
+  /** The next `count` bytes, as slices. */
+  take (count: number): Buffer[] {
+    const slices: Buffer[] = []
+    this.each(count, (slice) => { slices.push(slice) })
+    return slices
+  }
+
   skip (count: number): void { this.each(count, () => {}) }
 
   copy (count: number, into: Buffer, at: number): void {

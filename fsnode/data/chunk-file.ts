@@ -5,6 +5,7 @@ import { byteLengthOf } from '../protocol/frame.ts'
 import { BlockSums, SliceReader, sumWithZeros, WholeBlockSums } from './block-sums.ts'
 import { blockBytes, blockCount, chunkBytesMax, decodeHeader, encodeHeader, headerBytes, tableBytes, type ChunkHeader } from './chunk-header.ts'
 import type { ChunkFile } from './files.ts'
+import { blockRuns, touchedBlocks, type BlockRun, type Range } from './ranges.ts'
 
 export interface Digest { length: number, digest: number }
 
@@ -104,6 +105,40 @@ export class OpenChunk {
     this.sums.extend(offset)
     if (offset + length > this.length) this.sums.length = offset + length
     for (const [block, sum] of sums) this.sums.set(block, sum)
+  }
+
+  /** Ranges that do not overlap. Those that lie close together are read, changed and written as one. */
+  async writeRanges (ranges: readonly Range[]): Promise<void> {
+    this.requireSound()
+    if (ranges.some(({ offset, length }) => offset + length > this.length)) {
+      for (const { offset, data } of ranges) await this.write(offset, data)
+      return
+    }
+    for (const run of blockRuns(ranges)) await this.writeRun(run)
+  }
+
+  private async writeRun ({ first, end, ranges }: BlockRun): Promise<void> {
+    const bytes = await this.readRaw(first, end)
+    try {
+      const touched = touchedBlocks(ranges)
+      const blockOf = (block: number): Buffer => bytes.subarray((block - first) * blockBytes, (block - first) * blockBytes + this.sums.bytesIn(block))
+      const bad = touched.filter((block) => !this.sums.matches(block, blockOf(block)))
+      if (bad.length > 0) throw badChecksum(this.ino, this.chunk, bad)
+      for (const { offset, data } of ranges) {
+        let at = offset - first * blockBytes
+        for (const part of data) at += part.copy(bytes, at)
+      }
+      const sums = touched.map((block) => [block, crc32(blockOf(block))] as const)
+      this.hot = null
+      await this.changing(async () => {
+        await this.makeDirty()
+        await this.file.write([bytes], headerBytes + first * blockBytes)
+      }, this.length, first, end)
+      this.unsyncedBytes += bytes.length
+      for (const [block, sum] of sums) this.sums.set(block, sum)
+    } finally {
+      bulkBuffers.give(bytes)
+    }
   }
 
   /** Bytes from `length` (above 0) on are gone. */

@@ -10,6 +10,7 @@ import { ChunkQueue } from './chunk-queue.ts'
 import { DiskMeter } from './disk-meter.ts'
 import { probeDisk } from './disk-probe.ts'
 import type { ChunkFile, ChunkFiles } from './files.ts'
+import type { Range } from './ranges.ts'
 import { Space } from './space.ts'
 
 /** Bound of the table of open chunks; each holds a descriptor and up to 36 KiB. */
@@ -131,6 +132,18 @@ export class ChunkStore {
       const chunk = await this.load(slot) ?? await this.create(slot)
       const growth = this.requireRoom(chunk, offset + length)
       await this.meter.measure(null, length, () => chunk.write(offset, payload, whole))
+      this.space.grew(growth)
+    })
+  }
+
+  /** Several ranges that do not overlap, at once. */
+  writeRanges (name: ChunkName, ranges: readonly Range[]): Promise<void> {
+    const end = Math.max(...ranges.map(({ offset, length }) => offset + length))
+    const bytes = ranges.reduce((sum, { length }) => sum + length, 0)
+    return this.change(name, async (slot) => {
+      const chunk = await this.load(slot) ?? await this.create(slot)
+      const growth = this.requireRoom(chunk, end)
+      await this.meter.measure(null, bytes, () => chunk.writeRanges(ranges))
       this.space.grew(growth)
     })
   }

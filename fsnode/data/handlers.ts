@@ -1,10 +1,11 @@
-import type { ChunkAddress } from '../protocol/data.ts'
+import { extentsMax, type ChunkAddress } from '../protocol/data.ts'
 import { AtollError, posixError } from '../protocol/errors.ts'
 import { bulkBuffers } from '../protocol/buffer-pool.ts'
 import { byteLengthOf, payloadBytesMax } from '../protocol/frame.ts'
 import type { Handlers } from '../protocol/peer.ts'
 import { chunkBytesMax } from './chunk-header.ts'
 import { digestPageMax } from './constants.ts'
+import { areSound, endOf } from './ranges.ts'
 import type { DataPartitionReplica } from './replica.ts'
 
 const chunkIndexMax = 0xffffffff
@@ -25,7 +26,8 @@ export function dataHandlers (find: (partitionId: string) => DataPartitionReplic
     'data.write': async (request, payload) => {
       requireCount(request.offset, Number.MAX_SAFE_INTEGER, 'offset')
       // No replica could apply it: it must not be ordered.
-      if (request.offset + byteLengthOf(payload) > chunkBytesMax) throw posixError('EFBIG', `a chunk holds at most ${chunkBytesMax} bytes`)
+      if (request.extents !== undefined) requireExtents(request.extents, byteLengthOf(payload))
+      if (endOf(request, byteLengthOf(payload)) > chunkBytesMax) throw posixError('EFBIG', `a chunk holds at most ${chunkBytesMax} bytes`)
       await chunkReplicaOf(request).write(request, payload)
       return { body: {} }
     },
@@ -73,6 +75,11 @@ export function dataHandlers (find: (partitionId: string) => DataPartitionReplic
       return { body: {} }
     }
   }
+}
+
+function requireExtents (extents: unknown, bytes: number): void {
+  const sound = Array.isArray(extents) && extents.length >= 2 && extents.length % 2 === 0 && extents.length <= 2 * extentsMax && areSound(extents, bytes)
+  if (!sound) throw new AtollError('EINVAL', `extents must be up to ${extentsMax} ranges that hold the payload and do not overlap`)
 }
 
 function requireChunks (chunks: unknown): void {

@@ -18,6 +18,7 @@ export interface Entry {
   bytes: number
   order: number
   sums?: WholeBlockSums
+  extents?: number[]
 }
 
 /** What each message tells about the primary at the moment it leaves. */
@@ -165,7 +166,7 @@ export class ReplicaLink {
   }
 
   private message (entry: Entry, sequence: number, stamp: Stamp): ReplicaApplyRequest {
-    const { kind, ino, chunk, offset, length, order, sums } = entry
+    const { kind, ino, chunk, offset, length, order, sums, extents } = entry
     this.committedSent = stamp.committed
     this.reconciledSent = stamp.reconciled
     const request: ReplicaApplyRequest = {
@@ -184,6 +185,7 @@ export class ReplicaLink {
       reconciled: stamp.reconciled
     }
     if (sums !== undefined && sums.bytes.length > 0) request.sums = sums.bytes
+    if (extents !== undefined) request.extents = extents
     return request
   }
 

@@ -1,7 +1,8 @@
 import type { DataPartition, NodeId } from '../../partitioning/types.ts'
-import type { ChunkMutation, ReplicaApplyRequest, ReplicaDigestsRequest, ReplicaDigestsResponse } from '../protocol/data.ts'
+import type { ChunkMutation, DataWriteRequest, ReplicaApplyRequest, ReplicaDigestsRequest, ReplicaDigestsResponse } from '../protocol/data.ts'
 import { AtollError, codeOf, messageOf, posixError } from '../protocol/errors.ts'
 import { byteLengthOf } from '../protocol/frame.ts'
+import { rangesOf } from './ranges.ts'
 import type { Clock, Logger, Timer } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
 import { WholeBlockSums } from './block-sums.ts'
@@ -102,12 +103,12 @@ export class Primary {
   }
 
   /** Resolves when every serving replica has the change. */
-  async mutate (kind: Kind, request: ChunkMutation, offset: number, length: number, payload: readonly Buffer[]): Promise<void> {
+  async mutate (kind: Kind, request: ChunkMutation & Pick<DataWriteRequest, 'extents'>, offset: number, length: number, payload: readonly Buffer[]): Promise<void> {
     this.admitWriter(request)
     const bytes = byteLengthOf(payload)
     this.requireCapacity()
     const key = keyOf(request)
-    if (kind === 'write' && this.anyFull()) await this.requireNoGrowth(request, offset + bytes)
+    if (kind === 'write' && this.anyFull()) await this.requireNoGrowth(request, offset + length)
     while (this.gates.has(key)) await this.gates.get(key)
     this.requireOffice()
     await this.start(kind, key, request, offset, length, payload, bytes)
@@ -189,12 +190,13 @@ export class Primary {
     for (const link of [...this.links.values()]) this.drop(link)
   }
 
-  private async start (kind: Kind, key: ChunkKey, { ino, chunk }: ChunkMutation, offset: number, length: number, payload: readonly Buffer[], bytes: number): Promise<void> {
+  private async start (kind: Kind, key: ChunkKey, { ino, chunk, extents }: ChunkMutation & Pick<DataWriteRequest, 'extents'>, offset: number, length: number, payload: readonly Buffer[], bytes: number): Promise<void> {
     const mutation: Mutation = {
       kind, ino, chunk, offset, length, payload, bytes, key, order: ++this.lastOrder, waitingFor: new Set(), appliedHere: false, done: nothing, resolve: () => {}, reject: () => {}
     }
     mutation.done = new Promise((resolve, reject) => { mutation.resolve = resolve; mutation.reject = reject })
-    if (kind === 'write') mutation.sums = WholeBlockSums.of(offset, bytes, payload)
+    if (extents !== undefined) mutation.extents = extents
+    else if (kind === 'write') mutation.sums = WholeBlockSums.of(offset, bytes, payload)
     this.pending.set(mutation.order, mutation)
     let together = this.pendingByChunk.get(key)
     if (together === undefined) this.pendingByChunk.set(key, together = new Set())
@@ -207,11 +209,11 @@ export class Primary {
     await mutation.done
   }
 
-  private applyHere ({ kind, ino, chunk, offset, length, payload, sums }: Mutation): Promise<void> {
+  private applyHere ({ kind, ino, chunk, offset, length, payload, sums, extents }: Mutation): Promise<void> {
     const { store } = this.components
     const name = this.nameOf(ino, chunk)
     switch (kind) {
-      case 'write': return store.write(name, offset, payload, sums)
+      case 'write': return extents === undefined ? store.write(name, offset, payload, sums) : store.writeRanges(name, rangesOf(extents, payload))
       case 'truncate': return store.truncate(name, length)
       case 'zero': return store.zero(name, offset, length)
       default: return store.sync(name)

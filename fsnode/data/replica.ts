@@ -5,6 +5,7 @@ import type {
 } from '../protocol/data.ts'
 import { AtollError } from '../protocol/errors.ts'
 import { byteLengthOf } from '../protocol/frame.ts'
+import { endOf } from './ranges.ts'
 import type { Clock, Logger } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
 import { badChecksum } from './chunk-file.ts'
@@ -101,7 +102,7 @@ export class DataPartitionReplica {
     if (budget !== undefined && budget.bytes + bytes > nodePendingBytesMax) throw new AtollError('ATOLL_UNAVAILABLE', `${this.nodeId} has too many writes under way`)
     if (budget !== undefined) budget.bytes += bytes
     try {
-      await primary.mutate('write', request, request.offset, bytes, payload)
+      await primary.mutate('write', request, request.offset, endOf(request, bytes) - request.offset, payload)
     } finally {
       if (budget !== undefined) budget.bytes -= bytes
     }

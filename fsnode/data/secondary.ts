@@ -2,6 +2,7 @@ import type { DataPartition, NodeId } from '../../partitioning/types.ts'
 import type { ReplicaApplyRequest, ReplicaApplyResponse } from '../protocol/data.ts'
 import { AtollError, codeOf } from '../protocol/errors.ts'
 import { byteLengthOf } from '../protocol/frame.ts'
+import { rangesOf } from './ranges.ts'
 import type { Clock, Logger } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
 import { WholeBlockSums } from './block-sums.ts'
@@ -123,11 +124,12 @@ export class Secondary {
     }
   }
 
-  private store ({ kind, ino, chunk, offset, length, sums }: ReplicaApplyRequest, payload: readonly Buffer[]): Promise<void> {
+  private store ({ kind, ino, chunk, offset, length, sums, extents }: ReplicaApplyRequest, payload: readonly Buffer[]): Promise<void> {
     const { store } = this.components
     const name: ChunkName = { partition: this.partition.id, ino, chunk }
     switch (kind) {
       case 'write': {
+        if (extents !== undefined) return store.writeRanges(name, rangesOf(extents, payload))
         const whole = sums === undefined ? null : WholeBlockSums.from(sums, offset, byteLengthOf(payload))
         return store.write(name, offset, payload, whole ?? undefined)
       }

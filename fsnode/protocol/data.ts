@@ -19,7 +19,15 @@ export interface ChunkAddress {
 export interface ChunkMutation extends ChunkAddress { writer?: string, order?: number }
 
 /** The payload goes to `offset` within the chunk. Answered when all in-sync replicas have it in memory. */
-export interface DataWriteRequest extends ChunkMutation { offset: number }
+export interface DataWriteRequest extends ChunkMutation {
+  offset: number
+  /**
+   * Instead of one range, several that do not overlap: offset and length of each in turn, whose bytes the
+   * payload holds one after another. `offset` is then the lowest.
+   */
+  extents?: number[]
+}
+export const extentsMax = 256
 /** Answered with up to `length` bytes as payload; fewer (or none) where the chunk ends: the rest reads as zeros. */
 export interface DataReadRequest extends ChunkAddress { offset: number, length: number }
 /** Bytes of the chunk from `length` on are gone; 0 removes the chunk. Never makes it longer. */
@@ -52,6 +60,8 @@ export interface ReplicaApplyRequest extends ChunkAddress {
   reconciled: boolean
   /** With 'write': CRC-32 of each whole checksum block of the payload, u32 little endian; bytes that changed on the way are found when they are read. */
   sums?: Uint8Array
+  /** With 'write': as in DataWriteRequest. */
+  extents?: number[]
 }
 export interface ReplicaApplyResponse {
   /** There is no room for growth here. */

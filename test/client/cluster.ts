@@ -145,9 +145,13 @@ export class TestCluster {
       ...metadataHandlers((id) => node.partitions.get(id)?.partition),
       'node.map': (request) => this.answerMap(request),
       'manager.map': (request) => ({ body: this.map.version > request.after ? { map: this.map } : {} }),
-      'data.write': async ({ ino, chunk, offset, partition, epoch }, payload) => {
+      'data.write': async ({ ino, chunk, offset, extents, partition, epoch }, payload) => {
         this.requirePrimary(partition, epoch, node.name)
-        await this.chunks.writeChunk(7, ino, chunk, offset, Buffer.concat(payload))
+        const bytes = Buffer.concat(payload)
+        const ranges = extents ?? [offset, bytes.length]
+        for (let index = 0, at = 0; index < ranges.length; index += 2) {
+          await this.chunks.writeChunk(7, ino, chunk, ranges[index]!, bytes.subarray(at, at += ranges[index + 1]!))
+        }
         return { body: {} }
       },
       'data.read': ({ ino, chunk, offset, length }) => {

@@ -11,15 +11,24 @@ import { me, pattern, TestCluster } from './cluster.ts'
 const kibi = 1024
 const mebi = 1024 * kibi
 
-interface Sent { chunk: number, offset: number, bytes: Buffer, parts: number, answer: (error?: unknown) => void }
+interface Sent { chunk: number, offset: number, bytes: Buffer, parts: number, extents: number[], answer: (error?: unknown) => void }
+
+/** What a node does with the request. */
+function apply ({ chunk, bytes, extents }: Sent, file: Buffer, chunkSize: number): void {
+  for (let index = 0, at = 0; index < extents.length; index += 2) {
+    bytes.copy(file, chunk * chunkSize + extents[index]!, at, at += extents[index + 1]!)
+  }
+}
 
 function makeWriter (chunkSize = 4 * mebi) {
   const sent: Sent[] = []
   const ended: number[] = []
   const failures: unknown[] = []
   const writer = new ChunkWriter({
-    send: (chunk, offset, data) => new Promise<void>((resolve, reject) => {
-      sent.push({ chunk, offset, bytes: Buffer.concat(data), parts: data.length, answer: (error) => { error === undefined ? resolve() : reject(error) } })
+    send: (chunk, ranges) => new Promise<void>((resolve, reject) => {
+      const data = ranges.flatMap((range) => range.data)
+      const extents = ranges.flatMap(({ offset, length }) => [offset, length])
+      sent.push({ chunk, offset: ranges[0]!.offset, bytes: Buffer.concat(data), parts: data.length, extents, answer: (error) => { error === undefined ? resolve() : reject(error) } })
     }),
     hold: () => null
   }, chunkSize)
@@ -51,6 +60,23 @@ describe('client: chunk writes', () => {
     sent[2]!.answer()
     await settle()
     expect(ended).to.deep.equal([1])
+  })
+
+  it('of small ranges of one chunk travel together behind the window, but never past an overlapping one', async () => {
+    const { sent, ended, write } = makeWriter()
+    const small = 4 * kibi
+    for (let index = 0; index < writeRequestsInFlightMax; index++) write(4 * mebi * (index + 1), Buffer.alloc(small))
+    for (const place of [9, 3, 7, 3, 1]) write(place * small, Buffer.alloc(small, place))
+    sent[0]!.answer()
+    await settle()
+    const batch = sent[writeRequestsInFlightMax]!
+    expect(batch.extents).to.deep.equal([9, 3, 7, 1].flatMap((place) => [place * small, small]))
+    expect(batch.bytes.equals(Buffer.concat([9, 3, 7, 1].map((place) => Buffer.alloc(small, place))))).to.equal(true)
+    expect(sent).to.have.length(writeRequestsInFlightMax + 1)
+    batch.answer()
+    await settle()
+    expect(sent[writeRequestsInFlightMax + 1]!.extents).to.deep.equal([3 * small, small])
+    expect(ended).to.have.length(5)
   })
 
   it('go out at once within the window; behind it, neighbours join into large requests', async () => {
@@ -96,8 +122,7 @@ describe('client: chunk writes', () => {
         while (open.length > 0 && random.chance(0.6)) {
           const [one] = open.splice(random.below(open.length), 1)
           // Repeated after a lost answer: no later write to the range may have come in between.
-          one!.bytes.copy(applied, one!.chunk * 10_000 + one!.offset)
-          one!.bytes.copy(applied, one!.chunk * 10_000 + one!.offset)
+          for (let copies = 0; copies < 2; copies++) apply(one!, applied, 10_000)
           one!.answer()
           await settle()
           open.push(...sent.slice(taken))
@@ -106,7 +131,7 @@ describe('client: chunk writes', () => {
       }
       while (ended.length < total) {
         const one = open.shift()!
-        one.bytes.copy(applied, one.chunk * 10_000 + one.offset)
+        apply(one, applied, 10_000)
         one.answer()
         await settle()
         open.push(...sent.slice(taken))

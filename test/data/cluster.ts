@@ -251,7 +251,11 @@ export class SimClient {
   start (): Promise<void> { return this.router.start() }
 
   async write (ino: number, chunk: number, offset: number, bytes: Buffer, patienceMs = 60_000): Promise<void> {
-    await this.router.toPrimary(partitionId, 'data.write', (epoch) => ({ partition: partitionId, epoch, ino, chunk, offset, ...this.attempt() }), { payload: [bytes], patienceMs, timeoutMs: 2_000 })
+    // Cut in two, the later part first: what a scattered write does must be the same.
+    const half = bytes.length >> 1
+    const scattered = offset % 2 === 0 || half === 0 ? {} : { extents: [offset + half, bytes.length - half, offset, half] }
+    const payload = offset % 2 === 0 || half === 0 ? [bytes] : [bytes.subarray(half), bytes.subarray(0, half)]
+    await this.router.toPrimary(partitionId, 'data.write', (epoch) => ({ partition: partitionId, epoch, ino, chunk, offset, ...scattered, ...this.attempt() }), { payload, patienceMs, timeoutMs: 2_000 })
   }
 
   async truncate (ino: number, chunk: number, length: number): Promise<void> {

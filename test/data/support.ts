@@ -37,11 +37,24 @@ export function slices (random: SimRandom, bytes: Buffer): Buffer[] {
 }
 
 /** One random change, in the naive twin and in the store. */
+async function scatteredChange (random: SimRandom, span: number, naive: NaiveChunk, store: ChunkStore, name: ChunkName): Promise<void> {
+  const slots = 16
+  const ranges = Array.from({ length: slots }, (_, slot) => slot).filter(() => random.chance(0.4)).map((slot) => {
+    const offset = Math.floor(slot * span / slots) + random.below(50)
+    const bytes = Buffer.alloc(1 + random.below(Math.floor(span / slots) - 50), random.bytes(7))
+    naive.write(offset, bytes)
+    return { offset, length: bytes.length, data: slices(random, bytes) }
+  })
+  if (ranges.length > 0) await store.writeRanges(name, ranges)
+}
+
 export async function randomChange (random: SimRandom, span: number, naive: NaiveChunk, store: ChunkStore, name: ChunkName): Promise<void> {
   const offset = random.chance(0.3) ? random.below(span / 4096) * 4096 : random.below(span)
   const length = 1 + random.below(random.pick([100, 5000, span / 2]))
-  const kind = random.below(10)
-  if (kind < 7) {
+  const kind = random.below(12)
+  if (kind >= 10) {
+    await scatteredChange(random, span, naive, store, name)
+  } else if (kind < 7) {
     const payload = random.bytes(1 + random.below(30))
     const bytes = Buffer.alloc(length, payload)
     naive.write(offset, bytes)

@@ -1,0 +1,94 @@
+import { expect } from 'chai'
+import { setTimeout as delay } from 'node:timers/promises'
+import { canMount, isAlive, kill, Place, sh, start, until, type Running } from './harness.ts'
+
+/** Moments of a start at which it is interrupted, in milliseconds after the one before. */
+const stepMs = 400
+const exitLimitMs = 30_000
+
+describe('Ctrl-C', function () {
+  this.timeout(240_000)
+  let place: Place
+
+  before(function () {
+    if (!canMount()) this.skip()
+    place = new Place()
+  })
+  after(async () => { await place?.clean() })
+
+  function startUp (...more: string[]): Running {
+    return start(place.command(...place.upWords(...more)), { limitMs: 120_000 })
+  }
+
+  async function ended (up: Running): Promise<number | null> {
+    await until(`ended, after: ${up.text()}`, () => up.child.exitCode !== null || up.child.signalCode !== null, exitLimitMs)
+    return up.child.exitCode
+  }
+
+  /** Interrupts starts, each a little later than the one before, until one was through; then it is in the foreground. */
+  async function interruptAtEachStep (signals: NodeJS.Signals[], stepMs: number): Promise<Set<string>> {
+    const reached = new Set<string>()
+    for (let step = 0; ; step++) {
+      const up = startUp()
+      await delay(step * stepMs)
+      const isThrough = up.text().includes('Ctrl-C stops it')
+      kill(up.child.pid!, signals[step % signals.length]!)
+      const code = await ended(up)
+      // Before the command has set itself up, the signal ends it as it ends any program.
+      if (up.child.signalCode === null) expect(code, up.text()).to.be.oneOf([0, 1])
+      expect({ step, ...place.leftovers }, up.text()).to.deep.equal({ step, processes: [], mounts: [] })
+      reached.add(up.text().trimEnd().split('\n').filter((line) => !/^(atoll:| )/.test(line)).at(-1)?.split(' ')[0] ?? '')
+      if (isThrough) return reached
+    }
+  }
+
+  it(`and SIGTERM, every ${stepMs} ms of a first start: no process and no mount stays`, async () => {
+    const reached = await interruptAtEachStep(['SIGINT', 'SIGTERM'], stepMs)
+    expect([...reached]).to.include.members(['starting', 'waiting'])
+  })
+
+  it('after all that a start works; in the foreground it ends everything, and the data stays', async () => {
+    const up = startUp()
+    await until('in the foreground', () => up.text().includes('Ctrl-C stops it'))
+    await sh(`echo kept > '${place.mount}/file'`)
+    // As a terminal does: twice, because people are impatient.
+    kill(up.child.pid!, 'SIGINT')
+    await delay(200)
+    kill(up.child.pid!, 'SIGINT')
+    expect(await ended(up)).to.equal(0)
+    expect(up.text()).to.include(`unmounted ${place.mount}`)
+    expect(place.leftovers).to.deep.equal({ processes: [], mounts: [] })
+    await place.up()
+    expect(await sh(`cat '${place.mount}/file'`)).to.equal('kept\n')
+    await place.untilHealthy()
+  })
+
+  it('in the foreground of a cluster whose scheduler is killed: it is told, another start takes over, Ctrl-C ends all', async () => {
+    await place.down()
+    const up = startUp()
+    await until('in the foreground', () => up.text().includes('Ctrl-C stops it'))
+    const { pid } = place.clusterFile.scheduler
+    kill(pid, 'SIGKILL')
+    await until('told', () => up.text().includes('ATOLL_SCHEDULER_DOWN'))
+    await place.up()
+    expect(isAlive(up.child.pid!)).to.equal(true)
+    kill(up.child.pid!, 'SIGINT')
+    expect(await ended(up)).to.equal(0)
+    expect(place.leftovers).to.deep.equal({ processes: [], mounts: [] })
+  })
+
+  it('of a mount under way: nothing is mounted', async () => {
+    await place.up()
+    const directory = place.folder('other')
+    for (const afterMs of [100, 300, 500, 700, 900]) {
+      const mount = start(place.command('mount', 'main', directory, '--data', place.data))
+      await delay(afterMs)
+      kill(mount.child.pid!, 'SIGINT')
+      await ended(mount)
+      const isMounted = (await place.status()).mounts.some(({ path }) => path === directory)
+      expect(isMounted).to.equal(mount.child.exitCode === 0)
+      expect(place.leftovers.mounts.includes(directory)).to.equal(isMounted)
+      if (isMounted) await place.well('umount', directory, '--data', place.data)
+    }
+  })
+})

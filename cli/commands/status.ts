@@ -46,7 +46,7 @@ export async function reportStatus (cluster: Cluster, options: ClusterOptions): 
     health,
     problems,
     clusterId: map.clusterId,
-    nodes: map.nodes.map((node) => {
+    nodes: [...map.nodes].sort((one, other) => one.id.localeCompare(other.id, 'en', { numeric: true })).map((node) => {
       const status = answers.get(node.id)
       return {
         id: node.id,

@@ -3,7 +3,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { AtollError } from '../fsnode/protocol/errors.ts'
-import { bulkProcessFlags } from '../fsnode/protocol/engine-flags.ts'
+import { bulkProcessEnvironment, bulkProcessFlags } from '../fsnode/protocol/engine-flags.ts'
 import { openLevelKv } from '../fsnode/protocol/level-kv.ts'
 import type { Clock, Logger, Random } from '../fsnode/protocol/ports.ts'
 import { startFramework, type Framework } from './framework/index.ts'
@@ -71,7 +71,7 @@ export async function startEmbedded (components: EmbeddedComponents, { directory
       nodes,
       nodesPerAgentMax: nodes,
       resources: { cpus: nodeCpus, memMb: nodeMemMb, diskMb },
-      nodeCommand: { arguments: [process.execPath, ...bulkProcessFlags, fileURLToPath(new URL('../fsnode/server/main.ts', import.meta.url))] }
+      nodeCommand: { environment: bulkProcessEnvironment, arguments: [process.execPath, ...bulkProcessFlags, fileURLToPath(new URL('../fsnode/server/main.ts', import.meta.url))] }
     })
     const shutdown = async (): Promise<void> => {
       await framework.shutdown().catch((error) => { log.warn('the framework could not end its tasks', { error: String(error) }) })

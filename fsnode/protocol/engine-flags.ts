@@ -6,5 +6,8 @@
  */
 export const bulkProcessFlags = [
   '--disable-warning=ExperimentalWarning',
-  '--min-semi-space-size=8', '--max-semi-space-size=8', '--heap-growing-percent=200'
+  '--min-semi-space-size=8', '--max-semi-space-size=8', '--heap-growing-percent=100'
 ]
+
+/** Buffers are freed by other threads than allocate them: with few arenas less of them stays with the process. */
+export const bulkProcessEnvironment = { MALLOC_ARENA_MAX: '2' }

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { codeOf, messageOf, type ErrorDetails } from '../../fsnode/protocol/errors.ts'
-import { bulkProcessFlags } from '../../fsnode/protocol/engine-flags.ts'
+import { bulkProcessEnvironment, bulkProcessFlags } from '../../fsnode/protocol/engine-flags.ts'
 import type { Clock, Logger, Random, Timer } from '../../fsnode/protocol/ports.ts'
 import { threadPoolSize } from '../device/kernel-device.ts'
 import { mountKernel, openDevice, tuneMount, unmountKernel } from '../device/mounts.ts'
@@ -117,7 +117,7 @@ export class HolderProcess {
     stdio.splice(workerDeviceFd, 0, this.fd)
     const worker = spawn(process.execPath, [...process.execArgv, ...bulkProcessFlags, entry], {
       stdio,
-      env: { ...process.env, UV_THREADPOOL_SIZE: String(threadPoolSize), [workerEnvironment]: JSON.stringify(init) }
+      env: { ...process.env, ...bulkProcessEnvironment, UV_THREADPOOL_SIZE: String(threadPoolSize), [workerEnvironment]: JSON.stringify(init) }
     })
     this.worker = worker
     worker.on('message', (message: WorkerMessage) => { this.received(message) })

@@ -10,6 +10,8 @@ import { eachBounded } from './parallel.ts'
  * show it.
  */
 export class Extent {
+  /** Bytes of content that the inode's record held when the lease was granted, or has since it was last committed. */
+  inRecord = 0
   private readonly context: VolumeContext
   private readonly cached: CachedInode
   private reached = 0
@@ -30,6 +32,7 @@ export class Extent {
   /** The exclusive lease was granted. */
   taken (attr: InodeAttr): void {
     this.known = true
+    this.inRecord = attr.isInline ? attr.size : 0
     this.reached = attr.extent
     this.staleEnd = attr.extent
   }
@@ -42,6 +45,7 @@ export class Extent {
 
   /** The server cut the file at its size. */
   cut (attr: InodeAttr): void {
+    this.inRecord = attr.isInline ? attr.size : 0
     this.reached = attr.extent
     this.staleEnd = Math.min(this.staleEnd, attr.size)
   }

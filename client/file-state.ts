@@ -487,6 +487,8 @@ export class FileState {
     // Bytes that left the record must be in chunks before the record lets go of them.
     if (this.content === null && this.movedBy > upTo) await this.ended(this.movedBy)
     const inline = this.content?.snapshot() ?? null
+    // As durable as they were there.
+    if (inline === null && this.movedBy !== 0 && this.extent.inRecord > 0) await context.chunks.sync(cached.ino, 0)
     const sequence = inline === null ? upTo : this.accepted
     const { mtime } = this.local!
     const since = cached.session.guard.begin()
@@ -507,6 +509,7 @@ export class FileState {
 
   private committedUpTo (sequence: number, inline: Buffer | null): void {
     this.committed = Math.max(this.committed, sequence)
+    this.extent.inRecord = inline?.length ?? 0
     if (this.committed === this.accepted) {
       this.local = null
       this.content = null

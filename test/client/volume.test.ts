@@ -89,11 +89,28 @@ describe('client: one volume, one client', () => {
       await file.release()
       return file.ino
     })())
-    expect(cluster.count('data.sync')).to.equal(3)
+    // One when the content left the record, three for the chunks.
+    expect(cluster.count('data.sync')).to.equal(4)
     expect((await a.get('grows')).equals(content)).to.equal(true)
     const b = await cluster.client()
     expect((await b.get('grows')).equals(content)).to.equal(true)
     expect((await b.run(b.volume.getattr(ino))).isInline).to.equal(false)
+  })
+
+  it('makes the content of a small file durable in chunks before its record lets go of it', async () => {
+    const order: string[] = []
+    cluster.onRequest = (method) => { if (['data.write', 'data.sync', 'meta.commit'].includes(method)) order.push(method); return undefined }
+    await a.put('new', pattern(20_000))
+    expect(order).to.deep.equal(['data.write', 'meta.commit'])
+    const ino = await a.put('grows', pattern(10_000))
+    order.length = 0
+    const file = await a.run(a.volume.open(ino, { write: true }))
+    for (const at of [10_000, 20_000, 30_000]) {
+      await a.run(file.write(at, [pattern(10_000)]))
+      await a.run(file.flush())
+    }
+    expect(order).to.deep.equal(['data.write', 'data.sync', 'meta.commit', 'data.write', 'meta.commit', 'data.write', 'meta.commit'])
+    await a.run(file.release())
   })
 
   it('keeps what is open and unlinked until the last handle is gone', async () => {

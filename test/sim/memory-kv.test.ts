@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { openLevelKv } from '../../fsnode/kv/level.ts'
+import { openLevelKv } from '../../fsnode/protocol/level-kv.ts'
 import type { Kv, KvOperation, KvRange } from '../../fsnode/protocol/ports.ts'
 import { MemoryKv } from './memory-kv.ts'
 

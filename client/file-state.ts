@@ -47,6 +47,7 @@ export class FileState {
   /** Of the server, as last seen. */
   private version = 0
   private accepted = 0
+  private placedUpTo = 0
   /** Writes up to here were given up. */
   private lostUpTo = 0
   private committed = 0
@@ -429,6 +430,7 @@ export class FileState {
   }
 
   private pieceDone (write: AcceptedWrite): void {
+    this.placedUpTo = write.sequence
     if (--write.piecesLeft === 0) write.ended(write)
   }
 
@@ -489,7 +491,7 @@ export class FileState {
     const inline = this.content?.snapshot() ?? null
     // As durable as they were there.
     if (inline === null && this.movedBy !== 0 && this.extent.inRecord > 0) await context.chunks.sync(cached.ino, 0)
-    const sequence = inline === null ? upTo : this.accepted
+    const sequence = inline === null ? upTo : this.placedUpTo
     const { mtime } = this.local!
     const since = cached.session.guard.begin()
     try {

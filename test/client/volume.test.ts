@@ -113,6 +113,16 @@ describe('client: one volume, one client', () => {
     await a.run(file.release())
   })
 
+  it('a commit of small content does not stand for a write that is about to move it to chunks', async () => {
+    const { file } = await a.run(a.volume.create(1, 'f', { mode: 0o644, exclusive: true }, me))
+    await a.run(file.write(0, [Buffer.from('small')]))
+    await a.run(Promise.all([file.flush(), file.write(50_000, [pattern(1_000)])]))
+    await a.run(file.flush())
+    await a.run(file.release())
+    const read = await (await cluster.client()).get('f')
+    expect([read.length, read.toString('latin1', 0, 5), read.subarray(50_000).equals(pattern(1_000))]).to.deep.equal([51_000, 'small', true])
+  })
+
   it('keeps what is open and unlinked until the last handle is gone', async () => {
     await a.put('f', pattern(100_000))
     const { file, gone } = await a.run((async () => {

@@ -2,7 +2,8 @@ import { expect } from 'chai'
 import { runSeed, type RunReport } from './run.ts'
 
 const seeds = Number(process.env.ATOLL_SEEDS ?? 50)
-const firstSeed = Number(process.env.ATOLL_SEED ?? Date.now() % 2 ** 31)
+/** The same seeds each time: fresh ones are for `npm run sim`, which finds what these do not. */
+const firstSeed = Number(process.env.ATOLL_SEED ?? 1)
 /** A slow machine looks at fewer seeds rather than taking for ever. */
 const budgetMs = 150_000
 const seedTimeoutMs = 120_000

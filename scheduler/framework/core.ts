@@ -123,9 +123,20 @@ export class FrameworkCore {
       case 'releaseNode': this.#releaseNode(input.id); return []
       case 'forgetFrameworkId': this.#forgetFrameworkId(); return []
       case 'setGoal':
+        if (this.#state.framework.goal === 'stopped' && input.goal === 'running') this.#beginAnew()
         this.#state.framework.goal = input.goal
         this.#state.saveFramework()
         return []
+    }
+  }
+
+  /** Whoever starts what was stopped may have removed what failed before: each node is tried at once. */
+  #beginAnew (): void {
+    for (const node of this.#state.sortedNodes()) {
+      if (node.attempts === 0) continue
+      node.attempts = 0
+      this.#state.runtime(node).retryAtMs = null
+      this.#state.saveNode(node)
     }
   }
 

@@ -501,4 +501,20 @@ describe('framework core: growing, shrinking, stopping', () => {
     await script.send({ type: 'setGoal', goal: 'running' })
     expect((await script.offers(...nodes.map(({ agent, held }) => script.offer(agent, held)))).flatMap(tasksOf)).to.have.length(2)
   })
+
+  it('what failed before it was stopped is tried at once when it is started again', async () => {
+    const script = await Script.begin(1)
+    const [node] = await script.bringUp(1)
+    for (let launch = 0, task = node!.task; launch < 5; launch++) {
+      await script.update(task, 'TASK_FAILED')
+      await script.advance(60_000)
+      task = (await script.offers(script.offer(node!.agent, node!.held))).flatMap(tasksOf)[0]!
+    }
+    await script.send({ type: 'setGoal', goal: 'stopped' })
+    await script.update({ ...node!.task, task_id: { value: script.node('node-1').task!.id } }, 'TASK_KILLED')
+    await script.crash()
+    await script.send({ type: 'setGoal', goal: 'running' })
+    expect(script.node('node-1')).to.include({ attempts: 0, state: 'placed' })
+    expect((await script.offers(script.offer(node!.agent, node!.held))).flatMap(tasksOf)).to.have.length(1)
+  })
 })

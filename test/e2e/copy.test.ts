@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import { canMount, makeTree, Place, sh, sumOf } from './harness.ts'
 
 const shapes = [
-  { nodes: 3, replicas: 3, files: 400, largeMb: 256 },
+  { nodes: 3, replicas: 3, files: 300, largeMb: 256 },
   { nodes: 5, replicas: 3, files: 100, largeMb: 64 },
   { nodes: 1, replicas: 1, files: 100, largeMb: 64 }
 ]

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { canMount, isAlive, kill, Place, sh, start, until, type Running } from './harness.ts'
 
 /** Moments of a start at which it is interrupted, in milliseconds after the one before. */
-const stepMs = 600
+const stepMs = 800
 const exitLimitMs = 30_000
 
 describe('Ctrl-C', function () {

@@ -1,4 +1,5 @@
 import { AtollError, codeOf, isRetryable, messageOf, posixError } from '../fsnode/protocol/errors.ts'
+import type { SessionResponse } from '../fsnode/protocol/metadata.ts'
 import type { Method, Methods } from '../fsnode/protocol/methods.ts'
 import type { Answer, Peer } from '../fsnode/protocol/peer.ts'
 import type { Clock, Logger, Timer } from '../fsnode/protocol/ports.ts'
@@ -119,7 +120,7 @@ export class MetadataSession {
         return answer
       } catch (error) {
         if (codeOf(error) !== 'ATOLL_SESSION_EXPIRED') throw error
-        this.lose(sentIn, true)
+        this.lose(sentIn)
         if (options.leased === true || attempt >= sessionsPerRequestMax) throw error
         if (options.mutation === true && outcomeUnknown) throw posixError('EIO', `${method}: the session ended before the outcome was known`)
       }
@@ -164,12 +165,16 @@ export class MetadataSession {
     while (this.state !== 'closed') {
       const { generation } = this
       let sentAt = clock.now()
-      const { body } = await router.toMetadata(this.partition, 'meta.session', { partition: this.partition, session: this.id, client: this.init.client }, {
-        onRetry: () => { sentAt = clock.now() }
-      })
+      let body: SessionResponse
+      try {
+        const request = { partition: this.partition, session: this.id, client: this.init.client, ...(this.state === 'open' && { existing: true }) };
+        ({ body } = await router.toMetadata(this.partition, 'meta.session', request, { onRetry: () => { sentAt = clock.now() } }))
+      } catch (error) {
+        if (codeOf(error) !== 'ATOLL_SESSION_EXPIRED') throw error
+        this.lose(generation)
+        continue
+      }
       if (generation !== this.generation) continue
-      // Answered after the old lease ran out: the server may have dropped the old session and made a new one of the same name.
-      if (this.state === 'open' && clock.now() >= this.validUntil) this.lose(generation, false)
       await this.watch()
       if (await this.claimed(body.term, deadline)) {
         this.term = body.term
@@ -195,7 +200,7 @@ export class MetadataSession {
       await router.toMetadata(this.partition, 'meta.claim', { partition: this.partition, session: this.id, ...held }, { patienceMs: 0 })
       return generation === this.generation
     } catch (error) {
-      if (codeOf(error) === 'ATOLL_SESSION_EXPIRED') this.lose(generation, true)
+      if (codeOf(error) === 'ATOLL_SESSION_EXPIRED') this.lose(generation)
       else if (!isRetryable(error) || clock.now() >= deadline) throw error
       await new Promise<void>((resolve) => { clock.setTimer(resolve, claimRetryMs) })
       return false
@@ -270,17 +275,17 @@ export class MetadataSession {
       if (body.term !== this.term) await this.open()
       else this.extend(sentAt, body.leaseDurationMs)
     } catch (error) {
-      if (codeOf(error) === 'ATOLL_SESSION_EXPIRED') this.lose(generation, true)
+      if (codeOf(error) === 'ATOLL_SESSION_EXPIRED') this.lose(generation)
       else if (urgent) throw error
       else this.failed('lease not renewed', error)
     }
   }
 
-  /** @param named The server does not know the session any more: its name is not used again, so that late requests of it cannot count. */
-  private lose (generation: number, named: boolean): void {
+  /** The server does not know the session any more. Its name is not used again, so that late requests of it cannot count. */
+  private lose (generation: number): void {
     if (generation !== this.generation || this.state === 'closed') return
     this.generation++
-    if (named) this.id = `${this.init.id}.${++this.successors}`
+    this.id = `${this.init.id}.${++this.successors}`
     this.state = 'new'
     this.term = null
     this.validUntil = -Infinity

@@ -39,7 +39,17 @@ interface Mutation extends ToPartition {
   op: number
 }
 
-export interface SessionRequest { partition: string, session: string, /** For people: host, pid, mount. */ client: string }
+export interface SessionRequest {
+  partition: string
+  session: string
+  /** For people: host, pid, mount. */
+  client: string
+  /**
+   * Only if the session is still there. A name is not used for another session: its late requests would be taken
+   * for the new one's, and done twice.
+   */
+  existing?: boolean
+}
 export interface SessionResponse {
   /** From when the request was sent until when the session's leases hold unless renewed. */
   leaseDurationMs: number

@@ -63,6 +63,27 @@ describe('client: faults', () => {
     await a.run(file.release())
   })
 
+  it('a change whose answer is lost while the session expires is not made again in a session of the same name', async () => {
+    const nodes = cluster.map.nodes.map(({ id }) => id)
+    cluster.onRequest = (method) => {
+      if (method !== 'meta.create') return undefined
+      for (const node of nodes) cluster.network.cut('a', node)
+      // What is repeated later arrives after the client has taken up its session again.
+      cluster.onRequest = async (method) => {
+        if (method === 'meta.create') await new Promise<void>((resolve) => { cluster.clock.setTimer(resolve, 500) })
+        return undefined
+      }
+      return undefined
+    }
+    const made = a.volume.mkdir(1, 'd', 0o755, me).then(() => 'well', (error) => error.code)
+    await cluster.clock.advance(9_000)
+    for (const node of nodes) cluster.network.disconnect('a', node)
+    cluster.network.heal()
+    expect(await a.run(made)).to.equal('EIO')
+    expect(await b.names()).to.deep.equal(['d'])
+    expect(await a.code(a.volume.mkdir(1, 'e', 0o755, me))).to.equal('well')
+  })
+
   it('an operation with an id has its first outcome again after a restart of the process', async () => {
     const first = await cluster.client('w1', { session: 'mount-1' })
     const context = { ...me, operationId: 77 }

@@ -3,10 +3,11 @@ import type { Outcome } from '../types.ts'
 import { type Context, done, failure } from './context.ts'
 import { releaseOrphan } from './remove.ts'
 
-export interface OpenSessionArgs { id: string, client: string }
+export interface OpenSessionArgs { id: string, client: string, existing?: boolean }
 
-export function openSession ({ store, now }: Context, { id, client }: OpenSessionArgs): Outcome {
+export function openSession ({ store, now }: Context, { id, client, existing }: OpenSessionArgs): Outcome {
   if (store.sessions.get(id) !== undefined) return done
+  if (existing === true) return failure('ATOLL_SESSION_EXPIRED')
   if (store.sessions.all.size >= sessionsMax) return failure('ATOLL_TOO_MANY_SESSIONS')
   store.addSession({ id, client, openedAt: now, nextResult: 0, results: new Map() })
   return done

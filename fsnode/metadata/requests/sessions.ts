@@ -9,11 +9,11 @@ import type { LiveSession } from '../sessions.ts'
 interface Answer<T> extends Reply<any> { body: T }
 
 /** Opens a session, or finds it; this connection takes its recalls. */
-export async function open (leader: Leader, { session: id, client }: SessionRequest, peer: Peer): Promise<Answer<SessionResponse>> {
+export async function open (leader: Leader, { session: id, client, existing }: SessionRequest, peer: Peer): Promise<Answer<SessionResponse>> {
   if (typeof id !== 'string' || id === '' || Buffer.byteLength(id) > sessionIdBytesMax || id.includes('/')) {
     throw new AtollError('ATOLL_BAD_MESSAGE', `not a session id: up to ${sessionIdBytesMax} bytes without '/'`)
   }
-  await leader.propose('open-session', { id, client: String(client).slice(0, clientNameBytesMax) })
+  await leader.propose('open-session', { id, client: String(client).slice(0, clientNameBytesMax), ...(existing === true && { existing }) })
   leader.requireLeading()
   const session = leader.addSession(id)
   session.touch(leader.components.clock.now(), peer)

@@ -163,8 +163,7 @@ export class FileState {
         this.wake()
       }
     }
-    // Under the exclusive lease nobody else moves the end.
-    const offset = append ? Math.max(given, this.cached.knownAttr!.size) : given
+    const offset = append ? Math.max(given, this.cached.knownAttr!.size) : given // under the lease nobody else moves the end
     let token: number | null = null
     let full = false
     const { journal } = this.context

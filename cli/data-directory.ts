@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync
 import { join } from 'node:path'
 import { AtollError, codeOf, messageOf } from '../fsnode/protocol/errors.ts'
 import type { Address } from '../fsnode/protocol/ports.ts'
-import { findByEnvironment, isAlive, type ProcessId } from './processes.ts'
+import { findByArguments, findByEnvironment, isAlive, type ProcessId } from './processes.ts'
 
 /** What the embedded scheduler writes for the commands: where the cluster is and how it was asked for. */
 export interface ClusterFile {
@@ -80,6 +80,12 @@ export class DataDirectory {
   }
 
   writeCluster (file: ClusterFile): void { replaceFile(this.clusterFile, file) }
+
+  /** Schedulers of this directory, also when it was removed and made anew meanwhile. */
+  schedulerProcesses (): ProcessId[] { return findByArguments(this.schedulerWords) }
+
+  /** How a scheduler of this directory is started, and so recognized. */
+  get schedulerWords (): string[] { return ['scheduler', '--embedded', '--data', this.path] }
 
   /** The processes that a scheduler launched for this cluster, whether it is still there or not. */
   nodeProcesses (): ProcessId[] {

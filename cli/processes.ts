@@ -39,19 +39,25 @@ export function residentBytesOf (pid: number): number | null {
 
 /** Processes of this user that were started with an environment variable whose value is as asked for. */
 export function findByEnvironment (name: string, matches: (value: string) => boolean): ProcessId[] {
-  const found: ProcessId[] = []
-  for (const entry of readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry)) continue
-    const value = environmentOf(Number(entry)).find((text) => text.startsWith(`${name}=`))?.slice(name.length + 1)
-    const id = value !== undefined && matches(value) ? identify(Number(entry)) : null
-    if (id !== null) found.push(id)
-  }
-  return found
+  return find((pid) => {
+    const value = stringsOf(pid, 'environ').find((text) => text.startsWith(`${name}=`))
+    return value !== undefined && matches(value.slice(name.length + 1))
+  })
 }
 
-function environmentOf (pid: number): string[] {
+/** Processes that were started with these arguments, one after the other. */
+export function findByArguments (words: string[]): ProcessId[] {
+  return find((pid) => `\0${stringsOf(pid, 'cmdline').join('\0')}\0`.includes(`\0${words.join('\0')}\0`))
+}
+
+function find (matches: (pid: number) => boolean): ProcessId[] {
+  const pids = readdirSync('/proc').filter((entry) => /^\d+$/.test(entry)).map(Number)
+  return pids.filter(matches).map(identify).filter((id) => id !== null)
+}
+
+function stringsOf (pid: number, file: 'environ' | 'cmdline'): string[] {
   try {
-    return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8').split('\0')
   } catch {
     return [] // gone, or somebody else's
   }

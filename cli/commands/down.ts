@@ -12,6 +12,9 @@ import { unmount } from './mount.ts'
 /** The scheduler stops its nodes before it goes. */
 export const shutdownLimitMs = 60_000
 
+/** One that lost its directory can write nothing down, and so ends nothing in order. */
+export const strayGraceMs = 1_000
+
 export function downCommand (program: Command): void {
   program.command('down')
     .description('stop all that "up" started, and unmount; the data stays')
@@ -44,12 +47,13 @@ export async function takeDown (directory: DataDirectory, { scheduler, quiet }: 
       failure ??= error
     }
   }
-  const known = directory.readScheduler()?.process ?? null
-  const schedulers = [scheduler, known].filter((id) => id !== null && isAlive(id)) as ProcessId[]
   // SIGTERM makes a scheduler end its tasks, wait for them, and exit.
-  for (const id of schedulers) if (!(await stopProcess(id, shutdownLimitMs))) failure ??= stopFailed(id)
+  const known = [scheduler, directory.readScheduler()?.process].filter((id) => id != null && isAlive(id)) as ProcessId[]
+  const strays = directory.schedulerProcesses().filter(({ pid }) => !known.some((id) => id.pid === pid))
+  for (const id of known) if (!(await stopProcess(id, shutdownLimitMs))) failure ??= stopFailed(id)
+  for (const id of strays) if (!(await stopProcess(id, strayGraceMs))) failure ??= stopFailed(id)
   const stoppedNodes = await stopNodes(directory)
-  const stopped = schedulers.length > 0 || stoppedNodes
+  const stopped = known.length + strays.length > 0 || stoppedNodes
   if (stopped) say('stopped the nodes and the scheduler')
   if (failure !== null) throw failure
   return stopped || mounts.length > 0

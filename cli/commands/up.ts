@@ -58,9 +58,10 @@ async function up (options: UpOptions): Promise<void> {
   await takeDown(directory, { scheduler, quiet: false })
 }
 
+/** What runs from a directory that was removed meanwhile is nobody's any more. */
 function isAnythingRunning (directory: DataDirectory): boolean {
   const scheduler = directory.readScheduler()?.process
-  return (scheduler !== undefined && isAlive(scheduler)) || directory.liveMounts().length > 0 || directory.nodeProcesses().length > 0
+  return scheduler !== undefined && (isAlive(scheduler) || directory.liveMounts().length > 0 || directory.nodeProcesses().length > 0)
 }
 
 /** The cluster keeps the settings it was made with; asking for others is an error, not a silent no. */

@@ -59,7 +59,7 @@ function ensureScheduler (directory: DataDirectory, { settings, progress, signal
   progress.step('starting the scheduler')
   const entry = fileURLToPath(new URL('../atoll.ts', import.meta.url))
   const child = spawnDetached([
-    process.execPath, entry, 'scheduler', '--embedded', '--data', directory.path,
+    process.execPath, entry, ...directory.schedulerWords,
     '--nodes', String(settings.nodes), '--replicas', String(settings.replicas), '--placement', settings.placement
   ], logFile)
   const scheduler = identify(child.pid!) ?? { pid: child.pid!, startTime: '' }

@@ -1,7 +1,8 @@
 import { expect } from 'chai'
 import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
-import { atoll, canMount, Place, run, sh, sumOf, until, type Outcome } from './harness.ts'
+import { childrenOf } from '../../cli/processes.ts'
+import { atoll, canMount, isAlive, kill, Place, run, sh, sumOf, until, type Outcome } from './harness.ts'
 
 /** What a failed command prints, and nothing else: one error with its code, and what helps. */
 function expectError ({ code, stderr }: Outcome, errorCode: string, exitCode = 1): void {
@@ -211,6 +212,29 @@ describe('a cluster that runs refuses what would harm it', function () {
     await sh(`rm -rf '${store}'; cp -a '${place.path('whole')}' '${store}'`)
     await place.up()
     expect(await sh(`cat '${place.mount}/file'`)).to.equal('kept\n')
+  })
+})
+
+describe('a data directory that was removed while its cluster ran', function () {
+  this.timeout(120_000)
+  let place: Place
+
+  before(function () {
+    if (!canMount()) this.skip()
+    place = new Place()
+  })
+  after(async () => { await place?.clean() })
+
+  it('`up` says that the old mount is in the way, leaves nothing of its own, and works when that is gone', async () => {
+    await place.up('--nodes', '1')
+    const holder = (await place.status()).mounts[0]!.pid
+    await sh(`rm -rf '${place.data}'`)
+    expectError(await place.atoll(...place.upWords('--detach', '--nodes', '1')), 'ATOLL_MOUNT_POINT_BUSY')
+    expect(place.leftovers.processes.filter((pid) => pid !== holder && !childrenOf(holder).includes(pid))).to.deep.equal([])
+    kill(holder, 'SIGTERM')
+    await until('unmounted', () => !isAlive(holder))
+    await place.up('--nodes', '1')
+    await place.untilHealthy()
   })
 })
 

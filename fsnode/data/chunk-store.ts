@@ -221,17 +221,20 @@ export class ChunkStore {
     return this.change(name, async (slot) => await (await this.load(slot))?.restore(block, bytes) ?? false)
   }
 
-  /** The chunks of a partition, by inode and index. */
+  /** The chunks of a partition, by inode and index; also those that a call before this one is about to make. */
   async list (partition: string): Promise<Array<[ino: number, chunk: number]>> {
     const { files } = this.components
     const directory = join(this.directory, partition)
-    const chunks: Array<[number, number]> = []
+    const names = new Set<string>()
+    for (const { name } of this.slots.values()) if (name.partition === partition) names.add(`${name.ino}.${name.chunk}`)
     await inParallel(backgroundParallel, await files.list(directory), async (shelf) => {
-      for (const file of await files.list(join(directory, shelf))) {
-        const match = /^(\d+)\.(\d+)$/.exec(file)
-        if (match !== null) chunks.push([Number(match[1]), Number(match[2])])
-      }
+      for (const file of await files.list(join(directory, shelf))) names.add(file)
     })
+    const chunks: Array<[number, number]> = []
+    for (const name of names) {
+      const match = /^(\d+)\.(\d+)$/.exec(name)
+      if (match !== null) chunks.push([Number(match[1]), Number(match[2])])
+    }
     return chunks.sort(byName)
   }
 

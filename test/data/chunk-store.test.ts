@@ -225,6 +225,15 @@ describe('the chunk store on a failing disk', () => {
     }
   })
 
+  it('lists a chunk whose first write is under way: who compares lists must not take it for absent', async () => {
+    const clock = new SimClock()
+    const store = await clock.run(opened(new MemoryFiles({ clock, random: new SimRandom(5) }, { delayMsMax: 10 }), clock))
+    const writing = store.write(name, 0, [Buffer.from('new')])
+    expect(await clock.run(store.list(name.partition))).to.deep.equal([[name.ino, name.chunk]])
+    expect((await clock.run(store.digest(name)))!.length).to.equal(3)
+    await clock.run(writing)
+  })
+
   it('makes durable with the next sync what the process before had made or removed, and not synced', async () => {
     const files = new MemoryFiles()
     const first = await opened(files)

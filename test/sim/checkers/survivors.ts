@@ -2,7 +2,8 @@ import type { ClusterMap } from '../../../partitioning/types.ts'
 
 /**
  * Knows when unsynced data may be lost: when power has failed at every replica of a partition that was in sync. As
- * long as one of them kept its memory (or its page cache), nothing that was acknowledged may be missing.
+ * long as one of them kept its memory (or its page cache), nothing that was acknowledged may be missing; unless
+ * the manager puts that one out because its process ended, before it has learned that the others have lost theirs.
  */
 export class Survivors {
   private readonly onLoss: () => void
@@ -21,16 +22,21 @@ export class Survivors {
       const broken = this.broken.get(partition.id)
       for (const node of broken ?? []) if (!inSync.includes(node)) broken!.delete(node)
     }
+    this.tellLosses()
   }
 
   powerFailed (node: string): void {
+    for (const partition of this.map?.data ?? []) {
+      if (inSyncOf(partition).includes(node)) this.broken.set(partition.id, (this.broken.get(partition.id) ?? new Set()).add(node))
+    }
+    this.tellLosses()
+  }
+
+  private tellLosses (): void {
     let lost = false
     for (const partition of this.map?.data ?? []) {
-      const inSync = inSyncOf(partition)
-      if (!inSync.includes(node)) continue
-      const broken = this.broken.get(partition.id) ?? new Set()
-      this.broken.set(partition.id, broken.add(node))
-      if (!inSync.every((other) => broken.has(other))) continue
+      const broken = this.broken.get(partition.id)
+      if (broken === undefined || broken.size === 0 || !inSyncOf(partition).every((node) => broken.has(node))) continue
       lost = true
       broken.clear()
     }

@@ -63,11 +63,12 @@ export function encodeHeader ({ ino, chunk, length, dirty, sums }: ChunkHeader):
 }
 
 /**
- * 'blank': never reached the disk (all zeros, as after a power loss right after creation).
+ * 'blank': never reached the disk (all zeros, as after a power loss right after creation, or cut short, as when the process
+ * ended within the first write: nothing in the chunk was acknowledged).
  * 'damaged': not what was written. 'foreign': well, but of another format version.
  */
 export function decodeHeader (bytes: Buffer, ino: number, chunk: number): ChunkHeader | 'blank' | 'damaged' | 'foreign' {
-  if (bytes.length < headerBytes || isZero(bytes)) return isZero(bytes) ? 'blank' : 'damaged'
+  if (bytes.length < headerBytes || isZero(bytes)) return 'blank'
   const fixed = bytes.subarray(0, fixedBytes)
   if (!magic.equals(bytes.subarray(0, 8)) || crc32(fixed) !== bytes.readUInt32LE(fixedBytes)) return 'damaged'
   if (bytes.readUInt16LE(8) !== formatVersion || bytes.readUInt8(11) !== blockShift) return 'foreign'

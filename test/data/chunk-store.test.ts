@@ -225,6 +225,22 @@ describe('the chunk store on a failing disk', () => {
     }
   })
 
+  it('takes a chunk for empty whose first write was cut short', async () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const clock = new SimClock()
+      const random = new SimRandom(seed)
+      const files = new MemoryFiles({ clock, random: random.fork() }, { delayMsMax: 10 })
+      const store = await clock.run(opened(files, clock))
+      void store.write(name, 0, [random.bytes(random.pick([500, 3_000, 20_000]))])
+      await clock.advance(random.below(40))
+      files.kill()
+      const next = await clock.run(opened(files.reopen(), clock))
+      expect((await clock.run(next.verify(name))).bad, `seed ${seed}`).to.deep.equal([])
+      await clock.run(next.write(name, 0, [Buffer.from('new')]))
+      expect((await clock.run(next.read(name, 0, 3))).toString(), `seed ${seed}`).to.equal('new')
+    }
+  })
+
   it('lists a chunk whose first write is under way: who compares lists must not take it for absent', async () => {
     const clock = new SimClock()
     const store = await clock.run(opened(new MemoryFiles({ clock, random: new SimRandom(5) }, { delayMsMax: 10 }), clock))

@@ -175,6 +175,11 @@ export class MetadataSession {
         continue
       }
       if (generation !== this.generation) continue
+      // Answered after the lease ran out: meanwhile a leader may have taken what was held for given up, and another one asks for it again.
+      if (this.state === 'open' && clock.now() >= this.validUntil) {
+        this.lose(generation)
+        continue
+      }
       await this.watch()
       if (await this.claimed(body.term, deadline)) {
         this.term = body.term

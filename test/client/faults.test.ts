@@ -84,6 +84,26 @@ describe('client: faults', () => {
     expect(await a.code(a.volume.mkdir(1, 'e', 0o755, me))).to.equal('well')
   })
 
+  it('what a client held before it was cut off for longer than its lease is not asked for from a later leader', async () => {
+    const c = await cluster.client('c', { session: 's' })
+    const ino = await a.put('f', 'old')
+    expect((await c.get('f')).toString()).to.equal('old')
+    for (const { id } of cluster.map.nodes) cluster.network.cut('c', id)
+    await cluster.changeLeader()
+    await cluster.clock.advance(5_000)
+    // A late message of it keeps its session alive at a leader that takes what it held for given up.
+    const { router } = await cluster.run(cluster.connect('late'))
+    await cluster.run(router.toMetadata('7.m.0', 'meta.renew', { partition: '7.m.0', session: 's' }))
+    await cluster.clock.advance(2_000)
+    await b.put('f', 'newer')
+    await cluster.changeLeader()
+    cluster.network.heal()
+    await cluster.clock.advance(4_000)
+    expect((await c.run(c.volume.getattr(ino))).size).to.equal(5)
+    expect((await c.get('f')).toString()).to.equal('newer')
+    router.close()
+  })
+
   it('an operation with an id has its first outcome again after a restart of the process', async () => {
     const first = await cluster.client('w1', { session: 'mount-1' })
     const context = { ...me, operationId: 77 }

@@ -12,8 +12,8 @@ import { unmount } from './mount.ts'
 /** The scheduler stops its nodes before it goes. */
 export const shutdownLimitMs = 60_000
 
-/** One that lost its directory can write nothing down, and so ends nothing in order. */
-export const strayGraceMs = 1_000
+/** A process that lost its directory or its scheduler may have nothing to write to, and so not end in order. */
+export const strayGraceMs = 3_000
 
 export function downCommand (program: Command): void {
   program.command('down')
@@ -66,7 +66,9 @@ async function stopNodes (directory: DataDirectory): Promise<boolean> {
   const { stopEmbeddedTasks } = await import('../../scheduler/embedded.ts')
   await stopEmbeddedTasks({ clock: systemClock, random: systemRandom, log: silentLog }, directory.schedulerDirectory).catch(() => {})
   // With a store that cannot be read or written there is nobody who knows them.
-  for (const node of directory.nodeProcesses()) if (!(await stopProcess(node))) throw stopFailed(node)
+  await Promise.all(directory.nodeProcesses().map(async (node) => {
+    if (!(await stopProcess(node, strayGraceMs))) throw stopFailed(node)
+  }))
   return true
 }
 

@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { StatusReport } from '../../cli/commands/status.ts'
 import type { ClusterFile } from '../../cli/data-directory.ts'
+import { defaultJournal } from '../../fuse/mount/holder-process.ts'
 
 export const atoll = fileURLToPath(new URL('../../cli/atoll.js', import.meta.url))
 
@@ -140,6 +141,8 @@ export class Place {
       await delay(100)
     }
     rmSync(this.root, { recursive: true, force: true })
+    // Of mounts that did not end in order.
+    rmSync(defaultJournal(this.mount), { force: true })
   }
 
   /** A directory within the place. */

@@ -44,7 +44,7 @@ describe('Ctrl-C', function () {
 
   it(`and SIGTERM, every ${stepMs} ms of a first start: no process and no mount stays`, async () => {
     const reached = await interruptAtEachStep(['SIGINT', 'SIGTERM'], stepMs)
-    expect([...reached]).to.include.members(['starting', 'waiting'])
+    expect(reached.size, [...reached].join()).to.be.greaterThan(2)
   })
 
   it('after all that a start works; in the foreground it ends everything, and the data stays', async () => {

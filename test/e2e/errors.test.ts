@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { childrenOf } from '../../cli/processes.ts'
-import { atoll, canMount, Place, run, sh, sumOf, until, type Outcome } from './harness.ts'
+import { atoll, canMount, kill, Place, run, sh, sumOf, until, type Outcome } from './harness.ts'
 
 /** What a failed command prints, and nothing else: one error with its code, and what helps. */
 function expectError ({ code, stderr }: Outcome, errorCode: string, exitCode = 1): void {
@@ -233,6 +233,9 @@ describe('a data directory that was removed while its cluster ran', function () 
     expectError(refused, 'ATOLL_MOUNT_POINT_BUSY')
     expect(place.leftovers.processes.filter((pid) => pid !== holder && !childrenOf(holder).includes(pid))).to.deep.equal([])
     expect(refused.stderr).to.include(`umount ${place.mount}`)
+    // Its nodes are gone: it would wait for them.
+    for (const pid of [holder, ...childrenOf(holder)]) kill(pid, 'SIGKILL')
+    await until('it is disconnected', async () => (await run(['stat', place.mount])).code !== 0)
     await sh(`umount '${place.mount}'`)
     await place.up('--nodes', '1')
     await place.untilHealthy()

@@ -8,7 +8,7 @@ import { isAlive } from './processes.ts'
 
 export const clusterVariable = 'ATOLL_CLUSTER'
 export const dataDirectoryDefault = './data'
-export const commandPatienceMs = 10_000
+export const commandPatienceMs = 5_000
 /** Without a scheduler the nodes still serve, if they run; they do not need to be waited for. */
 export const withoutSchedulerPatienceMs = 2_000
 

@@ -17,7 +17,7 @@ export interface Intent { key: IntentKey, mode: IntentMode }
 const bits = { write: 1, change: 2, read: 4, look: 8 } as const
 const conflicting = { write: 15, change: bits.write | bits.read, read: bits.write | bits.change, look: bits.write } as const
 
-interface Waiter { ticket: number, mode: IntentMode, wake: () => void, fail: (error: Error) => void }
+interface Waiter { ticket: number, mode: IntentMode, woken: boolean, wake: () => void, fail: (error: Error) => void }
 
 interface Resource {
   write: number
@@ -113,12 +113,16 @@ export class Intents {
   /** `ticket` Infinity: holds nobody back. */
   private async wait (key: IntentKey, resource: Resource, mode: IntentMode, ticket: number): Promise<void> {
     let waiter: Waiter
-    const woken = new Promise<void>((resolve, reject) => { waiter = { ticket, mode, wake: resolve, fail: reject } })
+    const woken = new Promise<void>((resolve, reject) => {
+      waiter = { ticket, mode, woken: false, wake: () => { waiter.woken = true; resolve() }, fail: reject }
+    })
     resource.waiters.push(waiter!)
     // Until it goes on, its place in the queue holds back later ones.
     await woken
     const at = resource.waiters.indexOf(waiter!)
     if (at >= 0) resource.waiters.splice(at, 1)
+    // It may take nothing, and so release nothing: whoever came since it was woken waits for its place only.
+    for (const other of resource.waiters) if (!other.woken && !conflicts(resource, other.mode, other.ticket)) other.wake()
     this.dropIfIdle(key, resource)
   }
 

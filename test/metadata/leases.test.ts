@@ -40,6 +40,22 @@ describe('intents', () => {
     expect(intents.blocked(1, 'look', intents.ticket())).to.equal(null)
   })
 
+  it('wake who came just before a reader went on, which releases nothing', async () => {
+    const intents = new Intents()
+    const write = [{ key: 1, mode: 'write' as const }]
+    intents.tryTake(write, intents.ticket())
+    const reader = intents.blocked(1, 'read', intents.ticket())
+    intents.release(write)
+    const late = intents.ticket()
+    const wait = intents.tryTake(write, late)
+    expect(wait).to.not.equal(null)
+    await reader
+    await wait
+    expect(intents.tryTake(write, late)).to.equal(null)
+    intents.release(write)
+    expect(intents.size).to.equal(0)
+  })
+
   it('take all or nothing', () => {
     const intents = new Intents()
     intents.tryTake([{ key: 2, mode: 'write' }], 1)

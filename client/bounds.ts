@@ -66,5 +66,8 @@ export const readRequestBytes = mebi
 export const readAheadBytesPerFile = 8 * mebi
 export const readAheadBytesMax = 128 * mebi
 
+/** A file that is created or else opened is looked for again this often when others remove it in between. */
+export const createAttemptsMax = 8
+
 export const nameBytesMax = 255
 export const xattrsCachedPerInodeMax = 16

@@ -24,8 +24,8 @@ export class Namespace {
     this.context = context
   }
 
-  /** Creates, or finds, a regular file and opens it. `file` is null when it must be opened by its number. */
-  create (dir: number, name: string, mode: number, exclusive: boolean, by: OperationContext): Promise<{ attr: InodeAttr, created: boolean, file: FileState | null }> {
+  /** Creates, or finds, a regular file and opens it. `file` is null when it must be opened by its number. `step`: which try this is, from 0. */
+  create (dir: number, name: string, mode: number, exclusive: boolean, by: OperationContext, step: number): Promise<{ attr: InodeAttr, created: boolean, file: FileState | null }> {
     const request = { dir, name, mode: regularType | (mode & 0o7777), caller: callerOf(by), exclusive, lease: 'exclusive' as const }
     return this.mutate(dir, 'meta.create', request, by, (session, body, since) => {
       const cached = this.noteCreated(session, dir, name, body, since)
@@ -34,7 +34,7 @@ export class Namespace {
       cached.file?.leaseTaken(body.attr, false)
       const file = this.context.files.open(cached)
       return { attr: cached.attr ?? body.attr, created: body.created, file }
-    })
+    }, step)
   }
 
   /** Any inode that is not opened at once: `mode` holds its type. */
@@ -132,13 +132,13 @@ export class Namespace {
   /** Sends a mutation to where `ino` lives and hands its answer to `note` while it may still be cached. */
   private async mutate<M extends Method, T> (
     ino: number, method: M, request: MutationBody<M>, by: OperationContext,
-    note: (session: MetadataSession, body: Methods[M]['response'], since: number) => T
+    note: (session: MetadataSession, body: Methods[M]['response'], since: number) => T, step = 0
   ): Promise<T> {
     const { sessions, operations, leases } = this.context
     const session = sessions.of(ino)
     const since = session.guard.begin()
     try {
-      const body = { ...request, op: operations.next(by) } as unknown as Omit<Methods[M]['request'], 'partition' | 'session'>
+      const body = { ...request, op: operations.next(by, step) } as unknown as Omit<Methods[M]['request'], 'partition' | 'session'>
       const answer = await session.call(method, body, { mutation: true })
       const result = note(session, answer.body, since)
       leases.evictIfOverfull()

@@ -5,6 +5,7 @@ import { ClusterRouter } from '../fsnode/protocol/router.ts'
 import type { Address } from '../fsnode/protocol/ports.ts'
 import { rootInode } from '../partitioning/routing.ts'
 import type { VolumeInfo } from '../partitioning/types.ts'
+import { createAttemptsMax } from './bounds.ts'
 import { ChunkStore } from './chunk-store.ts'
 import type { VolumeContext } from './context.ts'
 import { FileTable } from './file-table.ts'
@@ -132,9 +133,20 @@ export class AtollVolumeClient implements VolumeClient {
   async create (
     dir: number, name: string, { mode, exclusive }: { mode: number, exclusive: boolean }, context: OperationContext
   ): Promise<{ attr: InodeAttr, file: OpenFile, created: boolean }> {
-    const { attr, created, file } = await this.namespace.create(dir, name, mode, exclusive, context)
-    const opened = file === null ? await this.open(attr.ino, { write: true }) : new OpenFileHandle(this.context, file)
-    return { attr: file === null ? await this.context.inodes.leased(attr) : attr, file: opened, created }
+    for (let attempt = 0; ; attempt++) {
+      let found = false
+      try {
+        const { attr, created, file } = await this.namespace.create(dir, name, mode, exclusive, context, attempt)
+        if (file !== null) return { attr, file: new OpenFileHandle(this.context, file), created }
+        found = !created
+        const opened = await this.open(attr.ino, { write: true })
+        return { attr: await this.context.inodes.leased(attr), file: opened, created }
+      } catch (error) {
+        // Others have removed what was there: then the name is free.
+        const gone = codeOf(error) === 'ESTALE' || (found && codeOf(error) === 'ENOENT')
+        if (!gone || attempt + 1 >= createAttemptsMax) throw error
+      }
+    }
   }
 
   mknod (dir: number, name: string, mode: number, rdev: number, context: OperationContext): Promise<InodeAttr> {

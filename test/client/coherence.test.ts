@@ -137,6 +137,25 @@ describe('client: two clients see one file system', () => {
     expect(cluster.requests).to.equal(0)
   })
 
+  it('a file that is created or else opened is made anew when another removes it in between', async () => {
+    await start({ metadataPartitions: 2 })
+    const directories = await a.run(Promise.all(['x', 'y', 'z', 'w'].map((name) => a.volume.mkdir(1, name, 0o755, me))))
+    const elsewhere = directories.find(({ ino }) => ino > 2 ** 41)!.ino
+    const old = await a.put('f', 'old')
+    await a.run(a.volume.rename(1, 'f', elsewhere, 'f', 0, me))
+    let removed = false
+    cluster.onRequest = async (method, body) => {
+      if (method !== 'meta.getattr' || body.ino !== old || removed) return undefined
+      removed = true
+      await a.volume.unlink(elsewhere, 'f', me)
+      return undefined
+    }
+    const made = await b.run(b.volume.create(elsewhere, 'f', { mode: 0o644, exclusive: false }, { ...me, operationId: 5 }))
+    expect([removed, made.created]).to.deep.equal([true, true])
+    expect((await a.run(a.volume.lookup(elsewhere, 'f'))).ino).to.equal(made.attr.ino)
+    await b.run(made.file.release())
+  })
+
   it('across partitions: names lead to inodes elsewhere', async () => {
     await start({ metadataPartitions: 3 })
     const dirs = await Promise.all(Array.from({ length: 6 }, (_, index) => a.run(a.volume.mkdir(1, `d${index}`, 0o755, me))))

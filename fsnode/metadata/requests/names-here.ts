@@ -2,6 +2,7 @@ import { metadataIndexOf, rootInode } from '../../../partitioning/routing.ts'
 import type {
   CreateRequest, CreateResponse, InodeAttr, LinkRequest, LinkResponse, RemoveResponse, RenameRequest, RenameResponse, RmdirRequest, UnlinkRequest
 } from '../../protocol/metadata.ts'
+import { codeOf, posixError } from '../../protocol/errors.ts'
 import type { Reply } from '../../protocol/peer.ts'
 import { depthMax } from '../constants.ts'
 import type { Claim, Leader } from '../leader.ts'
@@ -32,12 +33,16 @@ export async function createHere (leader: Leader, session: LiveSession, request:
   return { body: body ?? await findCreated(leader, session, ino, request) }
 }
 
-/** What was there before, or was made by an earlier attempt. */
+/** What was there before, or was made by an earlier attempt. Rejects with ESTALE when what was there has been removed since. */
 export async function findCreated (leader: Leader, session: LiveSession, ino: number, { op, lease }: CreateRequest): Promise<CreateResponse> {
   const created = leader.store.sessions.get(session.id)?.results.get(op)?.outcome.created === true
-  if (metadataIndexOf(ino) !== leader.init.index) return { ...await remoteAttr(leader, ino), created }
-  if (lease === 'exclusive') return { ...await acquire(leader, session, ino, 'exclusive'), created }
-  return { ...await readInode(leader, session, ino, (inode) => describe(leader.store, inode)), created }
+  try {
+    if (metadataIndexOf(ino) !== leader.init.index) return { ...await remoteAttr(leader, ino), created }
+    if (lease === 'exclusive') return { ...await acquire(leader, session, ino, 'exclusive'), created }
+    return { ...await readInode(leader, session, ino, (inode) => describe(leader.store, inode)), created }
+  } catch (error) {
+    throw !created && codeOf(error) === 'ENOENT' ? posixError('ESTALE', 'removed again') : error
+  }
 }
 
 export async function unlinkHere (leader: Leader, session: LiveSession, { op, dir, name, open }: UnlinkRequest): Promise<Answer<RemoveResponse>> {

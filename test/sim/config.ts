@@ -20,6 +20,8 @@ export interface SimConfig {
   clients: number
   /** Operations that one client has under way at once. */
   workers: number
+  /** Longest pause of each between two of them, ms. */
+  pauseMsMax: number
   /** For how long clients work and faults happen, ms. */
   durationMs: number
   /** Pause between two faults, ms on average. */
@@ -31,6 +33,7 @@ export interface SimConfig {
 
 export function drawConfig (random: SimRandom): SimConfig {
   const nodes = random.pick([3, 3, 4, 5])
+  const busy = random.chance(0.3)
   return {
     nodes,
     managers: 3,
@@ -40,8 +43,9 @@ export function drawConfig (random: SimRandom): SimConfig {
     metadataPartitions: random.pick([1, 2, 3]),
     inlineBytesMax: random.pick([0, 2_048, 4_096]),
     clients: random.pick([2, 3]),
-    workers: random.pick([1, 2]),
-    durationMs: 20_000 + random.below(20_000),
+    workers: random.pick([1, 2]) + (busy ? 1 : 0),
+    pauseMsMax: busy ? 40 : 250,
+    durationMs: (20_000 + random.below(20_000)) * (busy ? 0.4 : 1),
     faultEveryMs: random.pick([1_500, 3_000, 6_000]),
     // Not all kinds in each run: some faults hide what others would show.
     faults: faultKinds.filter(() => random.chance(0.6)),

@@ -49,6 +49,8 @@ export interface Operation {
   outcome: Outcome
   code?: string
   result: Result
+  /** What it sees proves nothing. */
+  void: boolean
 }
 
 /** What all clients did and saw. */
@@ -60,17 +62,18 @@ export class History {
   private places = 0
 
   begin (client: string, call: Call, at: number): Operation {
-    const operation: Operation = { id: this.operations.length + 1, client, call, invoked: ++this.places, returned: Infinity, at, outcome: 'unknown', result: {} }
+    const operation: Operation = { id: this.operations.length + 1, client, call, invoked: ++this.places, returned: Infinity, at, outcome: 'unknown', result: {}, void: false }
     this.operations.push(operation)
     this.onChange(operation, false)
     return operation
   }
 
   end (operation: Operation, outcome: Outcome, result: Result, code?: string): void {
-    operation.outcome = outcome
+    operation.outcome = operation.void ? 'unknown' : outcome
     operation.result = result
     if (code !== undefined) operation.code = code
-    if (outcome !== 'unknown') operation.returned = ++this.places
+    if (operation.outcome !== 'unknown') operation.returned = ++this.places
+    if (outcome === 'partial') this.voidLooks(operation, operation.invoked)
     this.onChange(operation, true)
   }
 
@@ -79,12 +82,18 @@ export class History {
    * written back. What the process itself has seen of the file since then is not certain either.
    */
   doubt (write: Operation): void {
-    const { ino } = write.call as { ino: number }
     forget(write)
-    for (const operation of this.operations.slice(write.id)) {
-      const { call, client, result } = operation
-      const looked = call.kind === 'read' || call.kind === 'getattr' ? call.ino : call.kind === 'lookup' ? result.ino : undefined
-      if (client === write.client && looked === ino) forget(operation)
+    this.voidLooks(write, write.invoked)
+  }
+
+  /** What the writer's process saw of the file since this place: perhaps a write that failed in the end. */
+  private voidLooks (write: Operation, since: number): void {
+    const { ino } = write.call as { ino: number }
+    for (const operation of this.operations) {
+      const { call, client, result, returned } = operation
+      if (client !== write.client || returned < since) continue
+      const looked = call.kind === 'read' || call.kind === 'getattr' ? call.ino : call.kind === 'lookup' ? result.ino ?? ino : undefined
+      if (looked === ino) forget(operation)
     }
   }
 
@@ -95,6 +104,7 @@ export class History {
 }
 
 function forget (operation: Operation): void {
+  if (operation.call.kind !== 'write') operation.void = true
   operation.outcome = 'unknown'
   operation.returned = Infinity
 }

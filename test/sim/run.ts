@@ -76,7 +76,7 @@ class Run {
     this.config = { ...drawConfig(new SimRandom(seed)), ...options.config }
     const cluster = this.cluster = new SimCluster(seed, this.config)
     const violation = (what: string): void => { cluster.violation(what) }
-    this.workload = new Workload(cluster, this.history)
+    this.workload = new Workload(cluster, this.history, this.config.pauseMsMax)
     this.clients = Array.from({ length: this.config.clients }, (_, at) => new SimClient(cluster, `client-${at + 1}`))
     this.leaders = new RaftLeaders(violation)
     this.primaries = new Primaries(cluster.nodes, violation)

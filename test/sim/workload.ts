@@ -13,7 +13,6 @@ const typeMask = 0o170000
 const directoryType = 0o040000
 const directoriesMax = 6
 const filesMax = 8
-const pauseMsMax = 250
 /** Where writes begin: at the start, across the end of the inline content, and across the border of two chunks. */
 const firstCells = [0, 1, 3, 7, 100, chunkSizeBytes / cellBytes - 2, chunkSizeBytes / cellBytes, 2 * chunkSizeBytes / cellBytes - 3]
 
@@ -41,6 +40,7 @@ class Sights {
 /** What all clients do to the volume, and the history that they make. */
 export class Workload {
   readonly history: History
+  readonly pauseMsMax: number
   readonly unknownCodes = new Map<string, number>()
   stopped = false
   /** Threads at work, by process. */
@@ -50,9 +50,10 @@ export class Workload {
   /** Writes that no flush has made certain. */
   private readonly uncertain = new Map<Operation, ClientProcess>()
 
-  constructor (cluster: SimCluster, history: History) {
+  constructor (cluster: SimCluster, history: History, pauseMsMax: number) {
     this.cluster = cluster
     this.history = history
+    this.pauseMsMax = pauseMsMax
   }
 
   get isIdle (): boolean { return this.busy.size === 0 }
@@ -325,6 +326,6 @@ export class Worker {
   private get volume () { return this.process.volume }
 
   private pause (): Promise<void> {
-    return new Promise((resolve) => { this.process.ports.clock.setTimer(resolve, this.random.next() * pauseMsMax) })
+    return new Promise((resolve) => { this.process.ports.clock.setTimer(resolve, this.random.next() * this.workload.pauseMsMax) })
   }
 }

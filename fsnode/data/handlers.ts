@@ -70,6 +70,10 @@ export function dataHandlers (find: (partitionId: string) => DataPartitionReplic
       await chunkReplicaOf(request).settle(request)
       return { body: {} }
     },
+    'replica.joined': async (request) => {
+      await replicaOf(request.partition).join(request)
+      return { body: {} }
+    },
     'replica.lease': (request) => {
       replicaOf(request.partition).grantLease(request)
       return { body: {} }

@@ -48,6 +48,8 @@ export interface LinkInit {
 export class ReplicaLink {
   readonly node: NodeId
   serving: boolean
+  /** It has caught up, and is about to serve. */
+  awaited = false
   /** The replica has no room for growth. */
   full = false
   reconciled = false
@@ -55,6 +57,7 @@ export class ReplicaLink {
   private readonly components: LinkComponents
   private readonly init: LinkInit
   private readonly pending = new Set<Entry>()
+  private readonly drains = new Set<{ left: Set<Entry>, resolve: () => void, reject: (error: AtollError) => void }>()
   /** Set while the session is open. */
   private peer: Peer | null = null
   private dialled: Peer | null = null
@@ -88,6 +91,14 @@ export class ReplicaLink {
   awaits (ino: number, chunk: number): boolean {
     for (const entry of this.pending) if (entry.ino === ino && entry.chunk === chunk) return true
     return false
+  }
+
+  /** Resolves when the replica has acknowledged all that was sent before. */
+  drained (): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.pending.size === 0) resolve()
+      else this.drains.add({ left: new Set(this.pending), resolve, reject })
+    })
   }
 
   /** Tells what is committed, if the replica does not know it yet. */
@@ -137,6 +148,8 @@ export class ReplicaLink {
     this.peer = null
     this.session++
     this.retryTimer?.cancel()
+    for (const { reject } of this.drains) reject(new AtollError('ATOLL_STALE_EPOCH', `${this.node} takes no writes any more`))
+    this.drains.clear()
     this.pending.clear()
     this.pendingBytes = 0
   }
@@ -198,7 +211,13 @@ export class ReplicaLink {
   }
 
   private remove (entry: Entry): void {
-    if (this.pending.delete(entry)) this.pendingBytes -= entry.bytes + entryBytes
+    if (!this.pending.delete(entry)) return
+    this.pendingBytes -= entry.bytes + entryBytes
+    for (const drain of this.drains) {
+      if (!drain.left.delete(entry) || drain.left.size > 0) continue
+      this.drains.delete(drain)
+      drain.resolve()
+    }
   }
 
   private broken (error: unknown): void {

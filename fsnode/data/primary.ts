@@ -147,6 +147,15 @@ export class Primary {
     await inParallel(1, chunks, ([ino, chunk]) => this.copyTo([link], this.nameOf(ino, chunk)))
   }
 
+  /** Nothing is acknowledged without the replica from now on; resolves when it has all that was before. */
+  async join (node: NodeId): Promise<void> {
+    const link = this.links.get(node)
+    if (link === undefined) throw new AtollError('ATOLL_STALE_EPOCH', `${node} takes no writes of partition ${this.partition.id}`)
+    link.awaited = true
+    await link.drained()
+    this.requireOffice()
+  }
+
   /** Resolves when nothing that was under way on the chunk is any more. */
   async settled (ino: number, chunk: number): Promise<void> {
     const key = keyOf({ ino, chunk })
@@ -260,7 +269,7 @@ export class Primary {
 
   private check (mutation: Mutation): void {
     if (!mutation.appliedHere || !this.pending.has(mutation.order)) return
-    for (const link of mutation.waitingFor) if (link.serving) return
+    for (const link of mutation.waitingFor) if (link.serving || link.awaited) return
     if (this.components.clock.now() < this.fenceUntil) return
     this.finish(mutation)
     mutation.resolve()

@@ -120,8 +120,12 @@ export class Recovery {
   }
 }
 
-/** Tells the manager that the replica has caught up; what it was sent is on stable storage before. */
-export async function reportSynced ({ router, store }: RecoveryComponents, nodeId: NodeId, { id, epoch }: DataPartition): Promise<void> {
+/**
+ * Tells the primary and then the manager that the replica has caught up. The primary may learn last that the replica
+ * serves: what it acknowledges until then must be here, too. What was synced before is on stable storage here, before it counts.
+ */
+export async function reportSynced ({ router, store }: RecoveryComponents, nodeId: NodeId, { id, epoch, primary }: DataPartition): Promise<void> {
+  await router.toNode(primary!, 'replica.joined', { partition: id, epoch, node: nodeId })
   await store.syncPartition(id)
   const { body } = await router.toManager('manager.replica-synced', { partition: id, epoch, node: nodeId }, { patienceMs: managerPatienceMs })
   if (body.map !== undefined) router.adopt(body.map)

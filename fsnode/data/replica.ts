@@ -1,7 +1,7 @@
 import type { DataPartition, NodeId, ReplicaState } from '../../partitioning/types.ts'
 import type {
   DataReadRequest, DataSyncRequest, DataTruncateRequest, DataWriteRequest, DataZeroRequest, ReplicaApplyRequest, ReplicaApplyResponse,
-  ReplicaDigestsRequest, ReplicaDigestsResponse, ReplicaLeaseRequest, ReplicaPullRequest, ReplicaSettledRequest
+  ReplicaDigestsRequest, ReplicaDigestsResponse, ReplicaJoinedRequest, ReplicaLeaseRequest, ReplicaPullRequest, ReplicaSettledRequest
 } from '../protocol/data.ts'
 import { AtollError } from '../protocol/errors.ts'
 import { byteLengthOf } from '../protocol/frame.ts'
@@ -160,6 +160,8 @@ export class DataPartitionReplica {
     if (primary.origin !== origin) throw new AtollError('ATOLL_STALE_EPOCH', 'asked of another term of this primary')
     return primary.settled(ino, chunk)
   }
+
+  join ({ epoch, node }: ReplicaJoinedRequest): Promise<void> { return this.requirePrimary(epoch).join(node) }
 
   grantLease ({ epoch, node }: ReplicaLeaseRequest): void {
     if (!this.requirePrimary(epoch).servingLinks().some((link) => link.node === node)) throw new AtollError('ATOLL_STALE_EPOCH', `${node} is not serving`)

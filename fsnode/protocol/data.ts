@@ -91,6 +91,8 @@ export interface ReplicaSettledRequest extends ChunkAddress { origin: string }
 /** A replica that serves reads (Tivoli) asks the primary to commit nothing without it for `readLeaseMs`, counted from when it asked. */
 export interface ReplicaLeaseRequest { partition: string, epoch: number, node: string }
 
+export interface ReplicaJoinedRequest { partition: string, epoch: number, node: string }
+
 /** Verifies every block of the receiver's replica; from the primary also compares the others. Takes as long as it takes. */
 export interface DataScrubRequest { partition: string, bytesPerSecond?: number, dryRun?: boolean }
 export interface ScrubFailure { ino: number, chunk: number, error: string }
@@ -112,4 +114,9 @@ export interface DataMethods {
   /** Is this write committed? Asked by a replica that is read; answered once it is, or was dropped. */
   'replica.settled': { request: ReplicaSettledRequest, response: Empty }
   'replica.lease': { request: ReplicaLeaseRequest, response: Empty }
+  /**
+   * A syncing replica has caught up. From now on the primary acknowledges nothing without it; answered when the replica has
+   * all that was acknowledged before. Only then may the manager be told.
+   */
+  'replica.joined': { request: ReplicaJoinedRequest, response: Empty }
 }

@@ -149,6 +149,30 @@ describe('a data partition', () => {
     await expectIdentical()
   })
 
+  it('acknowledges nothing that a replica lacks which is about to serve, also when it learns last that it serves', async () => {
+    await start()
+    await run(client.write(1, 0, 0, random.bytes(2000)))
+    node('node-3').crash(false)
+    await clock.until(() => cluster.stateOf('node-3') === 'offline')
+    await run(node('node-3').start())
+    await clock.until(() => cluster.stateOf('node-3') === 'syncing' && client.router.dataPartition(partitionId).epoch === cluster.partition.epoch)
+    // Nobody else hears of what the manager decides now.
+    const deaf = [node('node-1').router!, node('node-2').router!, client.router]
+    for (const router of deaf) router.adopt = () => {}
+    await clock.until(() => cluster.stateOf('node-3') === 'serving' && node('node-3').router!.mapVersion === cluster.map.version)
+    let isThere = false
+    const late = client.write(2, 0, 0, Buffer.from('late')).then(() => { isThere = node('node-3').files.paths.some((path) => path.endsWith('/2.0')) })
+    await clock.advance(300)
+    for (const router of deaf) {
+      delete (router as Partial<typeof router>).adopt
+      router.adopt(cluster.map)
+    }
+    await run(late)
+    expect(isThere).to.equal(true)
+    await healthy()
+    await expectIdentical()
+  })
+
   it('brings up a replica of which the primary never saw that it was away', async () => {
     await start()
     await run(client.write(1, 0, 0, Buffer.from('x')))

@@ -1,6 +1,7 @@
 import { request as requestHttp } from 'node:http'
 import { request as requestHttps } from 'node:https'
-import type { ClientRequest, IncomingMessage } from 'node:http'
+import type { ClientRequest, IncomingMessage, RequestOptions } from 'node:http'
+import type { Duplex } from 'node:stream'
 import { errorBodyMaxBytes } from './constants.ts'
 import type { HttpResponse } from './session.ts'
 
@@ -18,11 +19,20 @@ export interface Post { close (): void }
 
 export type HttpPost = (url: string, headers: Record<string, string>, body: string, handlers: PostHandlers) => Post
 
+/** PEM texts. Without `ca` the authorities that Node knows are trusted. */
+export interface TlsOptions { ca?: string, cert?: string, key?: string }
+
+export interface HttpPosterInit {
+  tls?: TlsOptions
+  /** Instead of a connection of its own making. */
+  connect?: (url: string) => Duplex
+}
+
 /**
  * Each POST has a connection of its own: an idle connection that the master is just closing would make the outcome of a call
  * unknown, and an ACCEPT may not be repeated.
  */
-export const httpPost: HttpPost = (url, headers, body, handlers) => {
+export const httpPoster = (init: HttpPosterInit = {}): HttpPost => (url, headers, body, handlers) => {
   let open = true
   const close = (): void => {
     open = false
@@ -34,17 +44,33 @@ export const httpPost: HttpPost = (url, headers, body, handlers) => {
     close()
     handlers.onEnd(code, message)
   }
-  const outgoing: ClientRequest = (url.startsWith('https:') ? requestHttps : requestHttp)(url, {
+  const { connect, tls } = init
+  const options: RequestOptions & TlsOptions = {
     method: 'POST',
-    agent: false,
+    ...(connect === undefined ? { agent: false } : { createConnection: () => connect(url) }),
     headers: { ...headers, 'Content-Length': String(Buffer.byteLength(body)) }
-  })
-  outgoing.on('error', (error: NodeJS.ErrnoException) => {
-    end(error.code === 'ECONNREFUSED' ? 'ATOLL_UNREACHABLE' : 'ATOLL_CONNECTION_LOST', error.message)
-  })
+  }
+  const outgoing: ClientRequest = url.startsWith('https:') ? requestHttps(url, { ...options, ...tls }) : requestHttp(url, options)
+  outgoing.on('error', (error: NodeJS.ErrnoException) => { end(connectionCode(error), connectionMessage(error)) })
   outgoing.on('response', (incoming) => { receive(incoming, handlers, () => open, end) })
   outgoing.end(body)
   return { close }
+}
+
+export const httpPost = httpPoster()
+
+const unreachable = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'ETIMEDOUT'])
+/** Of OpenSSL, and Node's own about names and versions. */
+const isTls = (code: string): boolean => /^(ERR_TLS_|ERR_SSL_|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_CA|EPROTO)/.test(code)
+
+function connectionCode ({ code = '' }: NodeJS.ErrnoException): string {
+  if (unreachable.has(code)) return 'ATOLL_UNREACHABLE'
+  return isTls(code) ? 'ATOLL_MESOS_TLS' : 'ATOLL_CONNECTION_LOST'
+}
+
+function connectionMessage ({ code = '', message }: NodeJS.ErrnoException): string {
+  if (isTls(code)) return `TLS: ${message}`
+  return code.startsWith('HPE_') ? `the answer is not HTTP (${message}): perhaps it wants https` : message
 }
 
 function receive (incoming: IncomingMessage, handlers: PostHandlers, isOpen: () => boolean, end: (code: string, message: string) => void): void {

@@ -6,6 +6,7 @@ import type { InodeCache } from './inode-cache.ts'
 import type { Inodes } from './inodes.ts'
 import type { Leases } from './leases.ts'
 import type { OperationNumbers } from './operation-numbers.ts'
+import type { OwnChanges } from './own-changes.ts'
 import type { ReadAheadBudget } from './reader.ts'
 import type { SessionTable } from './session-table.ts'
 import type { WriteJournal } from './types.ts'
@@ -21,6 +22,7 @@ export interface VolumeContext {
   readonly operations: OperationNumbers
   readonly sessions: SessionTable
   readonly cache: InodeCache
+  readonly changes: OwnChanges
   readonly leases: Leases
   readonly inodes: Inodes
   readonly files: FileTable

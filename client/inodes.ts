@@ -26,7 +26,7 @@ export class Inodes {
 
   getattr (ino: number): Promise<InodeAttr> {
     const cached = this.context.cache.get(ino)
-    if (cached !== undefined && cached.attr !== null && cached.session.validUntil > this.context.clock.now()) {
+    if (cached !== undefined && cached.attr !== null && cached.session.validUntil > this.context.clock.now() && !this.context.changes.inode(ino)) {
       cached.used = true
       return Promise.resolve(cached.attr)
     }
@@ -34,10 +34,10 @@ export class Inodes {
   }
 
   lookup (dir: number, name: string): Promise<InodeAttr> {
-    const { cache, clock } = this.context
+    const { cache, clock, changes } = this.context
     const parent = cache.get(dir)
     const directory = parent?.directory
-    if (directory !== undefined && directory !== null && parent!.session.validUntil > clock.now()) {
+    if (directory !== undefined && directory !== null && parent!.session.validUntil > clock.now() && !changes.name(dir, name)) {
       const known = directory.find(name)
       if (known !== undefined) {
         parent!.used = true
@@ -65,7 +65,7 @@ export class Inodes {
     for (let attempt = 0; ; attempt++) {
       const page = this.cachedPage(dir, after, limit)
       if (page !== null) return page
-      const last = attempt >= unleasedRetriesMax
+      const last = attempt >= unleasedRetriesMax || this.context.changes.anyName(dir)
       const fetched = await this.fetchPage(dir, after, last)
       if (fetched !== null) return { ...fetched, entries: fetched.entries.slice(0, limit), done: fetched.done && fetched.entries.length <= limit }
     }
@@ -137,7 +137,7 @@ export class Inodes {
 
   private attrOfName (dir: number, name: string, ino: number): Promise<InodeAttr> {
     const cached = this.context.cache.get(ino)
-    if (cached !== undefined && cached.attr !== null && cached.session.validUntil > this.context.clock.now()) {
+    if (cached !== undefined && cached.attr !== null && cached.session.validUntil > this.context.clock.now() && !this.context.changes.inode(ino)) {
       cached.used = true
       return Promise.resolve(cached.attr)
     }
@@ -150,6 +150,8 @@ export class Inodes {
   }
 
   private fetchAttr (ino: number): Promise<InodeAttr> {
+    // Another's answer may be older than a change that has been seen since.
+    if (this.context.changes.inode(ino)) return this.askAttr(ino)
     const under = this.attrRequests.get(ino)
     if (under !== undefined) return under
     const request = this.askAttr(ino).finally(() => { this.attrRequests.delete(ino) })
@@ -179,6 +181,7 @@ export class Inodes {
 
   private fetchName (dir: number, name: string): Promise<InodeAttr> {
     if (name.length > nameBytesMax || Buffer.byteLength(name) > nameBytesMax) return Promise.reject(posixError('ENAMETOOLONG', name))
+    if (this.context.changes.name(dir, name)) return this.askName(dir, name)
     const key = nameKey(dir, name)
     const under = this.nameRequests.get(key)
     if (under !== undefined) return under
@@ -226,13 +229,13 @@ export class Inodes {
   private cachedPage (dir: number, after: string, limit: number): DirectoryPage | null {
     const { cache, clock } = this.context
     const parent = cache.get(dir)
-    if (parent?.directory == null || parent.session.validUntil <= clock.now()) return null
+    if (parent?.directory == null || parent.session.validUntil <= clock.now() || this.context.changes.anyName(dir)) return null
     const page = parent.directory.page(after, limit)
     if (page === null) return null
     parent.used = true
     const entries = page.entries.map(({ name, known }): DirectoryEntry => {
       const child = cache.get(known.ino)
-      const attr = child?.attr != null && child.session.validUntil > clock.now() ? child.attr : undefined
+      const attr = child?.attr != null && child.session.validUntil > clock.now() && !this.context.changes.inode(known.ino) ? child.attr : undefined
       const type = attr === undefined ? known.type : attr.mode & typeMask
       return attr === undefined ? { name, ino: known.ino, type } : { name, ino: known.ino, type, attr }
     })
@@ -246,6 +249,7 @@ export class Inodes {
 
   /** Null when the cache can answer now; otherwise the page as the server gave it. */
   private fetchPage (dir: number, after: string, direct: boolean): Promise<DirectoryPage | null> {
+    if (this.context.changes.anyName(dir)) return this.askPage(dir, after, true)
     const listed = this.context.cache.get(dir)?.directory
     const resume = listed == null ? (after === '' ? '' : null) : listed.resumesAt(after)
     const from = direct ? after : resume ?? after

@@ -6,6 +6,7 @@ import { CachedDirectory } from './directory-cache.ts'
 import type { FileState } from './file-state.ts'
 import type { CachedInode } from './inode-cache.ts'
 import { directoryType, regularType, typeMask } from './inodes.ts'
+import type { ChangedName } from './own-changes.ts'
 import type { MetadataSession } from './session.ts'
 import type { OperationContext, SetAttributes } from './types.ts'
 
@@ -15,6 +16,9 @@ type MutationBody<M extends Method> = Omit<Methods[M]['request'], 'partition' | 
 
 /** `ino`: 0 for a name that is gone, null for one of which nothing is known any more. */
 interface NameChange { name: string, ino: number | null, type: number }
+
+/** What a mutation changes. */
+interface Subject { inos: readonly number[], names?: readonly ChangedName[] }
 
 /** What changes names and inodes. The caches follow from the answers, without another message. */
 export class Namespace {
@@ -27,7 +31,7 @@ export class Namespace {
   /** Creates, or finds, a regular file and opens it. `file` is null when it must be opened by its number. `step`: which try this is, from 0. */
   create (dir: number, name: string, mode: number, exclusive: boolean, by: OperationContext, step: number): Promise<{ attr: InodeAttr, created: boolean, file: FileState | null }> {
     const request = { dir, name, mode: regularType | (mode & 0o7777), caller: callerOf(by), exclusive, lease: 'exclusive' as const }
-    return this.mutate(dir, 'meta.create', request, by, (session, body, since) => {
+    return this.mutate(dir, 'meta.create', request, by, { inos: [dir], names: [[dir, name]] }, (session, body, since) => {
       const cached = this.noteCreated(session, dir, name, body, since)
       if (cached === null || (body.attr.mode & typeMask) !== regularType) return { attr: body.attr, created: body.created, file: null }
       cached.lease = 'exclusive'
@@ -40,7 +44,7 @@ export class Namespace {
   /** Any inode that is not opened at once: `mode` holds its type. */
   async make (dir: number, name: string, mode: number, extra: { rdev?: number, symlink?: string }, by: OperationContext): Promise<InodeAttr> {
     const request = { dir, name, mode, caller: callerOf(by), exclusive: true, lease: 'shared' as const, ...extra }
-    const attr = await this.mutate(dir, 'meta.create', request, by, (session, body, since) => {
+    const attr = await this.mutate(dir, 'meta.create', request, by, { inos: [dir], names: [[dir, name]] }, (session, body, since) => {
       const cached = this.noteCreated(session, dir, name, body, since)
       if (cached !== null && extra.symlink !== undefined) cached.symlink = extra.symlink
       if (cached !== null && (mode & typeMask) === directoryType && cached.directory === null) {
@@ -52,7 +56,7 @@ export class Namespace {
   }
 
   async link (ino: number, dir: number, name: string, by: OperationContext): Promise<InodeAttr> {
-    const attr = await this.mutate(dir, 'meta.link', { ino, dir, name }, by, (session, body, since) => {
+    const attr = await this.mutate(dir, 'meta.link', { ino, dir, name }, by, { inos: [ino, dir], names: [[dir, name]] }, (session, body, since) => {
       this.noteInode(session, ino, body.attr, since)
       this.noteNames(session, dir, body.dirAttr, since, [{ name, ino, type: body.attr.mode & typeMask }])
       return body.attr
@@ -61,27 +65,31 @@ export class Namespace {
   }
 
   async unlink (dir: number, name: string, by: OperationContext): Promise<void> {
-    const open = await this.isOpen(dir, name)
-    await this.mutate(dir, 'meta.unlink', { dir, name, open }, by, (session, body, since) => { this.noteRemoved(session, dir, name, body, since) })
+    const ino = await this.inoOf(dir, name)
+    await this.mutate(dir, 'meta.unlink', { dir, name, open: this.context.files.isOpen(ino) }, by, { inos: [dir, ino], names: [[dir, name]] }, (session, body, since) => { this.noteRemoved(session, dir, name, body, since) })
   }
 
   async rmdir (dir: number, name: string, by: OperationContext): Promise<void> {
-    await this.mutate(dir, 'meta.rmdir', { dir, name }, by, (session, body, since) => { this.noteRemoved(session, dir, name, body, since) })
+    const ino = await this.inoOf(dir, name)
+    await this.mutate(dir, 'meta.rmdir', { dir, name }, by, { inos: [dir, ino], names: [[dir, name]] }, (session, body, since) => { this.noteRemoved(session, dir, name, body, since) })
   }
 
   async rename (dir: number, name: string, newDir: number, newName: string, flags: number, by: OperationContext): Promise<void> {
     const exchange = (flags & renameExchange) !== 0
-    const open = !exchange && await this.isOpen(newDir, newName)
+    const moved = await this.inoOf(dir, name)
     // The answer to an exchange does not tell what else has moved.
     const exchanged = exchange ? (await this.context.inodes.lookup(newDir, newName)).ino : null
-    await this.mutate(dir, 'meta.rename', { dir, name, newDir, newName, flags, open }, by, (session, body, since) => {
+    const replaced = exchanged ?? await this.inoOf(newDir, newName)
+    const open = !exchange && this.context.files.isOpen(replaced)
+    const subject: Subject = { inos: [dir, newDir, moved, replaced], names: [[dir, name], [newDir, newName]] }
+    await this.mutate(dir, 'meta.rename', { dir, name, newDir, newName, flags, open }, by, subject, (session, body, since) => {
       this.noteRenamed(session, { dir, name, newDir, newName, exchanged }, body, since)
     })
   }
 
   async setattr (ino: number, changes: SetAttributes, by: OperationContext): Promise<InodeAttr> {
     const file = this.context.cache.get(ino)?.file
-    const send = (): Promise<InodeAttr> => this.mutate(ino, 'meta.setattr', { ino, ...definedOf(changes) }, by, (session, { attr }, since) => {
+    const send = (): Promise<InodeAttr> => this.mutate(ino, 'meta.setattr', { ino, ...definedOf(changes) }, by, { inos: [ino] }, (session, { attr }, since) => {
       this.noteInode(session, ino, attr, since)
       const cached = this.context.cache.get(ino)
       if (cached !== undefined && changes.size !== undefined) this.context.inodes.resized(cached, attr)
@@ -92,9 +100,9 @@ export class Namespace {
   }
 
   async getxattr (ino: number, name: string): Promise<Buffer> {
-    const { cache, sessions } = this.context
+    const { cache, sessions, changes } = this.context
     await this.context.inodes.getattr(ino)
-    const known = cache.get(ino)?.xattrs?.get(name)
+    const known = changes.inode(ino) ? undefined : cache.get(ino)?.xattrs?.get(name)
     if (known !== undefined) {
       if (known === null) throw posixError('ENODATA', name)
       return known
@@ -122,29 +130,50 @@ export class Namespace {
   }
 
   async setxattr (ino: number, name: string, value: Buffer, flags: number, by: OperationContext): Promise<void> {
-    await this.mutate(ino, 'meta.setxattr', { ino, name, value, flags }, by, (session, { attr }, since) => { this.noteXattrChange(session, ino, name, attr, since) })
+    await this.mutate(ino, 'meta.setxattr', { ino, name, value, flags }, by, { inos: [ino] }, (session, { attr }, since) => { this.noteXattrChange(session, ino, name, attr, since) })
   }
 
   async removexattr (ino: number, name: string, by: OperationContext): Promise<void> {
-    await this.mutate(ino, 'meta.removexattr', { ino, name }, by, (session, { attr }, since) => { this.noteXattrChange(session, ino, name, attr, since) })
+    await this.mutate(ino, 'meta.removexattr', { ino, name }, by, { inos: [ino] }, (session, { attr }, since) => { this.noteXattrChange(session, ino, name, attr, since) })
   }
 
-  /** Sends a mutation to where `ino` lives and hands its answer to `note` while it may still be cached. */
+  /** Sends a mutation of `subject` to where `ino` lives and hands its answer to `note` while it may still be cached. */
   private async mutate<M extends Method, T> (
-    ino: number, method: M, request: MutationBody<M>, by: OperationContext,
+    ino: number, method: M, request: MutationBody<M>, by: OperationContext, subject: Subject,
     note: (session: MetadataSession, body: Methods[M]['response'], since: number) => T, step = 0
   ): Promise<T> {
-    const { sessions, operations, leases } = this.context
+    const { sessions, operations, leases, changes } = this.context
+    const { inos, names = [] } = subject
     const session = sessions.of(ino)
     const since = session.guard.begin()
+    changes.begin(inos, names)
     try {
       const body = { ...request, op: operations.next(by, step) } as unknown as Omit<Methods[M]['request'], 'partition' | 'session'>
       const answer = await session.call(method, body, { mutation: true })
       const result = note(session, answer.body, since)
       leases.evictIfOverfull()
       return result
+    } catch (error) {
+      if (codeOf(error).startsWith('ATOLL_')) this.doubt(subject)
+      throw error
     } finally {
+      changes.end(inos, names)
       session.guard.end()
+    }
+  }
+
+  /** Nobody knows whether the mutation has happened. */
+  private doubt ({ inos, names = [] }: Subject): void {
+    const { cache, sessions } = this.context
+    for (const [dir, name] of names) {
+      sessions.of(dir).guard.change(dir, name)
+      cache.get(dir)?.directory?.forget(name)
+    }
+    for (const ino of inos) {
+      const cached = cache.get(ino)
+      if (cached === undefined || cached.lease === 'exclusive') continue
+      cached.attr = null
+      cached.xattrs = null
     }
   }
 
@@ -231,14 +260,12 @@ export class Namespace {
     this.noteInode(session, ino, attr, since)
   }
 
-  /** Whether the name stands for an inode that is open here: it must then outlive the name. */
-  private async isOpen (dir: number, name: string): Promise<boolean> {
-    const { files, inodes } = this.context
-    if (files.size === 0) return false
+  /** What the name stands for, 0 for nothing: an inode that is open here must outlive the name, and one that is cached is about to change. */
+  private async inoOf (dir: number, name: string): Promise<number> {
     try {
-      return files.isOpen((await inodes.lookup(dir, name)).ino)
+      return (await this.context.inodes.lookup(dir, name)).ino
     } catch (error) {
-      if (codeOf(error) === 'ENOENT') return false
+      if (codeOf(error) === 'ENOENT') return 0
       throw error
     }
   }

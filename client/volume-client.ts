@@ -15,6 +15,7 @@ import { Leases } from './leases.ts'
 import { Namespace } from './namespace.ts'
 import { OpenFileHandle } from './open-file.ts'
 import { OperationNumbers } from './operation-numbers.ts'
+import { OwnChanges } from './own-changes.ts'
 import { ReadAheadBudget } from './reader.ts'
 import { SessionTable } from './session-table.ts'
 import type { Invalidation, OpenFile, OperationContext, SetAttributes, StatFs, VolumeClient, WriteJournal } from './types.ts'
@@ -74,6 +75,7 @@ export class AtollVolumeClient implements VolumeClient {
         volume, client, id: init.session ?? random.bytes(sessionIdBytes).toString('hex'), resumed: init.session !== undefined
       }),
       cache: new InodeCache(init.cache),
+      changes: new OwnChanges(),
       inodes: new Inodes(context),
       files: new FileTable(context),
       unsynced: new UnsyncedChunks(chunks),

@@ -156,6 +156,32 @@ describe('client: two clients see one file system', () => {
     await b.run(made.file.release())
   })
 
+  it('what others have seen changed by a client is not served unchanged there, though the answer to the change is still on its way', async () => {
+    const ino = await a.put('f', 'old')
+    await a.run(a.volume.link(ino, 1, 'g', me))
+    await a.names()
+    const leader = cluster.leader().node
+    const during = async (change: () => Promise<unknown>, seen: () => Promise<unknown>, looks: Array<() => Promise<unknown>>): Promise<unknown[]> => {
+      cluster.network.cutOneWay(leader, 'client1')
+      const changed = change()
+      await cluster.clock.advance(20)
+      await b.run(seen())
+      const looked = Promise.all(looks.map(async (look) => look().catch((error) => error.code)))
+      await cluster.clock.advance(20)
+      cluster.network.heal(leader, 'client1')
+      await a.run(changed)
+      return a.run(looked)
+    }
+    const nameOf = async (): Promise<unknown> => (await a.volume.lookup(1, 'g')).ino
+    const nlink = async (): Promise<unknown> => (await a.volume.getattr(ino)).nlink
+    const list = async (): Promise<unknown> => (await a.volume.readdir(1, '', 100)).entries.map(({ name }) => name)
+    const size = async (): Promise<unknown> => (await a.volume.getattr(ino)).size
+    expect(await during(() => a.volume.unlink(1, 'g', me), () => b.names(), [nameOf, nlink, list])).to.deep.equal(['ENOENT', 1, ['f']])
+    expect(await during(() => a.volume.mkdir(1, 'g', 0o755, me), () => b.names(), [list])).to.deep.equal([['f', 'g']])
+    await b.run(b.volume.lookup(1, 'f'))
+    expect(await during(() => a.volume.setattr(ino, { size: 1 }, me), () => b.volume.getattr(ino), [size])).to.deep.equal([1])
+  })
+
   it('across partitions: names lead to inodes elsewhere', async () => {
     await start({ metadataPartitions: 3 })
     const dirs = await Promise.all(Array.from({ length: 6 }, (_, index) => a.run(a.volume.mkdir(1, `d${index}`, 0o755, me))))

@@ -2,6 +2,7 @@ import { userInfo } from 'node:os'
 import { AtollError, codeOf, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { Clock, Kv, Logger, Random, Timer } from '../../fsnode/protocol/ports.ts'
 import type { MasterClient, MasterClientFactory, MasterCredentials, MasterNotice } from '../mesos/client.ts'
+import type { TlsOptions } from '../mesos/http.ts'
 import { failoverTimeoutMsDefault, inputQueueLengthMax, killGraceMsDefault, nodesMax, shutdownTimeoutMsDefault, storeRetryMs } from './constants.ts'
 import { FrameworkCore } from './core.ts'
 import type { FrameworkEffects, FrameworkInput } from './core.ts'
@@ -18,8 +19,10 @@ export interface FrameworkComponents {
 }
 
 export interface FrameworkInit {
-  /** 'host:port' or URLs of the masters. */
+  /** 'host:port' or URLs of the masters, or one 'zk://...' */
   masters: string[]
+  /** For masters that speak https. */
+  tls?: TlsOptions
   /** Of its own: another framework of the role would be offered the volumes. */
   role: string
   principal: string
@@ -184,11 +187,12 @@ class RunningFramework implements Framework {
   }
 
   #makeClient (): MasterClient {
-    const { masters, principal, secret } = this.#init
+    const { masters, principal, secret, tls } = this.#init
     const credentials: MasterCredentials | undefined = secret === undefined ? undefined : { principal, secret }
     const client = this.#components.masterClientFactory({
       masters,
       ...(credentials === undefined ? {} : { credentials }),
+      ...(tls === undefined ? {} : { tls }),
       subscribe: () => ({ framework_info: this.#core.frameworkInfo }),
       // Notices of a client that was replaced mean nothing any more.
       onNotice: (notice) => { if (client === this.#client) this.#onNotice(notice) }

@@ -1,5 +1,6 @@
 import { AtollError } from '../../fsnode/protocol/errors.ts'
 import { schedulerPath } from './constants.ts'
+import type { MasterInfo } from './types.ts'
 
 const portDefault = 5050
 
@@ -11,7 +12,7 @@ export function masterUrl (text: string): string {
   const url = parse(text)
   if (url === undefined) {
     throw new AtollError('ATOLL_INVALID_MASTER', `not the address of a Mesos master: '${text}'`, {
-      hint: 'Give host:port or http://host:port.'
+      hint: 'Give host:port, http://host:port, or zk://host:port,.../path.'
     })
   }
   return url
@@ -23,6 +24,12 @@ export function redirectUrl (location: string | undefined, from: string): string
   if (location.startsWith('//')) return parse(new URL(from).protocol + location)
   if (location.startsWith('/')) return parse(new URL(location, from).href)
   return parse(location)
+}
+
+/** Of a leader as ZooKeeper names it. Throws ATOLL_INVALID_MASTER. */
+export function masterInfoUrl ({ address, hostname, port }: MasterInfo, scheme: 'http' | 'https'): string {
+  const host = address?.hostname ?? hostname ?? address?.ip ?? ''
+  return masterUrl(`${scheme}://${host.includes(':') ? `[${host}]` : host}:${address?.port ?? port ?? portDefault}`)
 }
 
 function parse (text: string): string | undefined {

@@ -1,9 +1,13 @@
-import { messageOf } from '../../fsnode/protocol/errors.ts'
-import type { Clock, Logger, Random, Timer } from '../../fsnode/protocol/ports.ts'
+import { AtollError, messageOf } from '../../fsnode/protocol/errors.ts'
+import type { Clock, Logger, Network, Random, Timer } from '../../fsnode/protocol/ports.ts'
+import { tcpNetwork } from '../../fsnode/protocol/tcp-network.ts'
+import { isZooKeeperUrl, parseZooKeeperUrl } from '../zookeeper/address.ts'
+import { LeaderDetector } from '../zookeeper/leader-detector.ts'
+import { masterInfoUrl } from './address.ts'
 import { callQueueLengthMax, callTimeoutMs } from './constants.ts'
 import { decodeEvent } from './decode-event.ts'
-import { httpPost } from './http.ts'
-import type { HttpPost, Post } from './http.ts'
+import { httpPoster } from './http.ts'
+import type { HttpPost, Post, TlsOptions } from './http.ts'
 import { RecordDecoder } from './recordio.ts'
 import { Session, statusCode } from './session.ts'
 import type { HttpResponse, SessionEffect, SessionInput, SessionNotice } from './session.ts'
@@ -33,9 +37,11 @@ export interface MasterClient {
 }
 
 export interface MasterClientInit {
-  /** 'host:port' or URLs; tried in turn. */
+  /** 'host:port' or URLs, tried in turn; or one 'zk://host:port,.../path', where the leader is looked up. */
   masters: string[]
   credentials?: MasterCredentials
+  /** Who is trusted, and who we are, over https. Masters that ZooKeeper names are then asked over https. */
+  tls?: TlsOptions
   /** The body of a SUBSCRIBE, asked anew for each attempt. */
   subscribe: () => SubscribeCall['subscribe']
   onNotice: (notice: MasterNotice) => void
@@ -43,7 +49,8 @@ export interface MasterClientInit {
 
 export type MasterClientFactory = (init: MasterClientInit) => MasterClient
 
-export interface MasterClientComponents { clock: Clock, random: Random, log: Logger, post?: HttpPost }
+/** `network` is for ZooKeeper; the machine's own by default. */
+export interface MasterClientComponents { clock: Clock, random: Random, log: Logger, post?: HttpPost, network?: Network }
 
 /** The client over HTTP. The factory's call throws ATOLL_INVALID_MASTER. */
 export const httpMasterClient = (components: MasterClientComponents): MasterClientFactory =>
@@ -55,6 +62,7 @@ class HttpMasterClient implements MasterClient {
   readonly #session: Session
   readonly #post: HttpPost
   readonly #headers: Record<string, string>
+  readonly #detector: LeaderDetector | undefined
   #timer: Timer | undefined
   #stream: Post | undefined
   #frameworkId = ''
@@ -64,13 +72,17 @@ class HttpMasterClient implements MasterClient {
   constructor (components: MasterClientComponents, init: MasterClientInit) {
     this.#components = components
     this.#init = init
-    this.#session = new Session(components, { masters: init.masters })
-    this.#post = components.post ?? httpPost
+    this.#detector = this.#makeDetector()
+    this.#session = new Session(components, { masters: this.#detector === undefined ? init.masters : 'detected' })
+    this.#post = components.post ?? httpPoster(init.tls === undefined ? {} : { tls: init.tls })
     // The media types must be exactly these: a charset is answered with 415.
     this.#headers = { 'Content-Type': 'application/json', Accept: 'application/json', ...authorization(init.credentials) }
   }
 
-  start (): void { this.#step({ type: 'start' }) }
+  start (): void {
+    this.#step({ type: 'start' })
+    this.#detector?.start()
+  }
 
   close (): void { this.#step({ type: 'stop' }) }
 
@@ -104,8 +116,25 @@ class HttpMasterClient implements MasterClient {
         break
       case 'notice':
         if (effect.notice.type === 'subscribed') this.#frameworkId = effect.notice.frameworkId
+        if (effect.notice.type === 'stopped') this.#detector?.close()
         this.#init.onNotice(effect.notice)
     }
+  }
+
+  #makeDetector (): LeaderDetector | undefined {
+    const { masters, tls, onNotice } = this.#init
+    const zooKeeper = masters.find(isZooKeeperUrl)
+    if (zooKeeper === undefined) return undefined
+    if (masters.length > 1) throw new AtollError('ATOLL_INVALID_MASTER', 'a ZooKeeper address stands alone: its servers are listed within it', { hint: 'zk://host1:2181,host2:2181/mesos' })
+    const scheme = tls === undefined ? 'http' : 'https'
+    return new LeaderDetector({ network: tcpNetwork, ...this.#components }, {
+      address: parseZooKeeperUrl(zooKeeper),
+      onLeader: (leader) => { this.#step({ type: 'masters', urls: leader === null ? [] : [masterInfoUrl(leader, scheme)] }) },
+      onProblem: (code, message, retryInMs) => {
+        // While a master serves us, it does not matter whether ZooKeeper can be read.
+        if (this.#session.phase === 'detecting') onNotice({ type: 'disconnected', code, message, retryInMs })
+      }
+    })
   }
 
   #disconnect (): void {

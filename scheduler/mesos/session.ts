@@ -7,7 +7,7 @@ import type { MasterInfo, SchedulerEvent } from './types.ts'
 export type SessionNotice =
   | { type: 'subscribed', frameworkId: string, url: string, master: MasterInfo | null }
   | { type: 'event', event: SchedulerEvent }
-  /** No subscription; another attempt is made after `retryInMs`. */
+  /** No subscription; another attempt is made after `retryInMs`; 0 while it waits for a leader to be found. */
   | { type: 'disconnected', code: string, message: string, retryInMs: number }
   /** No further attempt is made. */
   | { type: 'stopped', code: string, message: string }
@@ -22,6 +22,8 @@ export interface HttpResponse {
 
 export type SessionInput =
   | { type: 'start' }
+  /** Detection has found other masters; none while nobody leads. */
+  | { type: 'masters', urls: string[] }
   | { type: 'response', response: HttpResponse }
   | { type: 'event', event: SchedulerEvent }
   /** The connection could not be made, broke, or ended. */
@@ -43,7 +45,8 @@ export type SessionEffect =
   | { type: 'notice', notice: SessionNotice }
 
 export interface SessionComponents { random: Random }
-export interface SessionInit { masters: string[] }
+/** `masters`: 'host:port' or URLs, tried in turn; 'detected': they come by 'masters' inputs. */
+export interface SessionInit { masters: string[] | 'detected' }
 
 /** Why a master does not serve a call or a subscription, by its HTTP status alone: the texts are for people. */
 export function statusCode (status: number): string {
@@ -59,7 +62,8 @@ export function statusCode (status: number): string {
 }
 
 /** Waiting will hardly help with these, so the longest back-off is right at once. */
-const isLasting = (code: string): boolean => code === 'ATOLL_MESOS_UNAUTHENTICATED' || code === 'ATOLL_MESOS_REFUSED'
+const isLasting = (code: string): boolean =>
+  code === 'ATOLL_MESOS_UNAUTHENTICATED' || code === 'ATOLL_MESOS_REFUSED' || code === 'ATOLL_MESOS_TLS'
 
 /** What an ERROR event means for the subscription that it ends. */
 export function errorEventCode (message: string): 'ATOLL_MESOS_FAILED_OVER' | 'ATOLL_MESOS_REMOVED' | 'ATOLL_MESOS_REFUSED' {
@@ -68,16 +72,17 @@ export function errorEventCode (message: string): 'ATOLL_MESOS_FAILED_OVER' | 'A
   return 'ATOLL_MESOS_REFUSED'
 }
 
-type Phase = 'idle' | 'connecting' | 'opened' | 'subscribed' | 'waiting' | 'stopped'
+type Phase = 'idle' | 'detecting' | 'connecting' | 'opened' | 'subscribed' | 'waiting' | 'stopped'
 
 /**
  * The decisions of a subscription: which master, when again, when to give up. Pure: the shell connects and waits.
  *
  * idle -> connecting -> opened (200) -> subscribed (SUBSCRIBED) -> waiting (back-off) -> connecting ... ; stopped is final.
+ * Where masters are detected, 'detecting' stands in place of connecting and waiting while no leader is known.
  */
 export class Session {
   readonly #random: Random
-  readonly #masters: string[]
+  #masters: string[]
   #phase: Phase = 'idle'
   #nextMaster = 0
   #url = ''
@@ -91,8 +96,8 @@ export class Session {
 
   constructor (components: SessionComponents, init: SessionInit) {
     this.#random = components.random
-    this.#masters = init.masters.map(masterUrl)
-    if (this.#masters.length === 0) masterUrl('')
+    this.#masters = init.masters === 'detected' ? [] : init.masters.map(masterUrl)
+    if (init.masters.length === 0) masterUrl('')
   }
 
   get phase (): Phase { return this.#phase }
@@ -107,7 +112,8 @@ export class Session {
   step (input: SessionInput): SessionEffect[] {
     if (this.#phase === 'stopped') return []
     switch (input.type) {
-      case 'start': return this.#phase === 'idle' ? this.#connect(this.#masters[0]) : []
+      case 'start': return this.#phase === 'idle' ? this.#begin() : []
+      case 'masters': return this.#onMasters(input.urls)
       case 'response': return this.#onResponse(input.response)
       case 'event': return this.#onEvent(input.event)
       case 'end': return this.#isOpen() ? this.#retry(input.code, input.message) : []
@@ -120,6 +126,32 @@ export class Session {
 
   #isOpen (): boolean {
     return this.#phase === 'connecting' || this.#phase === 'opened' || this.#phase === 'subscribed'
+  }
+
+  #begin (): SessionEffect[] {
+    const [first] = this.#masters
+    return first === undefined ? this.#detect() : this.#connect(first)
+  }
+
+  #detect (): SessionEffect[] {
+    this.#phase = 'detecting'
+    return [
+      { type: 'disconnect' },
+      { type: 'notice', notice: { type: 'disconnected', code: 'ATOLL_MESOS_NO_LEADER', message: 'no master leads as far as ZooKeeper knows', retryInMs: 0 } }
+    ]
+  }
+
+  /** A subscription stays while its master may lead: one that does not any more ends it itself. */
+  #onMasters (urls: string[]): SessionEffect[] {
+    this.#masters = urls.map(masterUrl)
+    this.#nextMaster = 0
+    if (this.#phase === 'idle') return []
+    if (this.#phase === 'detecting') return this.#masters.length === 0 ? [] : this.#connect(this.#masters[0]!)
+    if (this.#masters.length === 0) return this.#phase === 'subscribed' ? [] : this.#detect()
+    const current = new URL(this.#url).host
+    if (this.#masters.some((url) => new URL(url).host === current)) return []
+    this.#failures = 0
+    return this.#retry('ATOLL_MESOS_LEADER_CHANGED', `another master leads: ${this.#masters[0]}`, 0)
   }
 
   #connect (url: string): SessionEffect[] {
@@ -145,6 +177,8 @@ export class Session {
   #redirect (location: string | undefined): SessionEffect[] {
     const url = redirectUrl(location, this.#url)
     if (url === undefined) return this.#retry('ATOLL_BAD_MESSAGE', `a redirect to '${location ?? ''}'`)
+    // Credentials that were meant for TLS must not be sent in the clear.
+    if (this.#url.startsWith('https:') && !url.startsWith('https:')) return this.#retry('ATOLL_MESOS_REFUSED', `a redirect from https to ${url} is not followed`)
     if (++this.#hops > redirectHopsMax) return this.#retry('ATOLL_MESOS_NO_LEADER', `more than ${redirectHopsMax} redirects in a row`)
     return [{ type: 'disconnect' }, ...this.#connect(url)]
   }
@@ -188,7 +222,7 @@ export class Session {
 
   #onTimer (): SessionEffect[] {
     switch (this.#phase) {
-      case 'waiting': return this.#connect(this.#masters[this.#nextMaster])
+      case 'waiting': return this.#masters.length === 0 ? this.#detect() : this.#connect(this.#masters[this.#nextMaster]!)
       case 'connecting':
       case 'opened': return this.#retry('ATOLL_TIMEOUT', `no subscription within ${subscribeTimeoutMs} ms`)
       case 'subscribed': return this.#retry('ATOLL_TIMEOUT', `no heartbeat for ${this.#silenceMaxMs} ms`)
@@ -196,13 +230,14 @@ export class Session {
     }
   }
 
-  #retry (code: string, message: string): SessionEffect[] {
+  #retry (code: string, message: string, nextMaster?: number): SessionEffect[] {
     const wasSubscribed = this.#phase === 'subscribed'
     this.#phase = 'waiting'
     this.#streamId = undefined
     this.#hops = 0
     // The master that served us is the likeliest leader still: only a failed attempt moves on to the next.
-    if (!wasSubscribed) this.#nextMaster = (this.#nextMaster + 1) % this.#masters.length
+    if (nextMaster !== undefined) this.#nextMaster = nextMaster
+    else if (!wasSubscribed && this.#masters.length > 0) this.#nextMaster = (this.#nextMaster + 1) % this.#masters.length
     const retryInMs = this.#backoff(isLasting(code))
     return [
       { type: 'disconnect' },

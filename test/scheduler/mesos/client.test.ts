@@ -11,37 +11,13 @@ import type { MasterClient, MasterNotice } from '../../../scheduler/mesos/client
 import { encodeJsonRecord } from '../../../scheduler/mesos/recordio.ts'
 import type { SchedulerEvent } from '../../../scheduler/mesos/types.ts'
 import { quietLog } from '../framework/harness.ts'
+import { Notices } from './notices.ts'
 import { bodyOf, readRecording, recordsOf } from './recording.ts'
 
 const frameworkInfo = { user: 'root', name: 'atoll', roles: ['atoll'], principal: 'atoll' }
 
 /** Back-offs pass twenty times as fast. */
 const fastClock: Clock = { ...systemClock, setTimer: (callback, delayMs) => systemClock.setTimer(callback, delayMs / 20) }
-
-/** What a client told, and how to wait for it. */
-class Notices {
-  readonly all: MasterNotice[] = []
-  #wake: () => void = () => {}
-
-  readonly push = (notice: MasterNotice): void => {
-    this.all.push(notice)
-    this.#wake()
-  }
-
-  async until<T extends MasterNotice> (test: (notice: MasterNotice) => notice is T): Promise<T> {
-    for (;;) {
-      const found = this.all.find(test)
-      if (found !== undefined) return found
-      await new Promise<void>((resolve) => { this.#wake = resolve })
-    }
-  }
-
-  ofType<T extends MasterNotice['type']> (type: T): Promise<Extract<MasterNotice, { type: T }>> {
-    return this.until((notice): notice is Extract<MasterNotice, { type: T }> => notice.type === type)
-  }
-
-  get events (): SchedulerEvent[] { return this.all.flatMap((notice) => notice.type === 'event' ? notice.event : []) }
-}
 
 describe('client', () => {
   const closing: Array<() => void> = []

@@ -184,4 +184,62 @@ describe('session', () => {
     session.step({ type: 'timer' })
     expect(noticed(session.step({ type: 'response', response: { status: 200, body: '' } }))).to.include({ code: 'ATOLL_BAD_MESSAGE' })
   })
+
+  it('redirects in a circle are followed five times, then the next configured master is tried', () => {
+    const session = newSession()
+    session.step({ type: 'start' })
+    const urls: Array<string | undefined> = []
+    let effects: SessionEffect[] = []
+    for (let hop = 0; find(effects, 'notice') === undefined; hop++) {
+      effects = session.step({ type: 'response', response: { status: 307, location: hop % 2 === 0 ? '//b:5050' : '//a:5050', body: '' } })
+      urls.push(connected(effects))
+    }
+    expect(urls).to.deep.equal([urlB, urlA, urlB, urlA, urlB, undefined])
+    expect(noticed(effects)).to.include({ code: 'ATOLL_MESOS_NO_LEADER' })
+  })
+})
+
+describe('session: masters that ZooKeeper names', () => {
+  const detecting = (): Session => new Session({ random: new SimRandom(1) }, { masters: 'detected' })
+
+  it('waits until a leader is named, and subscribes at it', () => {
+    const session = detecting()
+    expect(noticed(session.step({ type: 'start' }))).to.include({ type: 'disconnected', code: 'ATOLL_MESOS_NO_LEADER', retryInMs: 0 })
+    expect(connected(session.step({ type: 'masters', urls: ['http://a:5050'] }))).to.equal(urlA)
+  })
+
+  it('goes to another leader as soon as one is named, jittered, and forgets the failures at the old one', () => {
+    const session = detecting()
+    session.step({ type: 'start' })
+    session.step({ type: 'masters', urls: ['http://a:5050'] })
+    for (let failure = 0; failure < 8; failure++) {
+      session.step({ type: 'end', code: 'ATOLL_UNREACHABLE', message: 'refused' })
+      session.step({ type: 'timer' })
+    }
+    const effects = session.step({ type: 'masters', urls: ['http://b:5050'] })
+    expect(noticed(effects)).to.include({ code: 'ATOLL_MESOS_LEADER_CHANGED' })
+    expect(find(effects, 'timer')!.delayMs).to.be.at.most(500)
+    expect(connected(session.step({ type: 'timer' }))).to.equal(urlB)
+  })
+
+  it('a subscription survives that ZooKeeper knows no leader for a moment, or names the one that it has', () => {
+    const session = detecting()
+    session.step({ type: 'start' })
+    session.step({ type: 'masters', urls: ['http://a:5050'] })
+    session.step({ type: 'response', response: ok })
+    session.step({ type: 'event', event: subscribed })
+    expect(session.step({ type: 'masters', urls: [] })).to.deep.equal([])
+    expect(session.step({ type: 'masters', urls: ['http://a:5050'] })).to.deep.equal([])
+    expect(session.subscription).to.not.equal(undefined)
+  })
+
+  it('without a leader there is nobody to be asked again', () => {
+    const session = detecting()
+    session.step({ type: 'start' })
+    session.step({ type: 'masters', urls: ['http://a:5050'] })
+    session.step({ type: 'end', code: 'ATOLL_UNREACHABLE', message: 'refused' })
+    expect(connected(session.step({ type: 'masters', urls: [] }))).to.equal(undefined)
+    expect(session.phase).to.equal('detecting')
+    expect(connected(session.step({ type: 'masters', urls: ['http://b:5050'] }))).to.equal(urlB)
+  })
 })

@@ -1,0 +1,123 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { PacketDecoder, connectRequest, readReply } from '../../../scheduler/zookeeper/packets.ts'
+import { int, packet, text } from './scripted-server.ts'
+
+/** Where Debian's package 'zookeeper' has it. */
+const jar = '/usr/share/java/zookeeper.jar'
+const java = '/usr/bin/java'
+
+export const isZooKeeperInstalled = existsSync(jar) && existsSync(java)
+
+/** A real ZooKeeper server as a process of its own. */
+export class RealZooKeeper {
+  readonly port: number
+  readonly #child: ChildProcess
+  readonly #directory: string
+
+  private constructor (port: number, child: ChildProcess, directory: string) {
+    this.port = port
+    this.#child = child
+    this.#directory = directory
+  }
+
+  static async start (): Promise<RealZooKeeper> {
+    const directory = mkdtempSync(join(tmpdir(), 'atoll-zookeeper-'))
+    const port = await freePort()
+    const child = spawn(java, [
+      '-Xmx64m', '-XX:TieredStopAtLevel=1', '-Dzookeeper.admin.enableServer=false', '-cp', jar,
+      'org.apache.zookeeper.server.ZooKeeperServerMain', String(port), directory, '500'
+    ], { stdio: 'ignore' })
+    const server = new RealZooKeeper(port, child, directory)
+    while (!(await answers(port))) {
+      if (child.exitCode !== null) throw new Error('the ZooKeeper server has ended')
+      await new Promise((resolve) => { setTimeout(resolve, 50) })
+    }
+    return server
+  }
+
+  pause (): void { this.#child.kill('SIGSTOP') }
+
+  resume (): void { this.#child.kill('SIGCONT') }
+
+  async stop (): Promise<void> {
+    const ended = new Promise((resolve) => { this.#child.once('exit', resolve) })
+    this.#child.kill('SIGKILL')
+    await ended
+    rmSync(this.#directory, { recursive: true, force: true })
+  }
+}
+
+async function freePort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await new Promise((resolve) => { server.once('listening', resolve) })
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => { server.close(resolve) })
+  return port
+}
+
+function answers (port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1')
+    const done = (well: boolean): void => {
+      socket.destroy()
+      resolve(well)
+    }
+    socket.once('connect', () => { socket.write(connectRequest(4000)) })
+    // A server that is not quite ready takes the connection and forgets the request.
+    socket.setTimeout(500, () => { done(false) })
+    socket.once('data', () => { done(true) }).once('error', () => { done(false) }).once('close', () => { done(false) })
+  })
+}
+
+const opcodeCreate = 1
+const opcodeDelete = 2
+const flagsEphemeralSequential = 3
+
+/** What a master does to stand for election. */
+export class ZooKeeperWriter {
+  readonly #socket: Socket
+  readonly #decoder = new PacketDecoder()
+  readonly #waiting: Array<(packet: Buffer) => void> = []
+  #xid = 0
+
+  private constructor (socket: Socket) {
+    this.#socket = socket
+    socket.on('data', (chunk) => { for (const each of this.#decoder.push(chunk as Buffer)) this.#waiting.shift()?.(each) })
+    socket.on('error', () => {})
+  }
+
+  static async connect (port: number): Promise<ZooKeeperWriter> {
+    const socket = connect(port, '127.0.0.1')
+    const writer = new ZooKeeperWriter(socket)
+    await writer.#ask(connectRequest(4000))
+    return writer
+  }
+
+  /** The path that was made. */
+  async create (path: string, data: string, ephemeralSequential = false): Promise<string> {
+    const acl = [int(1), int(31), text('world'), text('anyone')]
+    const reply = readReply(await this.#ask(packet(int(++this.#xid), int(opcodeCreate), text(path), text(data), ...acl, int(ephemeralSequential ? flagsEphemeralSequential : 0))))
+    if (reply.error !== 0) throw new Error(`create ${path}: ${reply.error}`)
+    return reply.body.bytes().toString()
+  }
+
+  async delete (path: string): Promise<void> {
+    await this.#ask(packet(int(++this.#xid), int(opcodeDelete), text(path), int(-1)))
+  }
+
+  /** Vanishes without a word: ephemeral nodes stay until the session ends. */
+  vanish (): void { this.#socket.destroy() }
+
+  #ask (request: Buffer): Promise<Buffer> {
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve)
+      this.#socket.write(request)
+    })
+  }
+}

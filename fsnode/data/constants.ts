@@ -36,6 +36,8 @@ export const digestParallel = 4
 /** Chunks on their way to a replica that catches up: bounds the bytes in flight. */
 export const pullParallel = 3
 export const pullTimeoutMs = 30_000
+/** How often a copy that is damaged when it is read back is made anew. */
+export const verifyAttemptsMax = 3
 /** A listing of a partition's chunks is kept for the next page. */
 export const listingAgeMsMax = 60_000
 export const recoveryRetryMsMin = 100

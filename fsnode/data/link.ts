@@ -19,6 +19,7 @@ export interface Entry {
   order: number
   sums?: WholeBlockSums
   extents?: number[]
+  digest?: number
 }
 
 /** What each message tells about the primary at the moment it leaves. */
@@ -179,7 +180,7 @@ export class ReplicaLink {
   }
 
   private message (entry: Entry, sequence: number, stamp: Stamp): ReplicaApplyRequest {
-    const { kind, ino, chunk, offset, length, order, sums, extents } = entry
+    const { kind, ino, chunk, offset, length, order, sums, extents, digest } = entry
     this.committedSent = stamp.committed
     this.reconciledSent = stamp.reconciled
     const request: ReplicaApplyRequest = {
@@ -199,6 +200,7 @@ export class ReplicaLink {
     }
     if (sums !== undefined && sums.bytes.length > 0) request.sums = sums.bytes
     if (extents !== undefined) request.extents = extents
+    if (digest !== undefined) request.digest = digest
     return request
   }
 

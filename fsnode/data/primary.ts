@@ -21,6 +21,8 @@ export interface PrimaryInit {
   partition: DataPartition
   /** Reads are served by secondaries too. */
   tivoli: boolean
+  /** Or were, until this term began. */
+  fenced: boolean
   /** Names this term of office of this process. */
   origin: string
   unsettled: Unsettled
@@ -80,7 +82,7 @@ export class Primary {
     this.partition = init.partition
     this.reporter = new Reporter(components, init.nodeId, () => this.partition, init.mapChanged)
     // Replicas that served reads under an earlier primary may do so until their leases have run out.
-    this.fence()
+    if (init.fenced) this.fenceNow()
     this.adopt(init.partition)
   }
 
@@ -359,13 +361,15 @@ export class Primary {
 
   private async sendCopies (links: ReplicaLink[], name: ChunkName): Promise<Array<Promise<void>>> {
     const { store } = this.components
-    const length = (await store.digest(name))?.length ?? 0
+    const { length, digest } = await store.digest(name) ?? { length: 0, digest: undefined }
     const whole = await store.read(name, 0, length)
     const copies: Array<Promise<void>> = []
     for (const link of links) {
       for (let offset = 0; offset === 0 || offset < length; offset += pieceBytesMax) {
         const payload = whole.subarray(offset, offset + pieceBytesMax)
-        copies.push(this.sendCopy(link, { kind: 'put', ino: name.ino, chunk: name.chunk, offset, length, payload: [payload], bytes: payload.length, order: this.lastOrder }))
+        const entry: Entry = { kind: 'put', ino: name.ino, chunk: name.chunk, offset, length, payload: [payload], bytes: payload.length, order: this.lastOrder }
+        if (digest !== undefined && offset + payload.length === length) entry.digest = digest
+        copies.push(this.sendCopy(link, entry))
       }
     }
     return copies
@@ -406,8 +410,9 @@ export class Primary {
   }
 
   /** No write is acknowledged before leases to read of replicas that are not asked have run out. */
-  private fence (): void {
-    if (!this.init.tivoli) return
+  private fence (): void { if (this.init.tivoli) this.fenceNow() }
+
+  private fenceNow (): void {
     const { clock } = this.components
     this.fenceUntil = clock.now() + readLeaseMs + readLeaseMarginMs
     this.fenceTimer?.cancel()

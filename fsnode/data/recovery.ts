@@ -1,10 +1,10 @@
 import type { DataPartition, NodeId } from '../../partitioning/types.ts'
 import type { ChunkDigest } from '../protocol/data.ts'
-import { codeOf, messageOf } from '../protocol/errors.ts'
+import { AtollError, codeOf, messageOf } from '../protocol/errors.ts'
 import type { Clock, Logger } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
 import { byName, inParallel, type ChunkName, type ChunkStore } from './chunk-store.ts'
-import { digestPageMax, digestParallel, managerPatienceMs, pullParallel, recoveryRetryMsMax, recoveryRetryMsMin } from './constants.ts'
+import { digestPageMax, digestParallel, managerPatienceMs, pullParallel, recoveryRetryMsMax, recoveryRetryMsMin, verifyAttemptsMax } from './constants.ts'
 import { firstAfter } from './digests.ts'
 import { chunkOf, type Unsettled } from './unsettled.ts'
 
@@ -33,6 +33,8 @@ export class Recovery {
   copied = 0
   private readonly components: RecoveryComponents
   private readonly init: RecoveryInit
+  /** Copied and not yet read back. */
+  private unverified: Chunk[] = []
   private stopped = false
 
   constructor (components: RecoveryComponents, init: RecoveryInit) {
@@ -47,6 +49,7 @@ export class Recovery {
     for (let delayMs = recoveryRetryMsMin; !this.stopped; delayMs = Math.min(recoveryRetryMsMax, delayMs * 2)) {
       try {
         await (this.init.scope === 'all' ? this.compareAll() : this.compareOpen())
+        await this.verifyCopied()
         if (!this.stopped) await this.init.done()
         return
       } catch (error) {
@@ -107,8 +110,35 @@ export class Recovery {
     for (const [ino, chunk] of own) if (!known.has(`${ino}.${chunk}`)) differing.push([ino, chunk])
     await inParallel(pullParallel, differing.sort(byName), async (chunk) => {
       if (this.stopped) return
-      await this.init.pull([chunk])
-      this.copied++
+      await this.copy(chunk)
+    })
+  }
+
+  private async copy (chunk: Chunk): Promise<void> {
+    this.unverified.push(chunk)
+    await this.init.pull([chunk])
+    this.copied++
+  }
+
+  /** Reads what was copied from the disk: each block must match the checksum that came with it. What does not is copied again. */
+  private async verifyCopied (): Promise<void> {
+    for (let attempt = 0; this.unverified.length > 0 && !this.stopped; attempt++) {
+      if (attempt > verifyAttemptsMax) throw new AtollError('ATOLL_BAD_CHECKSUM', `copies of ${this.unverified.length} chunks do not stay whole on the disk`)
+      const copies = this.unverified.sort(byName)
+      const damaged: Chunk[] = []
+      await inParallel(pullParallel, copies, async ([ino, chunk]) => {
+        if (!this.stopped && !await this.isWhole({ partition: this.init.partition.id, ino, chunk })) damaged.push([ino, chunk])
+      })
+      if (this.stopped) return
+      this.unverified = []
+      for (const chunk of damaged) await this.copy(chunk)
+    }
+  }
+
+  private isWhole (name: ChunkName): Promise<boolean> {
+    return this.components.store.verify(name).then(({ bad }) => bad.length === 0, (error) => {
+      if (codeOf(error) === 'ATOLL_BAD_CHECKSUM') return false
+      throw error
     })
   }
 

@@ -81,14 +81,17 @@ export class DataPartitionReplica {
   adopt (partition: DataPartition): void {
     if (this.closed || (this.partition !== null && partition.epoch <= this.partition.epoch)) return
     this.partition = partition
+    const wasTivoli = this.tivoli
     this.tivoli = this.isTivoli(partition)
+    // The volume has another policy: whoever writes must know whether others read.
+    if (wasTivoli !== this.tivoli) this.endTerm()
     this.recovery?.stop()
     this.recovery = null
     const { state } = this
     const isPrimary = partition.primary === this.nodeId && state === 'serving'
     if (!isPrimary) this.endTerm()
     if (isPrimary || (state !== 'serving' && state !== 'syncing')) this.leaveSecondary()
-    if (isPrimary) this.serveAsPrimary(partition)
+    if (isPrimary) this.serveAsPrimary(partition, wasTivoli || this.tivoli)
     else if (state === 'serving' || state === 'syncing') this.serveAsSecondary(partition, state)
   }
 
@@ -207,7 +210,7 @@ export class DataPartitionReplica {
     else throw badChecksum(name.ino, name.chunk, [])
   }
 
-  private serveAsPrimary (partition: DataPartition): void {
+  private serveAsPrimary (partition: DataPartition, fenced: boolean): void {
     if (this.primary !== null) {
       this.primary.adopt(partition)
       return
@@ -220,6 +223,7 @@ export class DataPartitionReplica {
       nodeId,
       partition,
       tivoli,
+      fenced,
       origin,
       unsettled,
       lister,

@@ -124,7 +124,7 @@ export class Secondary {
     }
   }
 
-  private store ({ kind, ino, chunk, offset, length, sums, extents }: ReplicaApplyRequest, payload: readonly Buffer[]): Promise<void> {
+  private store ({ kind, ino, chunk, offset, length, sums, extents, digest }: ReplicaApplyRequest, payload: readonly Buffer[]): Promise<void> {
     const { store } = this.components
     const name: ChunkName = { partition: this.partition.id, ino, chunk }
     switch (kind) {
@@ -135,12 +135,12 @@ export class Secondary {
       }
       case 'truncate': return store.truncate(name, length)
       case 'zero': return store.zero(name, offset, length)
-      case 'put': return this.put(name, length, offset, payload)
+      case 'put': return this.put(name, length, offset, payload, digest)
       default: return store.sync(name)
     }
   }
 
-  private put (name: ChunkName, total: number, offset: number, payload: readonly Buffer[]): Promise<void> {
+  private put (name: ChunkName, total: number, offset: number, payload: readonly Buffer[], digest?: number): Promise<void> {
     const key = keyOf(name)
     const pieces = offset === 0 ? [...payload] : [...this.pieces.get(key) ?? [], ...payload]
     const end = byteLengthOf(pieces)
@@ -150,7 +150,19 @@ export class Secondary {
       return Promise.resolve()
     }
     this.pieces.delete(key)
-    return this.components.store.put(name, total, 0, pieces)
+    return this.putWhole(name, total, pieces, digest)
+  }
+
+  private async putWhole (name: ChunkName, total: number, pieces: Buffer[], digest?: number): Promise<void> {
+    const { store } = this.components
+    // Both take their places in the chunk's order at once: no later change comes between.
+    const stored = store.put(name, total, 0, pieces)
+    const own = digest === undefined ? null : store.digest(name)
+    own?.catch(() => {})
+    await stored
+    if (own === null || (await own)?.digest === digest) return
+    // Not acknowledged, so it is sent again.
+    throw new AtollError('ATOLL_BAD_MESSAGE', `the copy of chunk ${name.ino}.${name.chunk} was damaged on its way`)
   }
 
   private async readHealed (name: ChunkName, offset: number, length: number): Promise<Buffer> {

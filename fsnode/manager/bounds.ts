@@ -27,8 +27,17 @@ export const resyncDelayMs = 2_000
 /** Leads that are moved back to the placement's choice, per interval. */
 export const leadMovesMax = 8
 export const leadMovesIntervalMs = 1_000
-/** Partitions that have one replica more than they need because one is being moved. */
+/** Partitions of one plan that have one replica more than they need because one is being moved. */
 export const replicaMovesMax = 8
+/** Copies for moves from one node, and to one node, at once, unless set otherwise. */
+export const copiesPerNodeDefault = 2
+export const copiesPerNodeMax = 64
+/** Plans that have ended and are still told of. */
+export const plansKeptMax = 32
+/** Plans that wait or run at once. */
+export const plansUnfinishedMax = 32
+/** A copy is given up for now when its target stays away this long. */
+export const moveTargetAwayMsMax = 60_000
 /** A node's replicas may differ from its share by one and this part of it before replicas move for that reason alone. */
 export const unevenHawaiiMax = 0.05
 export const unevenTivoliMax = 0.25

@@ -7,7 +7,8 @@ import { LeadLoads, SyncBudget } from './loads.ts'
 import { isEmpty, type MapChange } from './map-change.ts'
 import type { ManagerState } from './manager-state.ts'
 import { measuredNodes } from './measures.ts'
-import type { ReplicaMoves } from './moves.ts'
+import type { ActiveMoves } from './moves.ts'
+import type { PlanStanding } from './plans.ts'
 
 export interface DecideInput {
   state: ManagerState
@@ -15,8 +16,10 @@ export interface DecideInput {
   nowMs: number
   /** Since the last decision. */
   notices?: readonly Notice[]
-  /** Replica moves that are planned; null: none. */
-  moves?: ReplicaMoves | null
+  /** Moves that have begun. */
+  moves?: ActiveMoves
+  /** Where plans stand now: goes with the change. */
+  standings?: PlanStanding[]
   /** A node whose process started anew: decided together with its registration. */
   started?: { node: NodeInfo, restart: Restart }
   /**
@@ -47,7 +50,7 @@ export function decide (input: DecideInput): Decided {
   const records = decision.records()
   const measured = input.started === undefined && nowMs - facts.measuresAtMs >= measuresIntervalMs
   const measures = measured ? measuredNodes(state.map.nodes.filter(({ id }) => !nodes.has(id)), (id) => facts.usageOf(id)) : []
-  const change: MapChange = { base: state.map.version, nodes: [...nodes.values(), ...measures], records }
+  const change: MapChange = { base: state.map.version, nodes: [...nodes.values(), ...measures], records, standings: input.standings }
   return { change: isEmpty(change) ? null : change, leadMoves: decision.leadMoves, measured, reports: decision.reports }
 }
 
@@ -127,7 +130,7 @@ class Decision {
       choosePrimary: (candidates) => this.choose(partition, candidates),
       moveLead: this.shouldMoveLead(record),
       isRetired: (node) => moves?.isSurplus(partition, node, replicasWanted, (id) => this.isUp(id)) === true,
-      added: moves?.replacementsFor(partition, replicasWanted, (id) => this.isUp(id)) ?? [],
+      added: moves?.added(partition) ?? [],
       preferred: moves?.leadFor(partition.id)
     }
   }
@@ -157,7 +160,9 @@ class Decision {
     const candidates = replicas.filter(({ node, state }) => state === 'serving' && this.isUp(node)).map(({ node }) => node)
     const allServe = candidates.length === replicas.length
     const leaves = this.nodes.get(primary)?.state === 'draining' || this.input.moves?.leaves(partition.id, primary) === true
-    if ((!allServe && !leaves) || this.choose(partition, candidates) === primary) return false
+    const asked = this.input.moves?.leadFor(partition.id) ?? null
+    const handsOver = asked !== null && candidates.includes(asked)
+    if ((!allServe && !leaves && !handsOver) || this.choose(partition, candidates) === primary) return false
     this.leadMoves++
     return true
   }

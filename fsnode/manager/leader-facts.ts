@@ -1,6 +1,6 @@
 import type { Fence } from '../../partitioning/replica-states.ts'
 import type { DiskMeasure, NodeId, PartitionId } from '../../partitioning/types.ts'
-import type { HeartbeatRequest } from '../protocol/manager.ts'
+import type { HeartbeatRequest, PartitionLoadRate } from '../protocol/manager.ts'
 import { dataPartitionsMax, heartbeatIntervalMs, leaseMarginMs, loadAverageMs, nodeLeaseMs, noticesMax, resyncDelayMs } from './bounds.ts'
 import type { Decided } from './decide.ts'
 import type { ManagerState } from './manager-state.ts'
@@ -17,6 +17,10 @@ interface HeardNode {
   mapVersion: number
   usage: NodeUsage | null
 }
+
+type Rates = Omit<PartitionLoadRate, 'partition'>
+
+const rateNames = ['readBytes', 'writeBytes', 'reads', 'writes'] as const
 
 /** A primary could not reach a replica, or a replica has caught up, in this epoch. */
 export interface Notice { partition: PartitionId, epoch: number, node: NodeId, kind: 'reported' | 'synced', reporter?: NodeId }
@@ -35,7 +39,8 @@ export class LeaderFacts {
   plannedAtMs = -Infinity
   hotLeadsAtMs: number
   private readonly notices: Notice[] = []
-  private readonly loads = new Map<PartitionId, { bytesPerSecond: number, atMs: number }>()
+  private readonly loads = new Map<PartitionId, Rates & { atMs: number }>()
+  private readonly stored = new Map<PartitionId, Map<NodeId, number>>()
   private readonly nodes = new Map<NodeId, HeardNode>()
   /** When this leader first saw a fence, by map version. */
   private fencesSeen = new Map<number, number>()
@@ -51,7 +56,8 @@ export class LeaderFacts {
 
   /** Call at the moment of the answer that grants the lease. */
   heard (request: HeartbeatRequest, nowMs: number): void {
-    for (const load of Array.isArray(request.load) ? request.load : []) this.loaded(load.partition, load.readBytes + load.writeBytes, nowMs)
+    for (const load of Array.isArray(request.load) ? request.load : []) this.loaded(load, nowMs)
+    if (Array.isArray(request.stored)) this.storedAt(request.node, request.stored)
     this.nodes.set(request.node, {
       incarnation: request.incarnation,
       atMs: nowMs,
@@ -83,7 +89,23 @@ export class LeaderFacts {
   }
 
   /** Bytes/s, a moving average. */
-  loadOf (partition: PartitionId): number { return this.loads.get(partition)?.bytesPerSecond ?? 0 }
+  loadOf (partition: PartitionId): number {
+    const rates = this.loads.get(partition)
+    return rates === undefined ? 0 : rates.readBytes + rates.writeBytes
+  }
+
+  /** Every load that was heard of, faded by the time since. */
+  rates (nowMs: number): PartitionLoadRate[] {
+    return [...this.loads].map(([partition, { atMs, ...rates }]) => {
+      const left = Math.exp(-Math.max(0, nowMs - atMs - heartbeatIntervalMs) / loadAverageMs)
+      return { partition, readBytes: rates.readBytes * left, writeBytes: rates.writeBytes * left, reads: rates.reads * left, writes: rates.writes * left }
+    })
+  }
+
+  /** What a replica of the partition holds, as far as nodes have told: the fullest one counts. */
+  storedBytes (partition: PartitionId): number { return Math.max(0, ...(this.stored.get(partition)?.values() ?? [])) }
+
+  get storedPartitions (): Iterable<PartitionId> { return this.stored.keys() }
 
   usageOf (node: NodeId): NodeUsage | null { return this.nodes.get(node)?.usage ?? null }
 
@@ -102,7 +124,9 @@ export class LeaderFacts {
       for (const { since } of state.record(id)!.fences) seen.set(since, this.fencesSeen.get(since) ?? nowMs)
     }
     this.fencesSeen = seen
-    if (this.loads.size > state.map.data.length) for (const id of this.loads.keys()) if (state.record(id) === undefined) this.loads.delete(id)
+    for (const table of [this.loads, this.stored]) {
+      if (table.size > state.map.data.length) for (const id of table.keys()) if (state.record(id) === undefined) table.delete(id)
+    }
     for (const node of state.map.nodes) {
       if (node.state !== 'down') this.downSince.delete(node.id)
       else if (!this.downSince.has(node.id)) this.downSince.set(node.id, nowMs)
@@ -146,12 +170,27 @@ export class LeaderFacts {
     return at === undefined || nowMs - at > resyncDelayMs
   }
 
-  private loaded (partition: PartitionId, bytes: number, nowMs: number): void {
-    const known = this.loads.get(partition)
-    if (!(bytes >= 0) || (known === undefined && this.loads.size >= dataPartitionsMax)) return
+  private loaded (load: PartitionLoadRate, nowMs: number): void {
+    const known = this.loads.get(load.partition)
+    const isSound = rateNames.every((name) => load[name] >= 0)
+    if (!isSound || (known === undefined && this.loads.size >= dataPartitionsMax)) return
     const passedMs = Math.max(1, nowMs - (known?.atMs ?? nowMs - heartbeatIntervalMs))
     const weight = 1 - Math.exp(-passedMs / loadAverageMs)
-    const before = known?.bytesPerSecond ?? 0
-    this.loads.set(partition, { bytesPerSecond: before + weight * (bytes * 1000 / passedMs - before), atMs: nowMs })
+    const rate = (name: keyof Rates): number => (known?.[name] ?? 0) + weight * (load[name] * 1000 / passedMs - (known?.[name] ?? 0))
+    this.loads.set(load.partition, { readBytes: rate('readBytes'), writeBytes: rate('writeBytes'), reads: rate('reads'), writes: rate('writes'), atMs: nowMs })
+  }
+
+  private storedAt (node: NodeId, stored: ReadonlyArray<[PartitionId, number]>): void {
+    const heard = new Map(stored.slice(0, dataPartitionsMax))
+    for (const [partition, held] of this.stored) if (!heard.has(partition)) held.delete(node)
+    for (const [partition, bytes] of heard) {
+      if (!(bytes >= 0)) continue
+      let held = this.stored.get(partition)
+      if (held === undefined) {
+        if (this.stored.size >= dataPartitionsMax) continue
+        this.stored.set(partition, held = new Map())
+      }
+      held.set(node, bytes)
+    }
   }
 }

@@ -2,13 +2,15 @@ import { AtollError, messageOf } from '../protocol/errors.ts'
 import type { Clock, Logger, Timer } from '../protocol/ports.ts'
 import type { RaftGroup } from '../raft/types.ts'
 import {
-  changeAttemptsMax, changesQueuedMax, decideIntervalMs, decisionsPerTurnMax, decisionWaitersMax, planIntervalMs
+  changeAttemptsMax, changesQueuedMax, decideIntervalMs, decisionsPerTurnMax, decisionWaitersMax, hotLeadIntervalMs, moveTargetAwayMsMax, planIntervalMs
 } from './bounds.ts'
 import { decide, type Decided, type DecideInput } from './decide.ts'
 import { LeaderFacts } from './leader-facts.ts'
 import { encodeChange, type ChangeResult, type MapChange } from './map-change.ts'
 import type { ManagerState } from './manager-state.ts'
-import { MovePlanner, type ReplicaMoves } from './moves.ts'
+import { Balancer, type BalanceInput } from './balancer.ts'
+import { ActiveMoves, hotLeadMoves } from './moves.ts'
+import { advance, isOver, type PlanRecord, type PlanStanding } from './plans.ts'
 import type { ManagerStateMachine } from './state-machine.ts'
 
 export interface LeadershipComponents { clock: Clock, log: Logger, group: RaftGroup, stateMachine: ManagerStateMachine }
@@ -32,8 +34,9 @@ export class Leadership {
   private readonly components: LeadershipComponents
   private readonly queue: QueuedChange[] = []
   private readonly waiters = new Set<Waiter>()
-  private readonly planner = new MovePlanner()
-  private moves: ReplicaMoves | null = null
+  private readonly balancer = new Balancer()
+  /** Tivoli's: leads that leave busy disks. */
+  private leads = new Map<string, string>()
   private ready = false
   private ended: AtollError | null = null
   private timer: Timer | null = null
@@ -80,6 +83,12 @@ export class Leadership {
   requireReady (): void {
     if (this.ended !== null) throw this.ended
     if (!this.ready) throw new AtollError('ATOLL_UNAVAILABLE', 'the manager is taking over')
+  }
+
+  /** What may move is looked at in the next turn. */
+  planSoon (): void {
+    this.facts.plannedAtMs = -Infinity
+    this.kick()
   }
 
   kick (): void {
@@ -143,20 +152,57 @@ export class Leadership {
     const { clock } = this.components
     const nowMs = clock.now()
     this.facts.observe(this.state, nowMs)
-    this.plan(nowMs)
+    if (await this.plan(nowMs)) return true
+    const plans = this.state.plans.unfinished.map((record) => ({ record, state: this.standingOf(record, nowMs) }))
+    const standings = plans.filter(({ record, state }) => state !== record.state).map(({ record, state }): PlanStanding => {
+      return { id: record.id, state, endedMs: isOver({ state, endedMs: null }) ? this.wallMs : null }
+    })
+    const moves = new ActiveMoves(plans.map(({ record, state }) => ({ moves: record.moves, state })), this.leads)
     const notices = this.facts.takeNotices()
-    const decided = decide({ state: this.state, facts: this.facts, nowMs, notices, moves: this.moves })
+    const decided = decide({ state: this.state, facts: this.facts, nowMs, notices, moves, standings })
     this.facts.decided(decided, nowMs)
     if (decided.change === null) return false
     this.logDecision(decided.change)
     return this.propose(decided.change)
   }
 
-  private plan (nowMs: number): void {
-    if (nowMs - this.facts.plannedAtMs < planIntervalMs) return
+  /** What placement decides from, now. */
+  get balanceInput (): BalanceInput {
+    return { state: this.state, facts: this.facts, nowMs: this.components.clock.now(), wallMs: this.wallMs }
+  }
+
+  private get wallMs (): number { return Number(this.components.clock.wallNs() / 1_000_000n) }
+
+  private standingOf (record: PlanRecord, nowMs: number): PlanRecord['state'] {
+    const nodeOf = (id: string | null) => id === null ? undefined : this.state.node(id)
+    return advance(record, {
+      partitionOf: (id) => this.state.record(id)?.partition,
+      nowMs: this.wallMs,
+      settings: this.state.settings,
+      mayBegin: ({ to }) => to === null || nodeOf(to)?.state === 'up',
+      hasFailed: ({ to }) => {
+        const node = nodeOf(to)
+        if (to === null || node?.state === 'up') return false
+        return node === undefined || node.state === 'draining' || this.facts.downForMs(to, nowMs) > moveTargetAwayMsMax
+      }
+    })
+  }
+
+  /** Returns whether a plan was made. */
+  private async plan (nowMs: number): Promise<boolean> {
+    if (nowMs - this.facts.plannedAtMs < planIntervalMs) return false
     this.facts.plannedAtMs = nowMs
-    this.moves = this.planner.plan({ state: this.state, facts: this.facts, nowMs })
-    if (this.moves.leadsOnly) this.facts.hotLeadsAtMs = nowMs
+    if (this.leads.size > 0) this.leads = new Map([...this.leads].filter(([id, lead]) => this.state.record(id)?.partition.primary !== lead))
+    const next = this.balancer.next(this.balanceInput)
+    if (next !== null) {
+      for (const { id, why, moves } of next.plans ?? []) this.components.log.info('a plan of moves', { plan: id, why, moves: moves.length })
+      return this.propose({ base: this.state.map.version, ...next })
+    }
+    if (nowMs - this.facts.hotLeadsAtMs >= hotLeadIntervalMs) {
+      this.leads = hotLeadMoves(this.state, this.facts)
+      if (this.leads.size > 0) this.facts.hotLeadsAtMs = nowMs
+    }
+    return false
   }
 
   /** Decides what follows from a node's new process, as part of its registration. */

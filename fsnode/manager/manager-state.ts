@@ -1,6 +1,8 @@
 import type { PartitionRecord } from '../../partitioning/replica-states.ts'
 import type { ClusterMap, DataPartition, NodeId, NodeInfo, PartitionId, VolumeInfo } from '../../partitioning/types.ts'
+import type { BalanceSettings } from '../protocol/manager.ts'
 import type { MapChange, NodeHistory } from './map-change.ts'
+import { balanceDefault, PlanTable, type PlanRecord } from './plans.ts'
 
 type Extras = Pick<PartitionRecord, 'fences' | 'doubtful'>
 
@@ -13,6 +15,10 @@ export interface ManagerImage {
   histories: NodeHistory[]
   extras: Array<[PartitionId, Extras]>
   tokens: Array<[number, string]>
+  /** Images of earlier versions have none of these. */
+  plans?: PlanRecord[]
+  balance?: BalanceSettings
+  even?: Array<[number, string]>
 }
 
 /** The manager's state in memory. Maps that were handed out never change. */
@@ -22,6 +28,9 @@ export class ManagerState {
   private readonly histories: Map<NodeId, NodeHistory>
   private readonly extras: Map<PartitionId, Extras>
   private readonly tokens: Map<number, string>
+  readonly plans: PlanTable
+  private balance: BalanceSettings
+  private readonly evenFor: Map<number, string>
   private positions = new Map<PartitionId, number>()
   private nodePositions = new Map<NodeId, number>()
   private readonly unsettledIds = new Set<PartitionId>()
@@ -32,6 +41,9 @@ export class ManagerState {
     this.histories = new Map(image.histories.map((history) => [history.id, history]))
     this.extras = new Map(image.extras)
     this.tokens = new Map(image.tokens)
+    this.plans = new PlanTable(image.plans)
+    this.balance = { ...balanceDefault, ...image.balance }
+    this.evenFor = new Map(image.even)
     this.index()
     for (const partition of image.map.data) this.settle(partition)
   }
@@ -49,7 +61,16 @@ export class ManagerState {
   get unsettled (): ReadonlySet<PartitionId> { return this.unsettledIds }
 
   get image (): ManagerImage {
-    return { map: this.current, nextVolume: this.nextVolumeId, histories: [...this.histories.values()], extras: [...this.extras], tokens: [...this.tokens] }
+    return {
+      map: this.current,
+      nextVolume: this.nextVolumeId,
+      histories: [...this.histories.values()],
+      extras: [...this.extras],
+      tokens: [...this.tokens],
+      plans: this.plans.all,
+      balance: this.balance,
+      even: [...this.evenFor]
+    }
   }
 
   node (id: NodeId): NodeInfo | undefined {
@@ -62,6 +83,11 @@ export class ManagerState {
   volume (id: number): VolumeInfo | undefined { return this.current.volumes.find((volume) => volume.id === id) }
 
   token (volume: number): string | undefined { return this.tokens.get(volume) }
+
+  get settings (): BalanceSettings { return this.balance }
+
+  /** For what the volume was last found or made even. */
+  even (volume: number): string | undefined { return this.evenFor.get(volume) }
 
   record (id: PartitionId): PartitionRecord | undefined {
     const at = this.positions.get(id)
@@ -79,11 +105,15 @@ export class ManagerState {
     if (change.records !== undefined) next.data = this.mergedData(data, change.records)
     for (const history of change.histories ?? []) this.histories.set(history.id, history)
     for (const { volume, token } of change.tokens ?? []) this.tokens.set(volume, token)
+    for (const [volume, signature] of change.even ?? []) this.evenFor.set(volume, signature)
+    if (change.balance !== undefined) this.balance = { ...this.balance, ...change.balance }
+    this.plans.apply(change.plans ?? [], change.standings ?? [])
     for (const { id } of change.volumes ?? []) this.nextVolumeId = Math.max(this.nextVolumeId, id + 1)
     this.current = next
     for (const volume of change.removedVolumes ?? []) this.removeVolume(volume)
     this.index()
     for (const { partition } of change.records ?? []) this.settle(partition)
+    for (const { id } of change.volumes ?? []) for (const partition of this.current.data) if (partition.volume === id) this.settle(partition)
     return true
   }
 
@@ -107,6 +137,7 @@ export class ManagerState {
       this.unsettledIds.delete(partition.id)
     }
     this.tokens.delete(id)
+    this.evenFor.delete(id)
     const stays = ({ volume }: { volume: number }): boolean => volume !== id
     this.current = { ...this.current, volumes: volumes.filter((volume) => volume.id !== id), data: data.filter(stays), metadata: metadata.filter(stays) }
     this.positions = new Map()

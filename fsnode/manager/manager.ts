@@ -1,16 +1,20 @@
 import type { ClusterMap, NodeInfo, VolumeInfo } from '../../partitioning/types.ts'
 import { AtollError } from '../protocol/errors.ts'
 import type {
-  CreateVolumeRequest, DrainNodeRequest, HeartbeatRequest, HeartbeatResponse, MapRequest, MapResponse,
-  RegisterRequest, RemoveVolumeRequest, ReplicaSyncedRequest, ReportReplicaRequest
+  BalanceSettings, ControlPlanRequest, CreateVolumeRequest, DrainNodeRequest, HeartbeatRequest, HeartbeatResponse, LoadsResponse, MapRequest, MapResponse,
+  MovePartitionRequest, PlanResponse, PlansResponse, PlanSummary, RebalanceRequest, RebalanceResponse, RegisterRequest, RemoveVolumeRequest,
+  ReplicaSyncedRequest, ReportReplicaRequest, SetVolumeRequest
 } from '../protocol/manager.ts'
 import type { GroupStatus } from '../raft/types.ts'
+import { evenSignature } from './balancer.ts'
 import { decisionWaitMsMax, formerIncarnationsMax, nodeLeaseMs, nodesMax } from './bounds.ts'
 import type { Notice } from './leader-facts.ts'
 import { Leadership, type LeadershipComponents } from './leadership.ts'
 import type { MapChange } from './map-change.ts'
 import { MapWaiters } from './map-waiters.ts'
 import type { ManagerState } from './manager-state.ts'
+import { controlPlans, evenPlan, movePlan, planNamed, setBalance, setVolume, startPlan, volumeNamed } from './plan-requests.ts'
+import { plannedMoves, summaryOf, type PlanHead } from './plans.ts'
 import { checkedRegistration, differs } from './registration.ts'
 import { createVolume, existingVolume, removeVolume } from './volumes.ts'
 
@@ -87,7 +91,11 @@ export class Manager {
 
   async createVolume (request: CreateVolumeRequest): Promise<{ volume: VolumeInfo, mapVersion: number }> {
     const leadership = await this.lead()
-    await leadership.change((state) => existingVolume(state, request) === undefined ? createVolume(state, request) : null)
+    await leadership.change((state) => {
+      if (existingVolume(state, request) !== undefined) return null
+      const change = createVolume(state, request)
+      return { ...change, even: change.volumes!.map((volume) => [volume.id, evenSignature(leadership.balanceInput, volume)]) }
+    })
     const volume = this.map.volumes.find(({ name }) => name === request.name)
     if (volume === undefined) throw new AtollError('ATOLL_UNAVAILABLE', `the volume ${request.name} was removed meanwhile`)
     this.components.log.info('a volume was created', { volume: volume.name, id: volume.id, placement: volume.placement })
@@ -117,10 +125,77 @@ export class Manager {
       const node = state.node(id)
       if (node === undefined) throw new AtollError('ATOLL_UNKNOWN_NODE', `there is no node ${String(id)}`, { hint: 'atoll node list' })
       const next: NodeInfo = { ...node, state: node.state === 'down' ? 'down' : drain ? 'draining' : 'up' }
-      return { base: state.map.version, nodes: [next], histories: [{ ...state.history(id), drains: drain === true }] }
+      // Whoever empties a node wants replicas to move.
+      const balance = drain && !state.settings.automatic ? { balance: { automatic: true } } : {}
+      return { base: state.map.version, nodes: [next], histories: [{ ...state.history(id), drains: drain === true }], ...balance }
     })
-    leadership.facts.plannedAtMs = -Infinity
-    leadership.kick()
+    leadership.planSoon()
+  }
+
+  /** Moves one replica. Resolves when the plan is committed. Rejects as `movePlan` throws. */
+  async movePartition (request: MovePartitionRequest): Promise<{ plan: PlanSummary }> {
+    const leadership = await this.lead()
+    return { plan: await this.begin(leadership, request.token, () => movePlan(leadership.balanceInput, request)) as PlanSummary }
+  }
+
+  /** Evens out all volumes, or one. Rejects with ATOLL_NO_SUCH_VOLUME. */
+  async rebalance (request: RebalanceRequest): Promise<RebalanceResponse> {
+    const leadership = await this.lead()
+    if (request.dryRun === true) return { plan: null, moves: [...evenPlan(leadership.balanceInput, request)?.moves ?? []] }
+    const plan = await this.begin(leadership, request.token, () => evenPlan(leadership.balanceInput, request))
+    return { plan, moves: plan === null ? [] : [...leadership.state.plans.get(plan.id)?.moves ?? []] }
+  }
+
+  async plans (): Promise<PlansResponse> {
+    const { state } = await this.lead()
+    return { plans: state.plans.all.reverse().map(summaryOf), settings: state.settings }
+  }
+
+  /** Rejects with ATOLL_NO_SUCH_PLAN. */
+  async plan (id: number): Promise<PlanResponse> {
+    const { state } = await this.lead()
+    const record = planNamed(state, id)
+    return { plan: summaryOf(record), moves: plannedMoves(record) }
+  }
+
+  /** Rejects as `controlPlans` throws. */
+  async controlPlan (request: ControlPlanRequest): Promise<PlansResponse> {
+    const leadership = await this.lead()
+    await leadership.change((state) => controlPlans(state, request, leadership.balanceInput.wallMs))
+    leadership.planSoon()
+    return this.plans()
+  }
+
+  async setBalance (settings: Partial<BalanceSettings>): Promise<PlansResponse> {
+    const leadership = await this.lead()
+    await leadership.change((state) => setBalance(state, settings))
+    leadership.planSoon()
+    return this.plans()
+  }
+
+  /** What follows from it for replicas is a plan. Rejects as `setVolume` throws. */
+  async setVolume (request: SetVolumeRequest): Promise<{ volume: VolumeInfo }> {
+    const leadership = await this.lead()
+    await leadership.change((state) => setVolume(state, request))
+    leadership.planSoon()
+    return { volume: volumeNamed(leadership.state, request.name) }
+  }
+
+  async loads (): Promise<LoadsResponse> {
+    const { facts } = await this.lead()
+    return { loads: facts.rates(this.components.clock.now()), stored: [...facts.storedPartitions].map((partition) => ({ partition, bytes: facts.storedBytes(partition) })) }
+  }
+
+  private async begin (leadership: Leadership, token: string | undefined, make: () => PlanHead | null): Promise<PlanSummary | null> {
+    let id: number | undefined
+    await leadership.change((state) => {
+      const known = state.plans.withToken(token)
+      const plan = known === undefined ? make() : null
+      id = known?.id ?? plan?.id
+      return plan === null ? null : startPlan(state, plan)
+    })
+    const record = id === undefined ? undefined : leadership.state.plans.get(id)
+    return record === undefined ? null : summaryOf(record)
   }
 
   /** The committed map, once it is newer than the one who asks knows. */

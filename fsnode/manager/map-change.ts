@@ -1,6 +1,8 @@
 import { pack, unpack } from 'msgpackr'
 import type { PartitionRecord } from '../../partitioning/replica-states.ts'
 import type { MetadataPartition, NodeId, NodeInfo, VolumeInfo } from '../../partitioning/types.ts'
+import type { BalanceSettings } from '../protocol/manager.ts'
+import type { PlanHead, PlanStanding } from './plans.ts'
 
 /** What the manager keeps of a node beyond the map. */
 export interface NodeHistory {
@@ -27,6 +29,12 @@ export interface MapChange {
   removedVolumes?: number[]
   /** Token of the request that made a volume: a retry finds its own. */
   tokens?: Array<{ volume: number, token: string }>
+  /** New plans, and where plans stand. */
+  plans?: PlanHead[]
+  standings?: PlanStanding[]
+  balance?: Partial<BalanceSettings>
+  /** For what volumes were last found or made even; see `evenSignature`. */
+  even?: Array<[volume: number, signature: string]>
 }
 
 /** `applied` is false if the map had changed meanwhile: decide again. */
@@ -49,5 +57,5 @@ export function decodeChange (command: Uint8Array): MapChange | null {
 
 export function isEmpty (change: MapChange): boolean {
   const { base, ...parts } = change
-  return Object.values(parts).every((part) => part === undefined || part.length === 0)
+  return Object.values(parts).every((part) => part === undefined || (Array.isArray(part) && part.length === 0))
 }

@@ -17,6 +17,14 @@ export function managerHandlers (manager: Manager): Handlers {
       await manager.drainNode(request)
       return { body: {} }
     },
+    'manager.move-partition': async (request) => ({ body: await manager.movePartition(request) }),
+    'manager.rebalance': async (request) => ({ body: await manager.rebalance(request) }),
+    'manager.plans': async () => ({ body: await manager.plans() }),
+    'manager.plan': async ({ plan }) => ({ body: await manager.plan(plan) }),
+    'manager.control-plan': async (request) => ({ body: await manager.controlPlan(request) }),
+    'manager.set-balance': async (request) => ({ body: await manager.setBalance(request) }),
+    'manager.set-volume': async (request) => ({ body: await manager.setVolume(request) }),
+    'manager.loads': async () => ({ body: await manager.loads() }),
     'manager.map': async (request) => ({ body: await manager.nextMap(request) })
   }
 }

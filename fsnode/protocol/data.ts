@@ -62,6 +62,8 @@ export interface ReplicaApplyRequest extends ChunkAddress {
   sums?: Uint8Array
   /** With 'write': as in DataWriteRequest. */
   extents?: number[]
+  /** With the last piece of a 'put': digest of the whole chunk (see ChunkDigest); a copy that changed on the way is refused. */
+  digest?: number
 }
 export interface ReplicaApplyResponse {
   /** There is no room for growth here. */

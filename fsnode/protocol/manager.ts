@@ -1,4 +1,5 @@
-import type { ClusterMap, DiskMeasure, NodeId, NodeInfo, Placement, VolumeInfo } from '../../partitioning/types.ts'
+import type { Move, MoveStage, PlanPhase } from '../../partitioning/planner-types.ts'
+import type { ClusterMap, DiskMeasure, NodeId, NodeInfo, PartitionId, Placement, VolumeInfo } from '../../partitioning/types.ts'
 import type { Empty } from './metadata.ts'
 
 /** Messages to the manager's leader ('manager.*') and to any node ('node.*'). */
@@ -26,6 +27,8 @@ export interface HeartbeatRequest {
   mapVersion: number
   /** Load of the partitions the node holds, since the last heartbeat. */
   load?: Array<{ partition: string, readBytes: number, writeBytes: number, reads: number, writes: number }>
+  /** Bytes on disk of each data partition's replica here; sent now and then. */
+  stored?: Array<[partition: string, bytes: number]>
 }
 export interface HeartbeatResponse {
   /** Counted from when the request was sent: until then the node may serve. */
@@ -50,6 +53,53 @@ export interface ReportReplicaRequest { partition: string, epoch: number, node: 
 /** A syncing replica has caught up. */
 export interface ReplicaSyncedRequest { partition: string, epoch: number, node: NodeId }
 export interface DrainNodeRequest { node: NodeId, drain: boolean }
+
+/** Who asked for a plan: an operator for one move or for an even spread, or the manager itself. */
+export type PlanKind = 'move' | 'rebalance' | 'automatic'
+export interface PlanSummary {
+  id: number
+  kind: PlanKind
+  /** For people. */
+  why: string
+  /** 'replaced': a later plan took over what was left. */
+  phase: PlanPhase | 'replaced'
+  /** Wall-clock milliseconds. */
+  createdMs: number
+  endedMs: number | null
+  moves: number
+  movesDone: number
+  movesActive: number
+  movesGivenUp: number
+  /** To be copied in all, and copied. */
+  bytes: number
+  bytesDone: number
+}
+export interface PlannedMove { move: Move, stage: MoveStage | 'waiting' | 'done' | 'given up' }
+export interface BalanceSettings {
+  /** Whether nodes fill up and volumes even out by themselves. What is endangered is copied in any case. */
+  automatic: boolean
+  /** Bytes of copies for moves that are begun, on average; null: no bound. */
+  bytesPerSecond: number | null
+  /** Copies from one node, and to one node, at once. */
+  copiesPerNode: number
+}
+/** With a token, a retry finds the plan that the first attempt made. */
+export interface MovePartitionRequest { partition: PartitionId, from: NodeId, to: NodeId, token?: string }
+export interface MovePartitionResponse { plan: PlanSummary }
+export interface RebalanceRequest { dryRun?: boolean, volume?: string, token?: string }
+/** `plan` is null on a dry run, and where everything is even. */
+export interface RebalanceResponse { plan: PlanSummary | null, moves: Move[] }
+/** The newest first; ended ones are kept for a while. */
+export interface PlansResponse { plans: PlanSummary[], settings: BalanceSettings }
+export interface PlanRequest { plan: number }
+export interface PlanResponse { plan: PlanSummary, moves: PlannedMove[] }
+/** Without a plan: all of them, and `automatic` is switched, too. */
+export interface ControlPlanRequest { plan?: number, action: 'pause' | 'resume' | 'cancel' }
+export interface SetVolumeRequest { name: string, placement?: Placement, replicas?: number }
+export interface SetVolumeResponse { volume: VolumeInfo }
+/** Moving averages over some seconds, per second. */
+export interface PartitionLoadRate { partition: PartitionId, readBytes: number, writeBytes: number, reads: number, writes: number }
+export interface LoadsResponse { loads: PartitionLoadRate[], stored: Array<{ partition: PartitionId, bytes: number }> }
 
 export interface NodeHello {
   clusterId: string
@@ -79,6 +129,14 @@ export interface ManagerMethods {
   'manager.report-replica': { request: ReportReplicaRequest, response: MapResponse }
   'manager.replica-synced': { request: ReplicaSyncedRequest, response: MapResponse }
   'manager.drain-node': { request: DrainNodeRequest, response: Empty }
+  'manager.move-partition': { request: MovePartitionRequest, response: MovePartitionResponse }
+  'manager.rebalance': { request: RebalanceRequest, response: RebalanceResponse }
+  'manager.plans': { request: Empty, response: PlansResponse }
+  'manager.plan': { request: PlanRequest, response: PlanResponse }
+  'manager.control-plan': { request: ControlPlanRequest, response: PlansResponse }
+  'manager.set-balance': { request: Partial<BalanceSettings>, response: PlansResponse }
+  'manager.set-volume': { request: SetVolumeRequest, response: SetVolumeResponse }
+  'manager.loads': { request: Empty, response: LoadsResponse }
   /** The committed map, from the manager's leader. */
   'manager.map': { request: MapRequest, response: MapResponse }
   /** The map as this node knows it: any node answers. */

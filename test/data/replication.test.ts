@@ -214,7 +214,10 @@ describe('a data partition', () => {
       node(primary).crash(false)
       await clock.until(() => cluster.partition.primary !== primary)
       cluster.network.heal()
-      await clock.until(() => others.every((id) => id === cluster.partition.primary || node(id).partitions!.find(partitionId)!.settled), 30_000, 'comparison')
+      await clock.until(() => others.every((id) => {
+        const { epoch, settled } = node(id).partitions!.find(partitionId)!
+        return epoch === cluster.partition.epoch && settled
+      }), 30_000, 'comparison')
       const digests = await Promise.all(others.map((id) => run(node(id).store!.digest({ partition: partitionId, ino: 1, chunk: round }))))
       expect(digests[0]).to.deep.equal(digests[1])
       await run(node(primary).start())

@@ -102,6 +102,10 @@ export class SimCluster {
       if (out.length > 0) ailing.push(`${id}: ${out.join(', ')}`)
       if (replicas.length !== this.config.replicas) ailing.push(`${id} has ${replicas.length} replicas`)
     }
+    for (const { running } of this.nodes) {
+      if (running?.manager?.group.status.role !== 'leader') continue
+      for (const { id, why } of running.manager.stateMachine.view.plans.unfinished) ailing.push(`plan ${id} goes on: ${why}`)
+    }
     for (const group of ['manager', ...map.metadata.map(({ id }) => id)]) ailing.push(...this.groupAilments(group))
     return ailing
   }

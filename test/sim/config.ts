@@ -29,6 +29,8 @@ export interface SimConfig {
   faults: FaultKind[]
   /** Clocks of two machines run apart by up to twice this share. */
   driftMax: number
+  /** Pause between two things that an operator does (moves, drains, policies), ms on average; null: there is none. */
+  operateEveryMs: number | null
 }
 
 export function drawConfig (random: SimRandom): SimConfig {
@@ -49,6 +51,7 @@ export function drawConfig (random: SimRandom): SimConfig {
     faultEveryMs: random.pick([1_500, 3_000, 6_000]),
     // Not all kinds in each run: some faults hide what others would show.
     faults: faultKinds.filter(() => random.chance(0.6)),
-    driftMax: random.pick([0, 0.005, 0.02])
+    driftMax: random.pick([0, 0.005, 0.02]),
+    operateEveryMs: random.pick([null, 1_000, 4_000])
   }
 }

@@ -2,7 +2,7 @@ import { Command } from 'commander'
 import { faultKinds, type FaultKind } from './config.ts'
 import { runSeed, type RunReport } from './run.ts'
 
-interface Options { seed?: string, seeds: string, faults?: string, every?: string, log: boolean, operations: boolean, twice: boolean, json: boolean }
+interface Options { seed?: string, seeds: string, faults?: string, every?: string, operate?: string, nodes?: string, log: boolean, operations: boolean, twice: boolean, json: boolean }
 
 const options = new Command('sim')
   .description('runs whole clusters in this process, on virtual time, and checks what must always hold')
@@ -10,6 +10,8 @@ const options = new Command('sim')
   .option('--seeds <K>', 'how many, one after the other', '1')
   .option('--faults <LIST>', `kinds of faults to choose from, or none: ${faultKinds.join(',')}`)
   .option('--every <MS>', 'pause between two faults, on average; left out: as the seed says')
+  .option('--operate <MS>', 'pause between two things that an operator does (moves, drains, policies), on average; left out: as the seed says')
+  .option('--nodes <N>', 'nodes; left out: as the seed says')
   .option('--log', 'print what nodes and clients log', false)
   .option('--operations', 'print what clients do', false)
   .option('--twice', 'run each seed twice and compare the traces', false)
@@ -40,14 +42,14 @@ async function play (seed: number): Promise<boolean> {
 
 function run (seed: number): Promise<RunReport> {
   return runSeed(seed, {
-    config: { ...(kinds !== undefined && { faults: kinds }), ...(options.every !== undefined && { faultEveryMs: Number(options.every) }) },
+    config: { ...(kinds !== undefined && { faults: kinds }), ...(options.every !== undefined && { faultEveryMs: Number(options.every) }), ...(options.operate !== undefined && { operateEveryMs: Number(options.operate) }), ...(options.nodes !== undefined && { nodes: Number(options.nodes) }) },
     ...(options.log && { onLog: (time, { level, who, message, fields }) => { if (level !== 'debug') say(`${time.toFixed(1)} ${who} ${level}: ${message} ${JSON.stringify(fields)}`) } }),
     ...(options.operations && { onOperation: say })
   })
 }
 
 function print (report: RunReport, tookMs: number): void {
-  const { seed, violations, operations, virtualMs, faults, unknown, undecided, recoveryMs, traceHash, powerLosses } = report
+  const { seed, violations, operations, virtualMs, faults, operated, unknown, undecided, recoveryMs, traceHash, powerLosses } = report
   if (options.json) {
     say(JSON.stringify(report))
     return
@@ -57,10 +59,12 @@ function print (report: RunReport, tookMs: number): void {
   say(`seed ${seed}: ${violations.length === 0 ? 'sound' : 'BROKEN'}; ${operations} operations in ${(virtualMs / 1000).toFixed(0)} s of virtual time (${(tookMs / 1000).toFixed(1)} s), ` +
     `recovered in ${(recoveryMs / 1000).toFixed(1)} s; trace ${traceHash}`)
   if (struck !== '') say(`  faults: ${struck}${powerLosses > 0 ? `; data lost its power ${powerLosses} times` : ''}`)
+  const acts = Object.entries(operated).map(([kind, times]) => `${kind} ${times}`).join(', ')
+  if (acts !== '') say(`  operator: ${acts}`)
   if (codes !== '') say(`  unknown outcomes: ${codes}`)
   if (undecided > 0) say(`  undecided: ${undecided} searches`)
   for (const violation of violations) say(`  ${violation}`)
-  const given = `${options.faults === undefined ? '' : ` --faults ${options.faults}`}${options.every === undefined ? '' : ` --every ${options.every}`}`
+  const given = `${options.faults === undefined ? '' : ` --faults ${options.faults}`}${options.every === undefined ? '' : ` --every ${options.every}`}${options.operate === undefined ? '' : ` --operate ${options.operate}`}${options.nodes === undefined ? '' : ` --nodes ${options.nodes}`}`
   if (violations.length > 0) say(`  again: npm run sim -- --seed ${seed}${given}`)
 }
 

@@ -12,6 +12,7 @@ import { Faults } from './faults.ts'
 import { describe, History } from './history.ts'
 import type { LogLine } from './log.ts'
 import { SimRandom } from './random.ts'
+import { Operator } from './operator.ts'
 import { Workload } from './workload.ts'
 
 const checkIntervalMs = 20
@@ -42,6 +43,8 @@ export interface RunReport {
   /** Operations whose outcome nobody knows, by code. */
   unknown: Record<string, number>
   faults: Record<string, number>
+  /** What the operator did. */
+  operated: Record<string, number>
   /** Searches that were given up. */
   undecided: number
   powerLosses: number
@@ -64,6 +67,7 @@ class Run {
   private readonly workload: Workload
   private readonly clients: SimClient[]
   private readonly faults: Faults
+  private readonly operator: Operator
   private readonly leaders: RaftLeaders
   private readonly primaries: Primaries
   private readonly survivors: Survivors
@@ -91,6 +95,7 @@ class Run {
       onClientCrash: (client) => { this.workload.vanished(client.process!) },
       onClientStart: (client) => { this.startClient(client) }
     })
+    this.operator = new Operator(cluster, this.config)
     this.observe()
   }
 
@@ -100,6 +105,7 @@ class Run {
       await this.cluster.clock.until(() => this.cluster.healthy, healthyWithinMs, 'health at the start')
       for (const client of this.clients) this.startClient(client)
       this.faults.start()
+      this.operator.start()
       await this.cluster.clock.advance(this.config.durationMs)
       await this.recover()
       await this.survey()
@@ -123,6 +129,7 @@ class Run {
     const { clock } = this.cluster
     this.faults.heal()
     const healedAt = clock.now()
+    await clock.run(this.operator.settle(), healthyWithinMs)
     await this.within(() => this.cluster.healthy, healthyWithinMs, () => `not healthy: ${this.cluster.ailments().join('; ')}`)
     this.recoveryMs = clock.now() - healedAt
     this.workload.stopped = true
@@ -200,6 +207,7 @@ class Run {
       operations: history.operations.length,
       unknown: Object.fromEntries(workload.unknownCodes),
       faults: Object.fromEntries(this.faults.counts),
+      operated: Object.fromEntries(this.operator.counts),
       undecided: this.undecided,
       powerLosses: history.powerLosses.length,
       terms: this.leaders.terms,

@@ -7,7 +7,7 @@ const generationByte = 1
 
 /** The last word, when nothing is under way any more: all copies of everything are the same. */
 export async function checkReplicas (cluster: SimCluster): Promise<string[]> {
-  return [...await checkLogs(cluster), ...await checkMetadata(cluster), ...await checkChunks(cluster), ...await checkScrub(cluster)]
+  return [...await checkLogs(cluster), ...await checkMetadata(cluster), ...await checkChunks(cluster), ...await checkLeftovers(cluster), ...await checkScrub(cluster)]
 }
 
 /** Two logs of a group are equal up to their last common entry. */
@@ -79,6 +79,18 @@ async function checkChunks (cluster: SimCluster): Promise<string[]> {
         if (one === undefined || other === undefined) faults.push(`${partition}: chunk ${name} is missing at ${one === undefined ? first.id : id}`)
         else if (!one.equals(other)) faults.push(`${partition}: chunk ${name} differs between ${first.id} (${one.length} bytes) and ${id} (${other.length} bytes)`)
       }
+    }
+  }
+  return faults
+}
+
+/** A replica that was replaced leaves nothing behind. */
+async function checkLeftovers (cluster: SimCluster): Promise<string[]> {
+  const faults: string[] = []
+  for (const { id, running } of cluster.nodes) {
+    for (const partition of await cluster.clock.run(running!.chunks.partitions())) {
+      const replicas = cluster.map!.data.find((candidate) => candidate.id === partition)?.replicas ?? []
+      if (!replicas.some(({ node }) => node === id)) faults.push(`${id} still has files of ${partition}`)
     }
   }
   return faults

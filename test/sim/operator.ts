@@ -1,0 +1,101 @@
+import type { Placement } from '../../partitioning/types.ts'
+import { ClusterRouter } from '../../fsnode/protocol/router.ts'
+import { volumeName, type SimCluster } from './cluster.ts'
+import type { SimConfig } from './config.ts'
+import type { SimRandom } from './random.ts'
+
+const patienceMs = 5_000
+const drainMsMax = 15_000
+const settleMs = 20_000
+
+/** An operator who moves replicas, empties nodes and changes policies while clients work and faults strike. */
+export class Operator {
+  /** What was asked for and granted, by kind. */
+  readonly counts = new Map<string, number>()
+  private readonly cluster: SimCluster
+  private readonly everyMs: number | null
+  private readonly random: SimRandom
+  private readonly drained = new Set<string>()
+  private router: ClusterRouter | null = null
+  private over = false
+
+  constructor (cluster: SimCluster, { operateEveryMs }: Pick<SimConfig, 'operateEveryMs'>) {
+    this.cluster = cluster
+    this.everyMs = operateEveryMs
+    this.random = cluster.random.fork()
+  }
+
+  start (): void {
+    if (this.everyMs === null) return
+    const { network, clock, seeds } = this.cluster
+    this.router = new ClusterRouter({ network: network.host('operator'), clock, random: this.random.fork(), log: this.cluster.logger('operator') }, { seeds })
+    this.router.start().catch(() => {})
+    this.schedule(this.everyMs)
+  }
+
+  /** No node is emptied any more, nothing is paused: what is under way comes to its end. */
+  async settle (): Promise<void> {
+    const { router } = this
+    this.over = true
+    if (router === null) return
+    await router.toManager('manager.control-plan', { action: 'resume' }, { patienceMs: settleMs })
+    for (const node of this.drained) await router.toManager('manager.drain-node', { node, drain: false }, { patienceMs: settleMs })
+    router.close()
+  }
+
+  private schedule (everyMs: number): void {
+    this.cluster.clock.setTimer(() => {
+      if (this.over) return
+      void this.act()
+      this.schedule(everyMs)
+    }, this.random.next() * 2 * everyMs)
+  }
+
+  private async act (): Promise<void> {
+    const kind = this.random.pick(['move', 'move', 'move', 'drain', 'rebalance', 'pause', 'cancel', 'placement'] as const)
+    this.cluster.trace.note(this.cluster.clock.now(), `operator ${kind}`)
+    try {
+      await this[kind]()
+      this.counts.set(kind, (this.counts.get(kind) ?? 0) + 1)
+    } catch (error) {
+      // Refused, or the cluster is in trouble: an operator lives with it.
+      this.cluster.logger('operator').info(kind, { error: String(error) })
+    }
+  }
+
+  private async move (): Promise<void> {
+    const { map } = this.router!
+    const partition = this.random.pick(map.data)
+    const held = partition.replicas.map(({ node }) => node)
+    const others = map.nodes.filter(({ id }) => !held.includes(id))
+    if (others.length === 0) return
+    await this.router!.toManager('manager.move-partition', { partition: partition.id, from: this.random.pick(held), to: this.random.pick(others).id }, { patienceMs })
+  }
+
+  private async drain (): Promise<void> {
+    const node = this.random.pick(this.cluster.nodes).id
+    this.drained.add(node)
+    const { clock } = this.cluster
+    await this.router!.toManager('manager.drain-node', { node, drain: true }, { patienceMs })
+    clock.setTimer(() => {
+      if (!this.over) this.router!.toManager('manager.drain-node', { node, drain: false }, { patienceMs }).catch(() => {})
+    }, this.random.next() * drainMsMax)
+  }
+
+  private async rebalance (): Promise<void> {
+    await this.router!.toManager('manager.rebalance', {}, { patienceMs })
+  }
+
+  private async pause (): Promise<void> {
+    await this.router!.toManager('manager.control-plan', { action: this.random.pick(['pause', 'resume', 'resume']) }, { patienceMs })
+  }
+
+  private async cancel (): Promise<void> {
+    await this.router!.toManager('manager.control-plan', { action: 'cancel' }, { patienceMs })
+    await this.router!.toManager('manager.control-plan', { action: 'resume' }, { patienceMs })
+  }
+
+  private async placement (): Promise<void> {
+    await this.router!.toManager('manager.set-volume', { name: volumeName, placement: this.random.pick<Placement>(['hawaii', 'tivoli']) }, { patienceMs })
+  }
+}

@@ -65,6 +65,12 @@ export const readRequestBytes = mebi
 /** Read ahead per open file, and over all of a volume client. */
 export const readAheadBytesPerFile = 8 * mebi
 export const readAheadBytesMax = 128 * mebi
+/** A small read out of sequence brings in the block of the file that it lies in. */
+export const readBlockBytes = 128 * kibi
+/** Of such blocks, over all files of a volume client. */
+export const cachedBlockBytesMax = 64 * mebi
+/** Of a greater file that is read here and there only what is asked for is read: few of its blocks would be met again in the cache. */
+export const blockFileBytesMax = 64 * mebi
 
 /** A file that is created or else opened is looked for again this often when others remove it in between. */
 export const createAttemptsMax = 8

@@ -1,5 +1,6 @@
 import type { Clock, Logger, Random } from '../fsnode/protocol/ports.ts'
 import type { VolumeInfo } from '../partitioning/types.ts'
+import type { BlockCache } from './block-cache.ts'
 import type { ChunkStore } from './chunk-store.ts'
 import type { FileTable } from './file-table.ts'
 import type { InodeCache } from './inode-cache.ts'
@@ -29,4 +30,5 @@ export interface VolumeContext {
   readonly chunks: ChunkStore
   readonly unsynced: UnsyncedChunks
   readonly readAhead: ReadAheadBudget
+  readonly blocks: BlockCache
 }

@@ -4,9 +4,9 @@ import type { InodeAttr } from '../fsnode/protocol/metadata.ts'
 import { journalCommitBytes, sessionsPerRequestMax, writeQueueBytesMax } from './bounds.ts'
 import type { VolumeContext } from './context.ts'
 import { Extent } from './extent.ts'
+import { FileReading } from './file-reading.ts'
 import type { CachedInode } from './inode-cache.ts'
 import { InlineContent } from './inline-content.ts'
-import type { ChunkReader } from './reader.ts'
 import { ChunkWriter, type WriteRecord } from './writer.ts'
 
 const nothing = Buffer.alloc(0)
@@ -36,7 +36,7 @@ export class FileState {
   /** Somebody else changed the inode while it was open here: perhaps it has no name any more. */
   mayBeOrphan = false
   readonly lateErrors: LateErrors = { count: 0, last: null }
-  readonly readers = new Set<ChunkReader>()
+  readonly reading: FileReading
   private readonly context: VolumeContext
   private readonly writer: ChunkWriter
   private readonly extent: Extent
@@ -86,6 +86,7 @@ export class FileState {
     this.context = context
     this.cached = cached
     this.extent = new Extent(context, cached)
+    this.reading = new FileReading(context.blocks, cached)
     this.writer = new ChunkWriter({
       send: async (chunk, ranges) => {
         context.unsynced.add(ino, chunk)
@@ -124,7 +125,7 @@ export class FileState {
 
   /** @param expired With the session: what is not committed may be lost. */
   leaseLost (expired: boolean): void {
-    this.dropReadAhead()
+    this.reading.drop()
     this.extent.lost()
     this.entitled = 0
     this.wake()
@@ -137,10 +138,6 @@ export class FileState {
       this.writer.pump()
       this.wake()
     })
-  }
-
-  dropReadAhead (): void {
-    for (const reader of this.readers) reader.drop()
   }
 
   /**
@@ -270,7 +267,7 @@ export class FileState {
 
   /** The size was set by the server, which cut what is beyond. */
   resized (attr: InodeAttr): void {
-    this.dropReadAhead()
+    this.reading.drop()
     this.extent.cut(attr)
   }
 
@@ -337,7 +334,7 @@ export class FileState {
     const end = offset + length
     this.local = { size: Math.max(attr.size, end), mtime: this.context.clock.wallNs() }
     cached.setAttr(this.localAttr(attr))
-    if (this.readers.size > 0) this.dropReadAhead()
+    this.reading.drop()
     return new Promise((resolve, reject) => {
       const write: AcceptedWrite = {
         sequence: ++this.accepted,

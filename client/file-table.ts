@@ -50,6 +50,7 @@ export class FileTable {
     if (!file.isIdle || this.files.get(cached.ino) !== file) return
     this.files.delete(cached.ino)
     cached.file = null
+    file.reading.drop()
     if (cached.lease === 'none') this.context.cache.drop(cached)
   }
 

@@ -147,6 +147,7 @@ export class Leases implements SessionOwner {
     } catch (error) {
       this.context.log.warn('recall not carried out as it should be', { ino: cached.ino, code: codeOf(error), message: messageOf(error) })
       this.context.cache.drop(cached)
+      cached.file?.reading.drop()
     } finally {
       cached.recall = null
       if (cached.file === null && cached.lease === 'none') this.context.cache.drop(cached)

@@ -11,24 +11,28 @@ export class OpenFileHandle implements OpenFile {
   private readonly context: VolumeContext
   private readonly file: FileState
   private readonly reader: ChunkReader
+  private readonly mayWrite: boolean
   private errorsSeen: number
   private released = false
 
-  constructor (context: VolumeContext, file: FileState) {
+  constructor (context: VolumeContext, file: FileState, mayWrite: boolean) {
     this.ino = file.cached.ino
     this.context = context
     this.file = file
+    this.mayWrite = mayWrite
     this.errorsSeen = file.lateErrors.count
     const { chunkSizeBytes } = context.volume
     this.reader = new ChunkReader({
       budget: context.readAhead,
+      blocks: file.reading.blocks,
+      mayKeep: () => file.reading.mayKeep,
       fetch: async (chunk, offset, length) => {
         const writes = file.settled(chunk * chunkSizeBytes + offset, length)
         if (writes !== null) await writes
         return context.chunks.read(file.cached.ino, chunk, offset, length)
       }
     }, chunkSizeBytes)
-    file.readers.add(this.reader)
+    file.reading.add(this.reader, mayWrite)
   }
 
   async read (offset: number, length: number): Promise<Buffer[]> {
@@ -71,8 +75,7 @@ export class OpenFileHandle implements OpenFile {
   async release (): Promise<void> {
     if (this.released) return
     this.released = true
-    this.reader.drop()
-    this.file.readers.delete(this.reader)
+    this.file.reading.remove(this.reader, this.mayWrite)
     await this.context.files.release(this.file)
     await this.context.unsynced.trim()
   }

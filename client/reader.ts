@@ -1,4 +1,5 @@
 import { byteLengthOf } from '../fsnode/protocol/frame.ts'
+import type { FileBlocks } from './block-cache.ts'
 import { readAheadBytesMax, readAheadBytesPerFile, readRequestBytes } from './bounds.ts'
 import { chunkRanges, pushZeros, sliceBuffers, type ChunkRange } from './ranges.ts'
 
@@ -22,6 +23,9 @@ export class ReadAheadBudget {
 export interface ChunkReaderComponents {
   fetch: (chunk: number, offset: number, length: number) => Promise<Buffer[]>
   budget: ReadAheadBudget
+  blocks: FileBlocks
+  /** What is read now is current until `drop`. */
+  mayKeep: () => boolean
 }
 
 /** A range that is being read, or was read, ahead of who wants it. */
@@ -33,13 +37,18 @@ interface Segment {
   consumed: number
 }
 
+/** Only the third in a row of such reads makes a sequence. */
+const smallReadBytesMax = 64 * 1024
+/** A read of a sequence may come so many of its lengths too early or too late. */
+const reorderedReadsMax = 8
+
 /** What a reader has passed by without taking it all is kept for late requests this far back. */
 const keptBehindBytes = 2 * readRequestBytes
 
 /**
- * Reads of one open file. A read that follows the one before starts to read ahead in requests of
- * up to 1 MiB, in a window that doubles up to `readAheadBytesPerFile`; any other read fetches just what
- * it asks for. The bytes are valid while the lease is: `drop` forgets them.
+ * Reads of one open file. A read that follows the one before, or a small one the two before, starts to read ahead in requests of
+ * up to 1 MiB, in a window that doubles up to `readAheadBytesPerFile`; any other small read goes through the
+ * file's blocks. The bytes are valid while the lease is: `drop` forgets them.
  */
 export class ChunkReader {
   private readonly components: ChunkReaderComponents
@@ -47,6 +56,8 @@ export class ChunkReader {
   /** By start; do not overlap. */
   private readonly segments = new Map<number, Segment>()
   private nextOffset = -1
+  /** Reads that followed exactly on the one before. */
+  private successive = 0
   private windowBytes = 0
   private aheadTo = 0
 
@@ -57,10 +68,15 @@ export class ChunkReader {
 
   /** Exactly `length` bytes, which must lie within `size`; zeros where nothing was written. */
   async read (offset: number, length: number, size: number): Promise<Buffer[]> {
-    const sequential = this.isSequential(offset)
+    const sequential = this.isSequential(offset, length) && this.components.mayKeep()
     this.nextOffset = offset + length
-    if (sequential) this.advance(offset, length, size)
-    else this.drop()
+    if (sequential) {
+      this.advance(offset, length, size)
+    } else {
+      this.drop()
+      const found = this.components.blocks.read(offset, length, size, this.fetch)
+      if (found !== null) return found
+    }
     const parts: Array<Promise<Buffer[]>> = []
     for (let at = offset; at < offset + length;) {
       const segment = this.segmentAt(at)
@@ -79,9 +95,11 @@ export class ChunkReader {
     this.aheadTo = 0
   }
 
-  /** Concurrent reads of the kernel may arrive slightly out of order. */
-  private isSequential (offset: number): boolean {
-    return offset === this.nextOffset || (offset < this.aheadTo && offset >= this.nextOffset - this.windowBytes)
+  /** One small read may happen to follow another; concurrent reads may arrive slightly out of order. */
+  private isSequential (offset: number, length: number): boolean {
+    this.successive = offset === this.nextOffset ? this.successive + 1 : 0
+    if (this.successive > 0) return this.successive > 1 || length > smallReadBytesMax || this.aheadTo > offset
+    return offset < this.aheadTo && Math.abs(offset - this.nextOffset) <= reorderedReadsMax * length
   }
 
   private advance (offset: number, length: number, size: number): void {
@@ -138,6 +156,8 @@ export class ChunkReader {
     }
     return sliceBuffers(bytes, at - segment.start, length)
   }
+
+  private readonly fetch = (offset: number, length: number): Promise<Buffer[]> => this.fetchRange(offset, length)
 
   private async fetchRange (offset: number, length: number): Promise<Buffer[]> {
     const ranges = chunkRanges(offset, length, this.chunkSize, readRequestBytes)

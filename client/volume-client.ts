@@ -6,6 +6,7 @@ import type { Address } from '../fsnode/protocol/ports.ts'
 import { rootInode } from '../partitioning/routing.ts'
 import type { VolumeInfo } from '../partitioning/types.ts'
 import { createAttemptsMax } from './bounds.ts'
+import { BlockCache } from './block-cache.ts'
 import { ChunkStore } from './chunk-store.ts'
 import type { VolumeContext } from './context.ts'
 import { FileTable } from './file-table.ts'
@@ -79,7 +80,8 @@ export class AtollVolumeClient implements VolumeClient {
       inodes: new Inodes(context),
       files: new FileTable(context),
       unsynced: new UnsyncedChunks(chunks),
-      readAhead: new ReadAheadBudget()
+      readAhead: new ReadAheadBudget(),
+      blocks: new BlockCache()
     })
     this.namespace = new Namespace(context)
   }
@@ -129,7 +131,7 @@ export class AtollVolumeClient implements VolumeClient {
       await files.release(file)
       throw error
     }
-    return new OpenFileHandle(this.context, file)
+    return new OpenFileHandle(this.context, file, write)
   }
 
   async create (
@@ -139,7 +141,7 @@ export class AtollVolumeClient implements VolumeClient {
       let found = false
       try {
         const { attr, created, file } = await this.namespace.create(dir, name, mode, exclusive, context, attempt)
-        if (file !== null) return { attr, file: new OpenFileHandle(this.context, file), created }
+        if (file !== null) return { attr, file: new OpenFileHandle(this.context, file, true), created }
         found = !created
         const opened = await this.open(attr.ino, { write: true })
         return { attr: await this.context.inodes.leased(attr), file: opened, created }

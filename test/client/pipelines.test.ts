@@ -1,5 +1,6 @@
 import { expect } from 'chai'
-import { readAheadBytesPerFile, writePieceBytesMax, writeQueueBytesMax, writeRequestsInFlightMax, writeWindowBytes } from '../../client/bounds.ts'
+import { BlockCache, FileBlocks } from '../../client/block-cache.ts'
+import { blockFileBytesMax, readAheadBytesPerFile, readBlockBytes, writePieceBytesMax, writeQueueBytesMax, writeRequestsInFlightMax, writeWindowBytes } from '../../client/bounds.ts'
 import { ChunkReader, ReadAheadBudget } from '../../client/reader.ts'
 import { ChunkWriter, type WriteRecord } from '../../client/writer.ts'
 import type { WriteJournal } from '../../client/types.ts'
@@ -155,10 +156,14 @@ describe('client: chunk writes', () => {
 
 describe('client: chunk reads', () => {
   const size = 64 * mebi
-  const makeReader = (budget = new ReadAheadBudget()) => {
+  const makeReader = (budget = new ReadAheadBudget(), cache = new BlockCache()) => {
+    const state = { mayKeep: true }
+    const blocks = new FileBlocks({ cache, mayKeep: () => state.mayKeep })
     const fetched: Array<[number, number, number]> = []
     const reader = new ChunkReader({
       budget,
+      blocks,
+      mayKeep: () => true,
       fetch: async (chunk, offset, length) => {
         fetched.push([chunk, offset, length])
         const bytes = Buffer.alloc(length)
@@ -166,7 +171,7 @@ describe('client: chunk reads', () => {
         return [bytes]
       }
     }, 4 * mebi)
-    return { reader, fetched }
+    return { reader, fetched, blocks, state }
   }
 
   it('in sequence need about one request a mebibyte, and are ahead of who reads', async () => {
@@ -182,16 +187,65 @@ describe('client: chunk reads', () => {
     expect(fetched.length).to.be.within(64, 66)
   })
 
-  it('out of sequence fetch what is asked for, no more', async () => {
-    const { reader, fetched } = makeReader()
-    const random = new SimRandom(2)
-    let asked = 0
-    for (let count = 0; count < 50; count++) {
-      const offset = random.below(size / 4_096 / 2) * 8_192
-      await reader.read(offset, 4_096, size)
-      asked += 4_096
+  it('out of sequence of a great file, or while somebody here may write, fetch what is asked for, no more', async () => {
+    for (const [fileSize, mayKeep] of [[blockFileBytesMax + 1, true], [size, false]] as const) {
+      const { reader, fetched, state } = makeReader()
+      state.mayKeep = mayKeep
+      const random = new SimRandom(2)
+      let asked = 0
+      for (let count = 0; count < 50; count++) {
+        const offset = random.below(size / 4_096 / 2) * 8_192
+        await reader.read(offset, 4_096, fileSize)
+        asked += 4_096
+      }
+      expect(fetched.reduce((sum, [, , length]) => sum + length, 0)).to.equal(asked)
     }
-    expect(fetched.reduce((sum, [, , length]) => sum + length, 0)).to.equal(asked)
+  })
+
+  it('out of sequence fetch each block once, whoever asks first', async () => {
+    const { reader, fetched } = makeReader()
+    const random = new SimRandom(3)
+    const blockCount = 16
+    const end = blockCount * readBlockBytes
+    const places = Array.from({ length: 400 }, () => random.below(end / 8_192) * 8_192)
+    for (let index = 0; index < places.length; index += 4) {
+      const found = await Promise.all(places.slice(index, index + 4).map((offset) => reader.read(offset, 4_096, end)))
+      expect(found.map((bytes) => Buffer.concat(bytes).readDoubleLE(0))).to.deep.equal(places.slice(index, index + 4))
+    }
+    expect(fetched.length).to.be.at.most(blockCount)
+    expect(fetched.every(([, offset, length]) => offset % readBlockBytes === 0 && length === readBlockBytes)).to.equal(true)
+  })
+
+  it('out of sequence fetch a block again after it was dropped, or others took its room', async () => {
+    const { reader, fetched, blocks } = makeReader(new ReadAheadBudget(), new BlockCache(2 * readBlockBytes))
+    const read = (block: number): Promise<Buffer[]> => reader.read(block * readBlockBytes + 8_192, 4_096, size)
+    for (const block of [0, 7, 0, 7, 0]) await read(block)
+    expect(fetched.length).to.equal(2)
+    await read(3)
+    await read(0)
+    expect(fetched.length).to.equal(3)
+    await read(7)
+    expect(fetched.length).to.equal(4)
+    blocks.drop()
+    await read(7)
+    await read(0)
+    expect(fetched.length).to.equal(6)
+  })
+
+  it('are answered from their own bytes when the block around them cannot be read', async () => {
+    const asked: number[] = []
+    const reader = new ChunkReader({
+      budget: new ReadAheadBudget(),
+      blocks: new FileBlocks({ cache: new BlockCache(), mayKeep: () => true }),
+      mayKeep: () => true,
+      fetch: async (_chunk, offset, length) => {
+        asked.push(length)
+        if (offset === 0) throw new AtollError('ATOLL_BAD_CHECKSUM', 'damaged')
+        return [Buffer.alloc(length, 7)]
+      }
+    }, 4 * mebi)
+    for (let count = 0; count < 2; count++) expect(Buffer.concat(await reader.read(8_192, 4_096, size)).equals(Buffer.alloc(4_096, 7))).to.equal(true)
+    expect(asked).to.deep.equal([readBlockBytes, 4_096, readBlockBytes, 4_096])
   })
 
   it('that come slightly out of order are still in sequence', async () => {

@@ -57,6 +57,8 @@ export const extentStepBytesMax = 64 * mebi
 export const chunkRequestsInFlightMax = 16
 /** Chunks of closed files that are remembered for `sync`; beyond, the oldest file is synced. */
 export const unsyncedChunksMax = 65_536
+/** Closed files that lost unsynced bytes and whose next sync says so; beyond, the oldest is not told of any more. */
+export const lostFilesMax = 1_024
 /** Files flushed at once by `sync` and `close`. */
 export const flushesInFlightMax = 32
 

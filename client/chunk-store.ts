@@ -1,6 +1,7 @@
 import { dataIndexOfChunk, dataPartitionId } from '../partitioning/routing.ts'
 import { chooseReader } from '../partitioning/placement.ts'
 import type { VolumeInfo } from '../partitioning/types.ts'
+import type { Methods } from '../fsnode/protocol/methods.ts'
 import type { Random } from '../fsnode/protocol/ports.ts'
 import type { ClusterRouter } from '../fsnode/protocol/router.ts'
 
@@ -23,13 +24,13 @@ export class ChunkStore {
     this.writer = components.random.bytes(8).toString('hex')
   }
 
-  /** Resolves when all in-sync replicas have the bytes in memory. */
-  async write (ino: number, chunk: number, ranges: readonly ChunkRange[]): Promise<void> {
+  /** Resolves when all in-sync replicas have the bytes in memory, with the losses of the partition (`DataPartition`) so far. */
+  async write (ino: number, chunk: number, ranges: readonly ChunkRange[]): Promise<number> {
     const partition = this.partitionOf(ino, chunk)
     const offset = Math.min(...ranges.map((range) => range.offset))
     const scattered = ranges.length === 1 ? {} : { extents: ranges.flatMap((range) => [range.offset, range.length]) }
     const payload = ranges.flatMap((range) => range.data)
-    await this.components.router.toPrimary(partition, 'data.write', (epoch) => ({ partition, epoch, writer: this.writer, order: ++this.order, ino, chunk, offset, ...scattered }), { payload })
+    return this.change(partition, 'data.write', (epoch) => ({ partition, epoch, writer: this.writer, order: ++this.order, ino, chunk, offset, ...scattered }), payload)
   }
 
   /** Fewer bytes than `length` where the chunk ends: the rest reads as zeros. */
@@ -43,15 +44,30 @@ export class ChunkStore {
     return payload
   }
 
-  async truncate (ino: number, chunk: number, length: number): Promise<void> {
+  /** Resolves as `write` does. */
+  async truncate (ino: number, chunk: number, length: number): Promise<number> {
     const partition = this.partitionOf(ino, chunk)
-    await this.components.router.toPrimary(partition, 'data.truncate', (epoch) => ({ partition, epoch, writer: this.writer, order: ++this.order, ino, chunk, length }))
+    return this.change(partition, 'data.truncate', (epoch) => ({ partition, epoch, writer: this.writer, order: ++this.order, ino, chunk, length }))
   }
 
-  /** Resolves when what was acknowledged before is on stable storage of all in-sync replicas. */
-  async sync (ino: number, chunk: number): Promise<void> {
+  /**
+   * Resolves when what was acknowledged before is on stable storage of all in-sync replicas, with the losses of the partition: what
+   * was acknowledged with fewer may be gone.
+   */
+  async sync (ino: number, chunk: number): Promise<number> {
     const partition = this.partitionOf(ino, chunk)
-    await this.components.router.toPrimary(partition, 'data.sync', (epoch) => ({ partition, epoch, ino, chunk }))
+    return this.change(partition, 'data.sync', (epoch) => ({ partition, epoch, ino, chunk }))
+  }
+
+  private async change<M extends 'data.write' | 'data.truncate' | 'data.sync'> (
+    partition: string, method: M, build: (epoch: number) => Methods[M]['request'], payload?: readonly Buffer[]
+  ): Promise<number> {
+    let lossesThen = 0
+    await this.components.router.toPrimary(partition, method, (epoch, { losses = 0 }) => {
+      lossesThen = losses
+      return build(epoch)
+    }, { payload })
+    return lossesThen
   }
 
   /** One attempt at the replica that the placement prefers; null when it could not serve. */

@@ -98,8 +98,7 @@ export class Extent {
     const chunks: number[] = []
     for (let chunk = first; chunk * chunkSize < to; chunk++) chunks.push(chunk)
     await eachBounded(chunks, chunkRequestsInFlightMax, async (chunk) => {
-      await context.chunks.truncate(ino, chunk, chunk === first ? from - first * chunkSize : 0)
-      context.unsynced.add(ino, chunk)
+      await context.unsynced.change(ino, chunk, (chunks) => chunks.truncate(ino, chunk, chunk === first ? from - first * chunkSize : 0))
     })
     if (to >= this.staleEnd) this.staleEnd = 0
   }

@@ -7,6 +7,7 @@ import { Extent } from './extent.ts'
 import { FileReading } from './file-reading.ts'
 import type { CachedInode } from './inode-cache.ts'
 import { InlineContent } from './inline-content.ts'
+import { lostError } from './unsynced-chunks.ts'
 import { ChunkWriter, type WriteRecord } from './writer.ts'
 
 const nothing = Buffer.alloc(0)
@@ -88,10 +89,7 @@ export class FileState {
     this.extent = new Extent(context, cached)
     this.reading = new FileReading(context.blocks, cached)
     this.writer = new ChunkWriter({
-      send: async (chunk, ranges) => {
-        context.unsynced.add(ino, chunk)
-        await context.chunks.write(ino, chunk, ranges)
-      },
+      send: (chunk, ranges) => context.unsynced.change(ino, chunk, (chunks) => chunks.write(ino, chunk, ranges)),
       hold: () => this.recovering ?? (cached.session.isValid ? null : cached.session.ready())
     }, context.volume.chunkSizeBytes)
     if (cached.attr !== null) this.localAttr(cached.attr)
@@ -486,7 +484,7 @@ export class FileState {
     if (this.content === null && this.movedBy > upTo) await this.ended(this.movedBy)
     const inline = this.content?.snapshot() ?? null
     // As durable as they were there.
-    if (inline === null && this.movedBy !== 0 && this.extent.inRecord > 0) await context.chunks.sync(cached.ino, 0)
+    if (inline === null && this.movedBy !== 0 && this.extent.inRecord > 0 && await context.unsynced.syncChunk(cached.ino, 0)) throw this.lose(lostError(cached.ino))
     const sequence = inline === null ? upTo : this.placedUpTo
     const { mtime } = this.local!
     const since = cached.session.guard.begin()
@@ -528,7 +526,7 @@ export class FileState {
   }
 
   /** Gives up what is not committed, loudly. */
-  private lose (error: unknown): void {
+  private lose (error: unknown): unknown {
     this.noteLate(error)
     this.writer.abandon(error)
     this.lostUpTo = this.accepted
@@ -541,6 +539,7 @@ export class FileState {
     this.context.cache.setInline(this.cached, null)
     this.cached.attr = null
     this.context.log.error('changes of a file are lost', { ino: this.cached.ino, code: codeOf(error) })
+    return error
   }
 
   /** Nobody here uses the inode any more. Resolves when nothing of it is under way. */
@@ -569,7 +568,8 @@ export class FileState {
     this.uncommitted.length = kept
   }
 
-  private noteLate (error: unknown): void {
+  /** Each handle tells it once. */
+  noteLate (error: unknown): void {
     this.lateErrors.count++
     this.lateErrors.last = error
   }

@@ -54,6 +54,13 @@ export class FileTable {
     if (cached.lease === 'none') this.context.cache.drop(cached)
   }
 
+  /** Something that was accepted is lost. False: nobody has the file open. */
+  failed (ino: number, error: unknown): boolean {
+    const file = this.files.get(ino)
+    file?.noteLate(error)
+    return file !== undefined && file.handles > 0
+  }
+
   inherit (inos: readonly number[]): void {
     for (const ino of inos) this.inherited.add(ino)
   }

@@ -1,58 +1,107 @@
-import { chunkRequestsInFlightMax, unsyncedChunksMax } from './bounds.ts'
+import { posixError } from '../fsnode/protocol/errors.ts'
+import { chunkRequestsInFlightMax, lostFilesMax, unsyncedChunksMax } from './bounds.ts'
 import type { ChunkStore } from './chunk-store.ts'
 import { eachBounded } from './parallel.ts'
 
-/** Chunks written through this client that are not known to be on stable storage, also those of closed files. */
+export interface UnsyncedChunksComponents {
+  chunks: ChunkStore
+  /** Bytes of the file that were acknowledged may be gone. Returns whether somebody will be told of it. */
+  onLost: (ino: number, error: Error) => boolean
+}
+
+/**
+ * Chunks changed through this client that are not known to be on stable storage, also those of closed files. For each, how often its
+ * partition had lost what was not (`DataPartition.losses`) when the oldest such change was acknowledged: if it
+ * has more losses when it is synced, the change may be gone, and the sync fails with EIO.
+ */
 export class UnsyncedChunks {
-  private readonly chunks: ChunkStore
-  private readonly byFile = new Map<number, Set<number>>()
+  private readonly components: UnsyncedChunksComponents
+  /** null: nothing was acknowledged yet. */
+  private readonly byFile = new Map<number, Map<number, number | null>>()
+  /** Files of which something is lost that nobody was told of: the next sync does. */
+  private readonly lost = new Set<number>()
   private count = 0
 
-  constructor (chunks: ChunkStore) {
-    this.chunks = chunks
+  constructor (components: UnsyncedChunksComponents) {
+    this.components = components
   }
 
   get size (): number { return this.count }
 
-  add (ino: number, chunk: number): void {
-    let written = this.byFile.get(ino)
-    if (written === undefined) {
-      written = new Set()
-      this.byFile.set(ino, written)
-    }
-    if (written.has(chunk)) return
-    written.add(chunk)
-    this.count++
+  /** Changes the chunk, which is unsynced from now on. */
+  async change (ino: number, chunk: number, change: (chunks: ChunkStore) => Promise<number>): Promise<void> {
+    this.note(ino, chunk, null)
+    this.note(ino, chunk, await change(this.components.chunks))
   }
 
   forget (ino: number): void {
     this.count -= this.byFile.get(ino)?.size ?? 0
     this.byFile.delete(ino)
+    this.lost.delete(ino)
   }
 
-  /** Rejects when a chunk could not be synced; it then stays noted. */
+  /** Rejects when a chunk could not be synced, which then stays noted; with EIO when bytes may be lost. */
   async sync (ino: number): Promise<void> {
-    const written = this.byFile.get(ino)
-    if (written === undefined) return
-    this.forget(ino)
-    await eachBounded([...written], chunkRequestsInFlightMax, async (chunk) => {
-      try {
-        await this.chunks.sync(ino, chunk)
-      } catch (error) {
-        this.add(ino, chunk)
-        throw error
-      }
-    })
+    if (await this.syncFile(ino)) throw lostError(ino)
   }
 
   async syncAll (): Promise<void> {
     const failures: unknown[] = []
-    for (const ino of [...this.byFile.keys()]) await this.sync(ino).catch((error) => { failures.push(error) })
+    for (const ino of new Set([...this.byFile.keys(), ...this.lost])) await this.sync(ino).catch((error) => { failures.push(error) })
     if (failures.length > 0) throw failures[0]
   }
 
   /** Keeps what is remembered within its bound. */
   async trim (): Promise<void> {
-    while (this.count > unsyncedChunksMax) await this.sync(this.byFile.keys().next().value!)
+    while (this.count > unsyncedChunksMax) await this.syncFile(this.byFile.keys().next().value!)
   }
+
+  /** @returns whether bytes may be lost. */
+  async syncChunk (ino: number, chunk: number): Promise<boolean> {
+    const noted = this.take(ino, chunk)
+    let losses: number
+    try {
+      losses = await this.components.chunks.sync(ino, chunk)
+    } catch (error) {
+      this.note(ino, chunk, noted)
+      throw error
+    }
+    if (noted === null || losses <= noted) return false
+    if (this.components.onLost(ino, lostError(ino))) return true
+    this.lost.add(ino)
+    if (this.lost.size > lostFilesMax) this.lost.delete(this.lost.values().next().value!)
+    return true
+  }
+
+  private async syncFile (ino: number): Promise<boolean> {
+    let lost = this.lost.delete(ino)
+    await eachBounded([...this.byFile.get(ino)?.keys() ?? []], chunkRequestsInFlightMax, async (chunk) => {
+      if (await this.syncChunk(ino, chunk)) lost = true
+    })
+    return lost
+  }
+
+  /** What is noted of the chunk, which no longer is. */
+  private take (ino: number, chunk: number): number | null {
+    const written = this.byFile.get(ino)
+    const noted = written?.get(chunk) ?? null
+    if (written?.delete(chunk) === true) this.count--
+    if (written?.size === 0) this.byFile.delete(ino)
+    return noted
+  }
+
+  private note (ino: number, chunk: number, losses: number | null): void {
+    let written = this.byFile.get(ino)
+    if (written === undefined) {
+      written = new Map()
+      this.byFile.set(ino, written)
+    }
+    const noted = written.get(chunk)
+    if (noted === undefined) this.count++
+    written.set(chunk, noted == null ? losses : losses === null ? noted : Math.min(noted, losses))
+  }
+}
+
+export function lostError (ino: number): Error {
+  return posixError('EIO', `all replicas lost their power before what was written to inode ${ino} was on stable storage`)
 }

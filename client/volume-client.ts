@@ -79,7 +79,7 @@ export class AtollVolumeClient implements VolumeClient {
       changes: new OwnChanges(),
       inodes: new Inodes(context),
       files: new FileTable(context),
-      unsynced: new UnsyncedChunks(chunks),
+      unsynced: new UnsyncedChunks({ chunks, onLost: (ino, error) => this.context.files.failed(ino, error) }),
       readAhead: new ReadAheadBudget(),
       blocks: new BlockCache()
     })

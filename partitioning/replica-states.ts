@@ -51,7 +51,7 @@ export interface ReplicaFacts {
  */
 export function nextRecord (record: PartitionRecord, facts: ReplicaFacts): PartitionRecord {
   const before = record.partition
-  const { states, doubtful } = nextInSync(record, facts)
+  const { states, doubtful, lost } = nextInSync(record, facts)
   const restarted = before.primary !== null && states.get(before.primary) === 'serving' && facts.restartOf?.(before.primary) !== undefined
   followers(record, facts, states)
   retire(record, facts, states)
@@ -62,14 +62,15 @@ export function nextRecord (record: PartitionRecord, facts: ReplicaFacts): Parti
   if (facts.preferred != null && states.get(facts.preferred) === 'serving') {
     replicas.sort((one, other) => Number(other.node === facts.preferred) - Number(one.node === facts.preferred))
   }
-  const same = !restarted && primary === before.primary && sameReplicas(before.replicas, replicas)
+  const same = !restarted && !lost && primary === before.primary && sameReplicas(before.replicas, replicas)
   if (same && sameFences(record.fences, fences) && sameNames(record.doubtful, doubtful)) return record
   // What only the manager knows (fences, doubts) changes no epoch.
-  const partition = same ? before : { ...before, epoch: before.epoch + 1, replicas, primary }
+  const partition = same ? before : { ...before, epoch: before.epoch + 1, replicas, primary, ...(lost && { losses: (before.losses ?? 0) + 1 }) }
   return { partition, fences, doubtful }
 }
 
-interface InSync { states: Map<NodeId, ReplicaState>, doubtful: NodeId[] }
+/** `lost`: nobody who goes on can vouch for writes that no fsync covered. */
+interface InSync { states: Map<NodeId, ReplicaState>, doubtful: NodeId[], lost: boolean }
 
 /** What becomes of the replicas that have every acknowledged write: those serving, or else those in state 'last'. */
 function nextInSync (record: PartitionRecord, facts: ReplicaFacts): InSync {
@@ -85,10 +86,10 @@ function nextInSync (record: PartitionRecord, facts: ReplicaFacts): InSync {
   const goOn = firstNonEmpty(unreported, unbroken, alive.filter((node) => !doubtful(node)).slice(0, 1), alive.length === inSync.length ? alive.slice(0, 1) : [])
   if (goOn.length > 0) {
     for (const node of inSync) states.set(node, goOn.includes(node) ? 'serving' : facts.isUp(node) ? 'waiting' : 'offline')
-    return { states, doubtful: [] }
+    return { states, doubtful: [], lost: doubtful(goOn[0]!) }
   }
   for (const node of inSync) states.set(node, 'last')
-  return { states, doubtful: inSync.filter(doubtful) }
+  return { states, doubtful: inSync.filter(doubtful), lost: false }
 }
 
 function firstNonEmpty<T> (...lists: T[][]): T[] { return lists.find((list) => list.length > 0) ?? [] }

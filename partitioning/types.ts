@@ -60,6 +60,8 @@ export interface DataPartition {
   replicas: Replica[]
   /** null while no replica may serve. */
   primary: NodeId | null
+  /** How often writes that no fsync covered may have been lost: every replica in sync had lost its power. Left out: never. */
+  losses?: number
 }
 
 export interface MetadataPartition {

@@ -132,12 +132,13 @@ export class ClusterRouter {
       this.toLeader(partition, () => this.metadataMembers(partition), method, request, options))
   }
 
-  /** To the primary; `build` makes the request for the epoch of the attempt. */
-  toPrimary<M extends Method> (partition: string, method: M, build: (epoch: number) => Methods[M]['request'], options: RouteOptions = {}): Promise<Answer<M>> {
+  /** To the primary; `build` makes the request for the epoch of the attempt, in which the partition is as given. */
+  toPrimary<M extends Method> (id: string, method: M, build: (epoch: number, partition: DataPartition) => Methods[M]['request'], options: RouteOptions = {}): Promise<Answer<M>> {
     return this.retrying(method, options, async () => {
-      const { epoch, primary } = this.dataPartition(partition)
-      if (primary === null) throw new AtollError('ATOLL_UNAVAILABLE', `partition ${partition} has no serving replica`)
-      return (await this.peer(primary)).call(method, build(epoch), { timeoutMs: attemptTimeoutMs, ...options })
+      const partition = this.dataPartition(id)
+      const { epoch, primary } = partition
+      if (primary === null) throw new AtollError('ATOLL_UNAVAILABLE', `partition ${id} has no serving replica`)
+      return (await this.peer(primary)).call(method, build(epoch, partition), { timeoutMs: attemptTimeoutMs, ...options })
     })
   }
 

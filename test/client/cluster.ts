@@ -163,7 +163,10 @@ export class TestCluster {
         await this.chunks.truncateChunk(7, ino, chunk, length, false)
         return { body: {} }
       },
-      'data.sync': () => ({ body: {} })
+      'data.sync': ({ partition, epoch }) => {
+        this.requirePrimary(partition, epoch, node.name)
+        return { body: {} }
+      }
     }
     return Object.fromEntries(Object.entries(served).map(([method, handler]) => [method, async (body: any, payload: Buffer[], context: any) => {
       this.counts.set(method, this.count(method as Method) + 1)

@@ -80,6 +80,23 @@ describe('replica states', () => {
     })
   }
 
+  it('counts how often writes that no fsync covered may be lost, and raises the epoch with it', () => {
+    const losses = (before: PartitionRecord, given: ReplicaFacts): number => {
+      const { partition } = nextRecord(before, given)
+      if (partition.losses !== before.partition.losses) expect(partition.epoch).to.equal(before.partition.epoch + 1)
+      return partition.losses ?? 0
+    }
+    expect(losses(record({ a: 'last', b: 'last' }, null, { doubtful: ['a'] }), facts({ restarted: { b: 'doubtful' } }))).to.equal(1)
+    expect(losses(record({ a: 'serving', b: 'waiting' }, 'a'), facts({ restarted: { a: 'doubtful' } }))).to.equal(1)
+    expect(losses(record({ a: 'serving' }, null, { fences: [{ node: 'a', since: 8 }] }), facts({ restarted: { a: 'doubtful' } }))).to.equal(1)
+    expect(losses(record({ a: 'serving', b: 'serving' }, 'a'), facts({ restarted: { a: 'doubtful' } }))).to.equal(0)
+    expect(losses(record({ a: 'last', b: 'last' }, null, { doubtful: ['a'] }), facts())).to.equal(0)
+    expect(losses(record({ a: 'serving' }, 'a'), facts({ restarted: { a: 'intact' } }))).to.equal(0)
+    const again = nextRecord(record({ a: 'serving' }, 'a'), facts({ restarted: { a: 'doubtful' } }))
+    expect(losses(again, facts({ restarted: { a: 'doubtful' } }))).to.equal(2)
+    expect(losses(again, facts({ down: ['a'] }))).to.equal(1)
+  })
+
   for (const secondariesRead of [false, true]) {
     it(`random: nothing acknowledged is lost, one node leads, reads are current (${secondariesRead ? 'Tivoli' : 'Hawaii'})`, () => {
       const totals = { acknowledged: 0, leads: 0 }
@@ -270,7 +287,9 @@ class Model {
     const inSync = before.partition.replicas.filter(({ state }) => state === 'serving' || state === 'last').map(({ node }) => node)
     const serving = next.partition.replicas.find(({ state }) => state === 'serving')
     if (serving === undefined || !inSync.every((id) => before.doubtful.includes(id) || restartOf?.(id) === 'doubtful')) return
-    for (const write of this.acknowledged) if (!this.node(serving.node).writes.has(write) && !this.durable.has(write)) this.acknowledged.delete(write)
+    const gone = [...this.acknowledged].filter((write) => !this.node(serving.node).writes.has(write) && !this.durable.has(write))
+    if (gone.length > 0) expect(next.partition.losses ?? 0, 'losses told').to.equal((before.partition.losses ?? 0) + 1)
+    for (const write of gone) this.acknowledged.delete(write)
   }
 
   private released ({ node: id, since }: Fence): boolean {

@@ -4,17 +4,23 @@ import type { CheckResult } from './tree.ts'
 
 const nodesMax = 200_000
 
-/** What a cell holds, and what it may hold after a loss of power: values since the last sync. */
-interface Cell { value: number, client: string, older: ReadonlyMap<number, string> }
+/**
+ * What a cell holds, what it may hold after a loss of power (values since the last sync), and whose value such a loss took
+ * away and has not been replaced since.
+ */
+interface Cell { value: number, client: string, older: ReadonlyMap<number, string>, losers: ReadonlySet<string> }
+
+const noLosers: ReadonlySet<string> = new Set()
 
 interface CellStep extends Step<Cell> { operation: Operation | null }
 
-interface Access { kind: 'write' | 'read' | 'sync', value: number, operation: Operation }
+interface Access { kind: 'write' | 'read' | 'sync' | 'told', value: number, operation: Operation }
 
 /**
  * Each cell of each file is a linearizable register: a read sees the last acknowledged write or one that was under
  * way; a write of unknown outcome happens at any time, once, or never. After all machines lost power
- * at once, a cell holds what it held at the last fsync by whoever wrote it, or anything newer.
+ * at once, a cell holds what it held at the last fsync by whoever wrote it, or anything newer; whoever wrote what is gone must
+ * be told of it before an fsync succeeds.
  */
 export function checkRegisters (history: History): CheckResult {
   const faults: string[] = []
@@ -48,7 +54,7 @@ function accesses (history: History): Map<number, Map<number, Access[]>> {
     for (let at = 0; at < call.cells; at++) cells.add(call.cell + at)
   }
   for (const operation of history.operations) {
-    const { call, outcome, id, result } = operation
+    const { call, outcome, id, result, code } = operation
     if (call.kind === 'write') {
       for (let at = 0; at < call.cells; at++) add(call.ino, call.cell + at, { kind: 'write', value: id, operation })
     } else if (call.kind === 'read' && outcome === 'well') {
@@ -58,15 +64,18 @@ function accesses (history: History): Map<number, Map<number, Access[]>> {
     } else if (call.kind === 'sync' && outcome === 'well') {
       for (const cell of touched.get(call.ino) ?? []) add(call.ino, cell, { kind: 'sync', value: 0, operation })
     }
+    if ((call.kind === 'write' || call.kind === 'sync' || call.kind === 'flush') && code === 'EIO') {
+      for (const cell of touched.get(call.ino) ?? []) add(call.ino, cell, { kind: 'told', value: 0, operation })
+    }
   }
   return files
 }
 
 function check (history: History, found: Access[]): string | 'undecided' | null {
   const lossy = history.powerLosses.length > 0
-  const steps = found.filter(({ kind }) => lossy || kind !== 'sync').map((access) => stepOf(access, lossy))
+  const steps = found.filter(({ kind }) => lossy || kind === 'write' || kind === 'read').map((access) => stepOf(access, lossy))
   for (const loss of history.powerLosses) steps.push({ ...loss, operation: null, apply: losses })
-  const verdict = linearize<Cell>({ value: 0, client: '', older: new Map() }, steps, keyOfCell, nodesMax)
+  const verdict = linearize<Cell>({ value: 0, client: '', older: new Map(), losers: noLosers }, steps, keyOfCell, nodesMax)
   if (verdict.outcome === 'linearizable') return null
   if (verdict.outcome === 'undecided') return 'undecided'
   const stuck = (verdict.stuck as CellStep[]).map(({ operation }) => operation === null ? 'the loss of power' : describe(operation))
@@ -79,9 +88,11 @@ function stepOf ({ kind, value, operation }: Access, lossy: boolean): CellStep {
   const apply = (cell: Cell): Cell[] => {
     if (kind === 'read') return cell.value === value ? [cell] : []
     if (kind === 'write') {
-      const written = { value, client, older: lossy ? new Map(cell.older).set(cell.value, cell.client) : cell.older }
+      const written = { value, client, older: lossy ? new Map(cell.older).set(cell.value, cell.client) : cell.older, losers: noLosers }
       return operation.outcome === 'partial' ? [cell, written] : [written]
     }
+    if (kind === 'told') return [{ ...cell, losers: new Set([...cell.losers].filter((loser) => loser !== client)) }]
+    if (cell.losers.has(client)) return []
     return [cell.client === client ? { ...cell, older: new Map() } : cell]
   }
   return { operation, invoked, returned, apply }
@@ -93,10 +104,10 @@ function losses (cell: Cell): Cell[] {
   return [...all].map(([value, client]) => {
     const older = new Map(all)
     older.delete(value)
-    return { value, client, older }
+    return { value, client, older, losers: value === cell.value ? cell.losers : new Set(cell.losers).add(cell.client) }
   })
 }
 
-function keyOfCell ({ value, client, older }: Cell): string {
-  return `${value} ${client} ${[...older.keys()].sort().join()}`
+function keyOfCell ({ value, client, older, losers }: Cell): string {
+  return `${value} ${client} ${[...older.keys()].sort().join()} ${[...losers].sort().join()}`
 }

@@ -1,29 +1,76 @@
 import type { Command } from 'commander'
+import type { Cluster } from '../../client/connect.ts'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
+import { place } from '../../partitioning/placement.ts'
+import type { ClusterMap } from '../../partitioning/types.ts'
 import { dataDirectoryOf, withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { formatBytes, print, printJson, printTable } from '../output.ts'
+import { drainCommand } from './node-drain.ts'
 import { reportStatus } from './status.ts'
 
 interface Options extends ClusterOptions { json?: boolean }
 
 export function nodeCommand (program: Command): void {
   const node = program.command('node').description('storage nodes')
-  withClusterOptions(node.command('list')).description('all nodes with their share').option('--json', 'for programs').action(list)
+  withClusterOptions(node.command('list')).description('all nodes with their share, load and fault domain').option('--json', 'for programs').action(list)
   withClusterOptions(node.command('show <id>')).description('one node: its groups, partitions and memory').option('--json', 'for programs').action(show)
+  drainCommand(node)
 }
 
 async function list (options: Options): Promise<void> {
   const nodes = await withCluster(options, async (cluster) => {
     const { nodes } = await reportStatus(cluster, options)
+    const { map } = cluster
+    const [shares, loads] = [sharesOf(map), await loadsOf(cluster)]
     return nodes.map((node) => ({
       ...node,
-      replicas: cluster.map.data.filter((partition) => partition.replicas.some((replica) => replica.node === node.id)).length,
-      primaries: cluster.map.data.filter((partition) => partition.primary === node.id).length,
-      domain: cluster.map.nodes.find((candidate) => candidate.id === node.id)?.domain ?? []
+      replicas: map.data.filter((partition) => partition.replicas.some((replica) => replica.node === node.id)).length,
+      replicaShare: shares.get(node.id)?.replicas ?? 0,
+      primaries: map.data.filter((partition) => partition.primary === node.id).length,
+      primaryShare: shares.get(node.id)?.primaries ?? 0,
+      metadata: map.metadata.filter((partition) => partition.members.includes(node.id)).length,
+      manager: map.managers.includes(node.id),
+      /** Read and written for clients by the partitions that it leads, per second. */
+      bytesPerSecond: loads.get(node.id) ?? 0,
+      utilization: map.nodes.find((candidate) => candidate.id === node.id)?.disk?.utilization ?? null,
+      domain: map.nodes.find((candidate) => candidate.id === node.id)?.domain ?? []
     }))
   })
   if (options.json === true) printJson(nodes)
-  else printTable(['NODE', 'STATE', 'ADDRESS', 'REPLICAS', 'PRIMARIES', 'USED', 'CAPACITY', 'DOMAIN'], nodes.map((node) => [node.id, node.state, node.address, node.replicas, node.primaries, formatBytes(node.usedBytes), formatBytes(node.capacityBytes), node.domain.join('/')]))
+  else {
+    printTable(['NODE', 'STATE', 'ADDRESS', 'REPLICAS', 'SHARE', 'PRIMARIES', 'SHARE', 'METADATA', 'LOAD', 'DISK BUSY', 'USED', 'CAPACITY', 'DOMAIN'], nodes.map((node) => [
+      node.id, node.state, node.address, node.replicas, node.replicaShare.toFixed(1), node.primaries, node.primaryShare.toFixed(1), `${node.metadata}${node.manager ? ' + manager' : ''}`,
+      `${formatBytes(node.bytesPerSecond)}/s`, node.utilization === null ? '-' : `${Math.round(node.utilization * 100)} %`, formatBytes(node.usedBytes), formatBytes(node.capacityBytes), node.domain.join('/')
+    ]))
+  }
+}
+
+/** What each node should have, by the policies of all volumes. */
+function sharesOf (map: ClusterMap): Map<string, { replicas: number, primaries: number }> {
+  const shares = new Map<string, { replicas: number, primaries: number }>()
+  for (const volume of map.volumes) {
+    const partitions = map.data.filter((partition) => partition.volume === volume.id)
+    const outcome = place(map, {
+      placement: volume.placement,
+      partitions: partitions.map(({ id, replicas, primary }) => ({ id, replicas: volume.replicas, current: replicas.map(({ node }) => node), primary: replicas[0]?.node ?? primary }))
+    })
+    for (const { node, replicaShare, primaryShare } of outcome.shares) {
+      const known = shares.get(node) ?? { replicas: 0, primaries: 0 }
+      shares.set(node, { replicas: known.replicas + replicaShare, primaries: known.primaries + primaryShare })
+    }
+  }
+  return shares
+}
+
+async function loadsOf ({ router }: Cluster): Promise<Map<string, number>> {
+  const loads = await router.toManager('manager.loads', {}, { patienceMs: 1_000 }).then(({ body }) => body.loads, () => [])
+  const primaries = new Map(router.map.data.map(({ id, primary }) => [id, primary]))
+  const byNode = new Map<string, number>()
+  for (const { partition, readBytes, writeBytes } of loads) {
+    const node = primaries.get(partition)
+    if (node != null) byNode.set(node, (byNode.get(node) ?? 0) + readBytes + writeBytes)
+  }
+  return byNode
 }
 
 async function show (id: string, options: Options): Promise<void> {

@@ -1,7 +1,7 @@
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import type { Placement, VolumeInfo } from '../../partitioning/types.ts'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
-import { withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
+import { clusterOptionText, withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { formatBytes, print, printJson, printTable } from '../output.ts'
 
 interface Json { json?: boolean }
@@ -26,6 +26,10 @@ export function volumeCommand (program: Command): void {
     .action(create)
   withClusterOptions(volume.command('list')).description('all file systems').option('--json', 'for programs').action(list)
   withClusterOptions(volume.command('show <name>')).description('one file system').option('--json', 'for programs').action(show)
+  withClusterOptions(volume.command('set <name> <setting=value...>'))
+    .description('change a file system while it serves: placement=hawaii|tivoli, replicas=N; what must move for it is a plan')
+    .option('--json', 'for programs')
+    .action(set)
   withClusterOptions(volume.command('remove <name>'))
     .description('remove a file system and everything in it')
     .requiredOption('--yes', 'confirm: the data cannot be had back')
@@ -65,6 +69,24 @@ async function show (name: string, options: ClusterOptions & Json): Promise<void
     return
   }
   printTable(['VOLUME', 'PLACEMENT', 'REPLICAS', 'CHUNK', 'DATA', 'METADATA'], [row({ ...shown, dataPartitions: shown.data.length, metadataPartitions: shown.metadata.length })])
+}
+
+async function set (name: string, assignments: string[], options: ClusterOptions & Json): Promise<void> {
+  const changes = settingsOf(assignments)
+  const volume = await withCluster(options, async ({ router }) => (await router.toManager('manager.set-volume', { name, ...changes })).body.volume)
+  if (options.json === true) printJson(volume)
+  else print(`volume ${volume.name}: ${volume.placement}, ${volume.replicas} replicas; what moves for it: atoll partition plans${clusterOptionText(options)}`)
+}
+
+function settingsOf (assignments: string[]): { placement?: Placement, replicas?: number } {
+  const changes: { placement?: Placement, replicas?: number } = {}
+  for (const assignment of assignments) {
+    const [setting, value] = assignment.split('=', 2)
+    if (setting === 'placement' && (value === 'hawaii' || value === 'tivoli')) changes.placement = value
+    else if (setting === 'replicas' && value !== undefined) changes.replicas = wholeNumber(value)
+    else throw new AtollError('ATOLL_USAGE', `'${assignment}' cannot be set`, { hint: 'placement=hawaii, placement=tivoli, replicas=N' })
+  }
+  return changes
 }
 
 function row (volume: VolumeInfo): Array<string | number> {

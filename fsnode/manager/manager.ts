@@ -14,7 +14,7 @@ import type { MapChange } from './map-change.ts'
 import { MapWaiters } from './map-waiters.ts'
 import type { ManagerState } from './manager-state.ts'
 import { controlPlans, evenPlan, movePlan, planNamed, setBalance, setVolume, startPlan, volumeNamed } from './plan-requests.ts'
-import { plannedMoves, summaryOf, type PlanHead } from './plans.ts'
+import { plannedMoves, summaryOf, type PlanHead, type PlanRecord } from './plans.ts'
 import { checkedRegistration, differs } from './registration.ts'
 import { createVolume, existingVolume, removeVolume } from './volumes.ts'
 
@@ -52,6 +52,12 @@ export class Manager {
 
   /** As far as this replica has applied it. */
   get map (): ClusterMap { return this.components.stateMachine.map }
+
+  /** Told of each map that this replica applies. */
+  onMap (listener: (map: ClusterMap) => void): () => void { return this.components.stateMachine.onMap(listener) }
+
+  /** Where a plan stands, as far as this replica has applied it. */
+  planState (id: number): PlanRecord['state'] | undefined { return this.components.stateMachine.view.plans.get(id)?.state }
 
   get leads (): boolean { return this.leadership !== null }
 

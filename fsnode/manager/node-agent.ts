@@ -17,6 +17,7 @@ export interface NodeReport {
   capacityBytes: number
   disk: DiskMeasure | null
   load?: HeartbeatRequest['load']
+  stored?: HeartbeatRequest['stored']
 }
 
 export interface NodeAgentInit {

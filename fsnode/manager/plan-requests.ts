@@ -14,11 +14,11 @@ export function movePlan (input: BalanceInput, { partition: id, from, to, token 
   const partition = state.record(id)?.partition
   if (partition === undefined) throw new AtollError('ATOLL_NO_SUCH_PARTITION', `there is no data partition ${String(id)}`, { hint: 'those that exist: atoll partition list' })
   requireUp(state, to)
+  requireFree(state, id)
   const held = partition.replicas.map(({ node }) => node)
   const where = `${id} is on ${held.join(', ')}`
   if (!held.includes(from)) throw new AtollError('ATOLL_BAD_ARGUMENT', `${where}, not on ${String(from)}`)
   if (held.includes(to)) throw new AtollError('ATOLL_BAD_ARGUMENT', `${where}: it has a replica on ${to} already`)
-  requireFree(state, id)
   requireRoomForPlan(state)
   const targets = [{ id, replicas: held.map((node) => node === from ? to : node) }]
   const plan = planFor(input, { kind: 'move', targets, basis: clusterSignature(input), why: `${id} from ${from} to ${to}`, ...(token !== undefined && { token }) })

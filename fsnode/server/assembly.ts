@@ -7,7 +7,7 @@ import { managerHandlers } from '../manager/service.ts'
 import { ManagerStateMachine } from '../manager/state-machine.ts'
 import { metadataHandlers } from '../metadata/service.ts'
 import { messageOf } from '../protocol/errors.ts'
-import type { NodeHello, RegisterRequest } from '../protocol/manager.ts'
+import type { HeartbeatRequest, NodeHello, RegisterRequest } from '../protocol/manager.ts'
 import type { NodeSpec } from '../protocol/node-spec.ts'
 import { Peer, type Handlers } from '../protocol/peer.ts'
 import type { Clock, Kv, Logger, Network, Random } from '../protocol/ports.ts'
@@ -47,7 +47,7 @@ export interface NodeParts {
   stores: NodeStores
   files: ChunkFiles
   /** What the node's volume holds and can hold. */
-  usage: { readonly usedBytes: number, readonly capacityBytes: number }
+  usage: { readonly usedBytes: number, readonly capacityBytes: number, takeStored? (): HeartbeatRequest['stored'] }
 }
 
 export interface AssemblyInit {
@@ -104,7 +104,7 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
     node: { ...hello, id: nodeId, domain: spec.domain },
     managers: spec.managers,
     previous,
-    report: () => ({ usedBytes: usage.usedBytes, capacityBytes: usage.capacityBytes, disk: chunks.meter.current, load: held.data?.takeLoad() ?? [] }),
+    report: () => ({ stored: usage.takeStored?.(), usedBytes: usage.usedBytes, capacityBytes: usage.capacityBytes, disk: chunks.meter.current, load: held.data?.takeLoad() ?? [] }),
     onReplaced
   })
   const data = held.data = new DataPartitions({ clock, log, store: chunks, router, lease: () => agent.leaseValid() }, { nodeId })

@@ -40,7 +40,7 @@ export async function startNode (components: NodeComponents, { spec, onReplaced 
   const book = new AddressBook(components)
   const transport = await openLibp2pTransport({ clock, random, log, resolve: (node) => book.resolve(node) }, { self: nodeId, identity, host, port: raftPort })
   const stores = await openStores(directories)
-  const usage = new Usage(clock, directories.root, spec.capacityBytes)
+  const usage = new Usage(clock, directories.root, directories.chunks, spec.capacityBytes)
   const node = await assembleNode({ ...components, book, transport, stores, files: nodeFiles, usage }, {
     spec, hello, previous: succeed(directories.root, hello.incarnation), chunkStore: { directory: directories.chunks }, onReplaced
   })

@@ -32,7 +32,7 @@ export const garbageSearchMs = 10 * 60_000
 /** Resource ids given up and perhaps still reserved somewhere. */
 export const garbageLengthMax = 10_000
 
-export const evaluationsKeptMax = 50
+export const evaluationsKeptMax = 200
 /** Update uuids remembered to know a repetition. */
 export const updatesSeenMax = 1_000
 /** Inputs waiting for the store; above it the subscription is started anew. */
@@ -42,6 +42,16 @@ export const inputQueueLengthMax = 10_000
 export const storeRetryMs = 1_000
 
 export const killGraceMsDefault = 10_000
+/** How long a node may be away before another one stands in for it. */
+export const replaceAfterMsDefault = 10 * 60_000
+/** What the cluster said of itself this long ago is no ground to take anything away. */
+export const viewAgeMaxMs = 30_000
+/** A request to the cluster to move data off a node, or to stop that, is repeated. */
+export const drainRepeatMs = 10_000
+/** A node that was restarted for an update and fails this often holds the update up. */
+export const updateAttemptsMax = 3
+/** Reservations without a node that are looked for before an uninstall is taken to be done. */
+export const uninstallQuietMs = 15_000
 export const failoverTimeoutMsDefault = 7 * 24 * 3600_000
 export const shutdownTimeoutMsDefault = 60_000
 

@@ -1,35 +1,57 @@
+import type { ClusterMap } from '../../partitioning/types.ts'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
 import type { KvOperation, Random } from '../../fsnode/protocol/ports.ts'
 import type { MasterNotice } from '../mesos/client.ts'
-import type { CallBody, FrameworkInfo, InverseOffer, SchedulerEvent } from '../mesos/types.ts'
+import type { CallBody, FrameworkInfo, SchedulerEvent } from '../mesos/types.ts'
+import { drain, replaceDeadlineMs, settleAway, trimSurplus } from './away.ts'
+import type { ClusterView } from './cluster-view.ts'
+import { configurationVersion, hashOf } from './configuration.ts'
 import { garbageSearchMs, killRepeatMs, launchTimeoutMs, nodesMax, reserveTimeoutMs, stableAfterMs, updatesSeenMax } from './constants.ts'
+import { settleDrains } from './drains.ts'
+import type { ClusterRequest } from './drains.ts'
+import { MaintenanceBook } from './maintenance.ts'
 import { OfferDemand, currentNeeds } from './needs.ts'
-import { backoffMs, endTask, ensureCount, giveUpPlace, removeNode } from './nodes.ts'
+import { backoffMs, endTask, ensureCount, giveUpPlace, isToEnd, removeNode } from './nodes.ts'
 import type { StepContext } from './nodes.ts'
 import { handleOffers } from './offers.ts'
 import { Reconciler } from './reconciler.ts'
 import type { FrameworkState } from './state.ts'
 import { acknowledgement, handleOperationStatus, handleTaskStatus } from './updates.ts'
+import { settleRollout } from './rollout.ts'
 import { statusOf } from './status.ts'
-import type { FrameworkSettings, FrameworkStatus, NodeRecord, TaskRecord } from './types.ts'
+import type { FrameworkSettings, FrameworkStatus, NodeConfiguration, NodeRecord, PlanName, TaskRecord } from './types.ts'
+import { Uninstall } from './uninstall.ts'
 
 export type FrameworkInput =
   | { type: 'notice', notice: MasterNotice }
   /** Time has passed: at `deadlineMs` at the latest. */
   | { type: 'tick' }
   | { type: 'setNodes', nodes: number }
+  /** Ends a node whatever it holds. */
   | { type: 'releaseNode', id: string }
+  /** Moves a node's data away, then ends it; another one takes its place. */
+  | { type: 'replaceNode', id: string }
   | { type: 'setGoal', goal: 'running' | 'stopped' }
+  /** Restarts nodes one fault domain after another: those that run with another configuration, or all. */
+  | { type: 'update', configuration?: Partial<NodeConfiguration>, force?: boolean }
+  | { type: 'pause', plan: PlanName, paused: boolean }
+  /** Tries a node again at once. */
+  | { type: 'retry', id: string }
+  /** Gives everything back. */
+  | { type: 'uninstall' }
+  /** What the storage cluster says of itself. */
+  | { type: 'cluster', map: ClusterMap }
+  /** Resource ids of this cluster that the master knows to be reserved, on all agents that it can reach. */
+  | { type: 'reserved', resourceIds: string[] }
   /** The master has removed our framework id and killed its tasks; the operator wants to go on under a new one. */
   | { type: 'forgetFrameworkId' }
 
-/** To be done in this order: the writes are durable before a call is sent. */
-export interface FrameworkEffects { writes: KvOperation[], calls: CallBody[] }
+/** To be done in this order: the writes are durable before a call is sent, or anything is asked of the storage cluster. */
+export interface FrameworkEffects { writes: KvOperation[], calls: CallBody[], requests: ClusterRequest[] }
 
 export interface FrameworkCoreComponents { random: Random }
-export interface FrameworkCoreInit { state: FrameworkState, settings: FrameworkSettings, nowMs: number }
-
-const inverseOfferRefuseSeconds = 60
+/** `nowMs` is monotonic, `wallMs` counts from the epoch. */
+export interface FrameworkCoreInit { state: FrameworkState, settings: FrameworkSettings, nowMs: number, wallMs?: number }
 
 /** The framework's decisions: an input in, records and calls out. Knows no clock, no network and no disk. */
 export class FrameworkCore {
@@ -38,16 +60,22 @@ export class FrameworkCore {
   readonly #settings: FrameworkSettings
   readonly #reconciler = new Reconciler()
   readonly #demand = new OfferDemand()
+  readonly #maintenance = new MaintenanceBook()
+  readonly #uninstall = new Uninstall()
   readonly #updatesSeen = new Set<string>()
+  #view: ClusterView | null = null
   #master: string | null = null
   #problem: FrameworkStatus['problem'] = null
   #nowMs: number
+  #wallMs: number
 
   constructor (components: FrameworkCoreComponents, init: FrameworkCoreInit) {
     this.#random = components.random
     this.#state = init.state
     this.#settings = init.settings
     this.#nowMs = init.nowMs
+    this.#wallMs = init.wallMs ?? init.nowMs
+    this.#takeFlags()
     this.#resume()
   }
 
@@ -72,24 +100,42 @@ export class FrameworkCore {
   }
 
   /** Throws, and changes nothing, when an operator's input is not possible: ATOLL_INVALID, ATOLL_UNKNOWN_NODE. */
-  step (input: FrameworkInput, nowMs: number): FrameworkEffects {
+  step (input: FrameworkInput, nowMs: number, wallMs: number = nowMs): FrameworkEffects {
     this.#nowMs = nowMs
+    this.#wallMs = wallMs
     const calls = this.#handle(input)
+    const { state } = this.#context()
+    settleAway(this.#context())
+    const requests = settleDrains(this.#context())
+    settleRollout(this.#context())
     calls.push(...this.#settle())
-    return { writes: this.#state.takeWrites(), calls: this.#master === null ? [] : calls }
+    return { writes: state.takeWrites(), calls: this.#master === null ? [] : calls, requests }
   }
 
   /** Monotonic time of the next tick that is needed. */
   get deadlineMs (): number {
     const connected = this.#master !== null
     const deadlines = this.#state.sortedNodes().map((node) => this.#nodeDeadline(node, connected))
-    if (connected) deadlines.push(this.#reconciler.deadlineMs, this.#demand.deadlineMs)
+    if (connected) deadlines.push(this.#reconciler.deadlineMs, this.#demand.deadlineMs, this.#uninstall.deadlineMs)
+    const replaceMs = replaceDeadlineMs(this.#context())
+    // A deadline of the wall clock, in the time of this process.
+    if (replaceMs !== Infinity) deadlines.push(Math.max(this.#nowMs + 1, this.#nowMs + replaceMs - this.#wallMs))
     return Math.min(Infinity, ...deadlines)
   }
 
   status (nowMs: number): FrameworkStatus {
     this.#nowMs = nowMs
-    return statusOf(this.#context(), this.#master, this.#problem)
+    return statusOf(this.#context(), { master: this.#master, problem: this.#problem, maintenance: this.#maintenance.answers })
+  }
+
+  get clusterId (): string { return this.#state.framework.clusterId }
+
+  /** TEARDOWN was sent on this subscription. */
+  get isTornDown (): boolean { return this.#uninstall.isTornDown }
+
+  /** Where nodes run. */
+  get seeds (): Array<{ host: string, port: number }> {
+    return this.#state.sortedNodes().flatMap(({ task, host, rpcPort }) => task?.state === 'TASK_RUNNING' && host !== null && rpcPort !== null ? { host, port: rpcPort } : [])
   }
 
   /** Tasks that may run. */
@@ -98,7 +144,19 @@ export class FrameworkCore {
   }
 
   #context (): StepContext {
-    return { state: this.#state, settings: this.#settings, random: this.#random, nowMs: this.#nowMs }
+    return { state: this.#state, settings: this.#settings, random: this.#random, nowMs: this.#nowMs, wallMs: this.#wallMs, view: this.#view }
+  }
+
+  /** A change of the flags since the last start replaces the configuration; else what an update has set stays. */
+  #takeFlags (): void {
+    const { framework } = this.#state
+    const hash = hashOf(this.#settings.configuration)
+    if (framework.configuration === null || framework.flagsHash !== hash) {
+      framework.configuration = this.#settings.configuration
+      framework.flagsHash = hash
+      this.#state.saveFramework()
+    }
+    this.#state.version = configurationVersion(framework.configuration, framework.generation)
   }
 
   /** Back-offs and searches begin anew: monotonic times mean nothing to another process. */
@@ -121,13 +179,62 @@ export class FrameworkCore {
       case 'tick': return []
       case 'setNodes': this.#setNodes(input.nodes); return []
       case 'releaseNode': this.#releaseNode(input.id); return []
+      case 'replaceNode': this.#replaceNode(input.id); return []
       case 'forgetFrameworkId': this.#forgetFrameworkId(); return []
-      case 'setGoal':
-        if (this.#state.framework.goal === 'stopped' && input.goal === 'running') this.#beginAnew()
-        this.#state.framework.goal = input.goal
-        this.#state.saveFramework()
+      case 'update': this.#update(input.configuration ?? {}, input.force === true); return []
+      case 'pause': this.#pause(input.plan, input.paused); return []
+      case 'retry': this.#retry(input.id); return []
+      case 'uninstall': this.#setGoal('uninstalling'); return []
+      case 'cluster':
+        this.#view = { map: input.map, atMs: this.#nowMs }
         return []
+      case 'reserved': this.#uninstall.reserved(this.#context(), new Set(input.resourceIds)); return []
+      case 'setGoal': this.#setGoal(input.goal); return []
     }
+  }
+
+  /** Once everything is being given back there is no way back. */
+  #setGoal (goal: 'running' | 'stopped' | 'uninstalling'): void {
+    const { framework } = this.#state
+    if (framework.goal === 'uninstalled' || (framework.goal === 'uninstalling' && goal !== 'uninstalling')) return
+    if (framework.goal === 'stopped' && goal === 'running') this.#beginAnew()
+    if (framework.goal === goal) return
+    framework.goal = goal
+    this.#state.saveFramework()
+  }
+
+  #update (change: Partial<NodeConfiguration>, force: boolean): void {
+    const { framework } = this.#state
+    const configuration = { ...framework.configuration!, ...change }
+    const before = this.#state.version
+    framework.configuration = configuration
+    // Without any node that is outdated, to restart all is what is wanted.
+    const isNew = configurationVersion(configuration, framework.generation) !== before
+    const outdated = this.#state.activeNodes().some(({ launches, version }) => launches > 0 && version !== before)
+    if (!isNew && !outdated) framework.generation++
+    this.#state.version = configurationVersion(configuration, framework.generation)
+    framework.updating = true
+    framework.updateForced = force
+    this.#state.saveFramework()
+  }
+
+  #pause (plan: PlanName, paused: boolean): void {
+    const { framework } = this.#state
+    framework.paused = [...framework.paused.filter((each) => each !== plan), ...(paused ? [plan] : [])]
+    this.#state.saveFramework()
+  }
+
+  #retry (id: string): void {
+    const node = this.#nodeOf(id)
+    node.attempts = 0
+    this.#state.runtime(node).retryAtMs = null
+    this.#state.saveNode(node)
+  }
+
+  #nodeOf (id: string): NodeRecord {
+    const node = this.#state.nodes.get(id)
+    if (node === undefined) throw new AtollError('ATOLL_UNKNOWN_NODE', `there is no node ${id}`, { hint: `those that exist: ${[...this.#state.nodes.keys()].join(', ')}` })
+    return node
   }
 
   /** Whoever starts what was stopped may have removed what failed before: each node is tried at once. */
@@ -173,6 +280,9 @@ export class FrameworkCore {
       runtime.killSentAtMs = null
     }
     this.#reconciler.start(this.tasks.map(({ id }) => id), this.#nowMs)
+    this.#reconciler.startOperations(this.#state.sortedNodes())
+    this.#maintenance.clear()
+    this.#uninstall.subscribed(this.#nowMs)
     this.#demand.subscribed(fresh, currentNeeds(this.#context()), this.#nowMs)
   }
 
@@ -186,7 +296,7 @@ export class FrameworkCore {
         return [...calls, ...acknowledgement(status)]
       }
       case 'UPDATE_OPERATION_STATUS': return handleOperationStatus(this.#context(), event.update_operation_status.status)
-      case 'INVERSE_OFFERS': return event.inverse_offers.inverse_offers.map((offer) => this.#answerInverse(offer))
+      case 'INVERSE_OFFERS': return event.inverse_offers.inverse_offers.map((offer) => this.#maintenance.answer(this.#context(), offer))
       default: return []
     }
   }
@@ -197,15 +307,6 @@ export class FrameworkCore {
     this.#updatesSeen.add(uuid)
     if (this.#updatesSeen.size > updatesSeenMax) this.#updatesSeen.delete(this.#updatesSeen.values().next().value!)
     return false
-  }
-
-  /** Advice to the operator: a machine may go while every node on other machines runs. */
-  #answerInverse (offer: InverseOffer): CallBody {
-    const inverse_offer_ids = [offer.id]
-    const others = this.#state.activeNodes().filter(({ agentId }) => agentId !== offer.agent_id?.value)
-    return others.every(({ task }) => task?.state === 'TASK_RUNNING')
-      ? { type: 'ACCEPT_INVERSE_OFFERS', accept_inverse_offers: { inverse_offer_ids } }
-      : { type: 'DECLINE_INVERSE_OFFERS', decline_inverse_offers: { inverse_offer_ids, filters: { refuse_seconds: inverseOfferRefuseSeconds } } }
   }
 
   #setNodes (nodes: number): void {
@@ -219,29 +320,22 @@ export class FrameworkCore {
     this.#state.saveFramework()
     for (const node of this.#state.sortedNodes()) {
       if (node.goal !== 'drain' || node.placement === 'lost' || this.#state.activeNodes().length >= nodes) continue
+      node.reason = 'stays after all'
       node.goal = 'run'
       this.#state.saveNode(node)
     }
     ensureCount(this.#state)
-    const active = this.#state.activeNodes()
-    const candidates = active.filter(({ id }) => !framework.managers.includes(id)).reverse()
-    for (const node of candidates.slice(0, Math.max(0, active.length - nodes))) this.#drain(node)
+    trimSurplus(this.#context())
   }
 
-  /** A node that never ran holds no data: it can go at once. */
-  #drain (node: NodeRecord): void {
-    if (node.launches === 0) {
-      removeNode(this.#context(), node)
-      return
-    }
-    node.goal = 'drain'
-    node.reason = 'surplus: runs on until its data is elsewhere and it is released'
-    this.#state.saveNode(node)
+  #replaceNode (id: string): void {
+    const node = this.#nodeOf(id)
+    if (node.placement !== 'lost' && node.goal === 'run') drain(this.#context(), node)
+    ensureCount(this.#state)
   }
 
   #releaseNode (id: string): void {
-    const node = this.#state.nodes.get(id)
-    if (node === undefined) throw new AtollError('ATOLL_UNKNOWN_NODE', `there is no node ${id}`)
+    const node = this.#nodeOf(id)
     if (node.task === null) {
       removeNode(this.#context(), node)
     } else {
@@ -268,6 +362,7 @@ export class FrameworkCore {
     if (!connected) return []
     return [
       ...calls,
+      ...this.#uninstall.settle(this.#context()),
       ...this.#reconciler.calls(this.tasks, this.#nowMs),
       ...this.#demand.calls(this.#settings.role, currentNeeds(this.#context()), this.#nowMs)
     ]
@@ -284,18 +379,17 @@ export class FrameworkCore {
     if (isProving(node) && this.#isPast(runtime.placingSinceMs, reserveTimeoutMs)) {
       giveUpPlace(this.#context(), node, `no proof of its place on ${node.host} within ${reserveTimeoutMs / 1000} s`)
     }
-    if (task === null) return []
+    if (task === null) {
+      if (this.#state.framework.goal === 'uninstalling') removeNode(this.#context(), node)
+      return []
+    }
     if (isAwaited(task) && this.#isPast(runtime.launchedAtMs, launchTimeoutMs)) {
       runtime.launchedAtMs = this.#nowMs
       this.#reconciler.add(task.id, this.#nowMs)
     }
-    if (!this.#isToEnd(node) || (runtime.killSentAtMs !== null && !this.#isPast(runtime.killSentAtMs, killRepeatMs))) return []
+    if (!isToEnd(this.#state, node) || (runtime.killSentAtMs !== null && !this.#isPast(runtime.killSentAtMs, killRepeatMs))) return []
     runtime.killSentAtMs = this.#nowMs
     return [{ type: 'KILL', kill: { task_id: { value: task.id }, agent_id: { value: task.agentId } } }]
-  }
-
-  #isToEnd (node: NodeRecord): boolean {
-    return node.task !== null && (this.#state.framework.goal === 'stopped' || node.goal === 'remove')
   }
 
   #isPast (sinceMs: number | null, delayMs: number): boolean {
@@ -309,7 +403,7 @@ export class FrameworkCore {
     if (runtime.retryAtMs !== null && runtime.retryAtMs > this.#nowMs) deadlines.push(runtime.retryAtMs)
     if (connected && isProving(node)) deadlines.push(runtime.placingSinceMs + reserveTimeoutMs)
     if (connected && isAwaited(node.task)) deadlines.push(runtime.launchedAtMs + launchTimeoutMs)
-    if (connected && this.#isToEnd(node)) deadlines.push((runtime.killSentAtMs ?? this.#nowMs) + killRepeatMs)
+    if (connected && isToEnd(this.#state, node)) deadlines.push((runtime.killSentAtMs ?? this.#nowMs) + killRepeatMs)
     return Math.min(...deadlines)
   }
 }

@@ -1,36 +1,53 @@
-import type { AgentOffer } from './resources.ts'
-import type { NodeRecord } from './types.ts'
+import type { AgentOffer } from './agent-offer.ts'
+import { valuesOf } from './constraints.ts'
+import type { NodeRecord, ScorePart } from './types.ts'
 
-/** Lengths of the prefixes of a domain that count: zone, rack, host. */
-const depths = [2, 3, 4]
+/** Parts of a domain that nodes are spread over, each with the points for an empty one: a narrower one never outweighs a wider one. */
+const levels = [
+  { name: 'zone', depth: 2, points: 40_000 },
+  { name: 'rack', depth: 3, points: 2_000 },
+  { name: 'host', depth: 4, points: 100 }
+]
+
 const prefix = (domain: string[], depth: number): string => `${depth}\n${domain.slice(0, depth).join('\n')}`
+/** Counts above it are alike. */
+const countMax = 9
 
 /** How many nodes have a place in each part of the cluster: new ones go where the fewest are. */
 export class Crowd {
   readonly #byDomain = new Map<string, number>()
   readonly #byAgent = new Map<string, string[]>()
+  readonly #nodes: NodeRecord[] = []
 
   constructor (nodes: Iterable<NodeRecord>) {
     for (const node of nodes) if (node.placement !== 'none' && node.placement !== 'lost') this.add(node)
   }
 
-  add ({ id, agentId, domain }: NodeRecord): void {
-    for (const key of depths.map((depth) => prefix(domain, depth))) this.#byDomain.set(key, (this.#byDomain.get(key) ?? 0) + 1)
+  add (node: NodeRecord): void {
+    const { id, agentId, domain } = node
+    this.#nodes.push(node)
+    for (const key of levels.map(({ depth }) => prefix(domain, depth))) this.#byDomain.set(key, (this.#byDomain.get(key) ?? 0) + 1)
     if (agentId !== null) this.#byAgent.set(agentId, [...this.on(agentId), id])
   }
 
   /** Ids of the nodes with a place on an agent. */
   on (agentId: string): string[] { return this.#byAgent.get(agentId) ?? [] }
 
-  /** The least used zone comes first, in it the least used rack, then host, then agent. */
-  sort<T extends { offer: AgentOffer }> (items: T[]): T[] {
-    return items
-      .map((item) => ({ item, counts: this.#counts(item.offer) }))
-      .sort((a, b) => a.counts.map((count, index) => count - b.counts[index]!).find((difference) => difference !== 0) ?? 0)
-      .map(({ item }) => item)
+  /** How many nodes there are for each value that agents have under a name. */
+  countsOf (name: string): Map<string, number> {
+    const counts = new Map<string, number>()
+    for (const { host, domain, attributes } of this.#nodes) {
+      for (const value of valuesOf({ hostname: host ?? '', domain, attributes }, name)) counts.set(value, (counts.get(value) ?? 0) + 1)
+    }
+    return counts
   }
 
-  #counts ({ agentId, domain }: AgentOffer): number[] {
-    return [...depths.map((depth) => this.#byDomain.get(prefix(domain, depth)) ?? 0), this.on(agentId).length]
+  /** Points for each part of the cluster that an agent is in: the fewer nodes there, the more. */
+  spread ({ domain }: AgentOffer): ScorePart[] {
+    return levels.map(({ name, depth, points }) => {
+      const count = this.#byDomain.get(prefix(domain, depth)) ?? 0
+      const share = 1 - Math.min(count, countMax) / (countMax + 1)
+      return { source: `spread over ${name}s`, points: Math.round(points * share), reason: `${name} ${domain[depth - 1]} has ${count} node${count === 1 ? '' : 's'}` }
+    })
   }
 }

@@ -3,11 +3,14 @@ import { AtollError, codeOf, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { Clock, Kv, Logger, Random, Timer } from '../../fsnode/protocol/ports.ts'
 import type { MasterClient, MasterClientFactory, MasterCredentials, MasterNotice } from '../mesos/client.ts'
 import type { TlsOptions } from '../mesos/http.ts'
-import { failoverTimeoutMsDefault, inputQueueLengthMax, killGraceMsDefault, nodesMax, shutdownTimeoutMsDefault, storeRetryMs } from './constants.ts'
+import type { DiskType } from './agent-offer.ts'
+import { failoverTimeoutMsDefault, inputQueueLengthMax, killGraceMsDefault, nodesMax, replaceAfterMsDefault, shutdownTimeoutMsDefault, storeRetryMs } from './constants.ts'
+import { parseConstraint } from './constraints.ts'
+import type { ClusterLink, ClusterLinkFactory } from './cluster-link.ts'
 import { FrameworkCore } from './core.ts'
 import type { FrameworkEffects, FrameworkInput } from './core.ts'
 import { loadState } from './state.ts'
-import type { FrameworkSettings, FrameworkStatus, NodeCommand, NodeResources } from './types.ts'
+import type { FrameworkSettings, FrameworkStatus, NodeCommand, NodeConfiguration, NodeHealthCheck, NodeResources, PlanName } from './types.ts'
 
 export interface FrameworkComponents {
   /** Of its own; stays open when the framework closes. */
@@ -16,6 +19,8 @@ export interface FrameworkComponents {
   random: Random
   log: Logger
   masterClientFactory: MasterClientFactory
+  /** Without it nothing is known of the cluster: nodes are drained and updated only by force. */
+  clusterLinkFactory?: ClusterLinkFactory
 }
 
 export interface FrameworkInit {
@@ -36,9 +41,16 @@ export interface FrameworkInit {
   nodesPerAgentMax?: number
   /** Of each node. */
   resources: NodeResources
+  /** Of the disk that volumes are on; default: the agent's root disk. */
+  diskType?: DiskType
+  /** Where nodes may go; see `parseConstraint`. */
+  constraints?: string[]
   nodeCommand: NodeCommand
+  healthCheck?: NodeHealthCheck
   failoverTimeoutMs?: number
   killGraceMs?: number
+  /** How long a node may be away before another one stands in for it. */
+  replaceAfterMs?: number
   webuiUrl?: string
   /** When the master has removed our framework id, and killed its tasks: go on under a new id, on the old volumes. */
   newFrameworkIdIfRemoved?: boolean
@@ -52,6 +64,21 @@ export interface Framework {
   setNodes (nodes: number): Promise<void>
   /** Ends a node, destroys its volume and frees its resources. Its data must be elsewhere. Rejects with ATOLL_UNKNOWN_NODE. */
   releaseNode (id: string): Promise<void>
+  /** Moves a node's data away, then ends it, while another one takes its place. Rejects with ATOLL_UNKNOWN_NODE. */
+  replaceNode (id: string): Promise<void>
+  /**
+   * Begins to restart nodes one fault domain after another: those that run with another configuration than this one,
+   * or all of them. Resolves when that is durable; `status` tells how far it is.
+   */
+  update (change: Partial<NodeConfiguration>, options?: { force?: boolean }): Promise<void>
+  /** Whether a plan goes on. */
+  setPaused (plan: PlanName, paused: boolean): Promise<void>
+  /** Tries a node again at once. Rejects with ATOLL_UNKNOWN_NODE. */
+  retry (id: string): Promise<void>
+  /** Begins to give everything back: tasks end, volumes are destroyed, resources unreserved, the framework torn down. */
+  uninstall (): Promise<void>
+  /** What the master says is reserved for this cluster on the agents that it reaches. */
+  noteReserved (resourceIds: string[]): Promise<void>
   /** Leaves: tasks go on, another start adopts them. */
   close (): Promise<void>
   /** Kills all tasks, waits for their end and closes. Reservations and volumes stay. Rejects with ATOLL_TIMEOUT, closed all the same. */
@@ -65,11 +92,13 @@ export async function startFramework (components: FrameworkComponents, init: Fra
   const state = await loadState(kv, random, init.nodes)
   // A store that cannot be written at the start is told at once; later the framework waits for it.
   await kv.batch(state.takeWrites(), { sync: true })
-  const core = new FrameworkCore({ random }, { state, settings: settingsOf(init), nowMs: clock.now() })
+  const core = new FrameworkCore({ random }, { state, settings: settingsOf(init), nowMs: clock.now(), wallMs: wallMsOf(clock) })
   const framework = new RunningFramework(components, init, core)
   await framework.start(Math.max(init.nodes, state.framework.nodes))
   return framework
 }
+
+const wallMsOf = (clock: Clock): number => Number(clock.wallNs() / 1_000_000n)
 
 function settingsOf (init: FrameworkInit): FrameworkSettings {
   const { role, principal, name, resources, nodeCommand, webuiUrl } = init
@@ -78,11 +107,13 @@ function settingsOf (init: FrameworkInit): FrameworkSettings {
     principal,
     name,
     resources,
-    nodeCommand,
     user: init.user ?? userInfo().username,
     nodesPerAgentMax: init.nodesPerAgentMax ?? 1,
+    diskType: init.diskType ?? 'root',
+    constraints: (init.constraints ?? []).map(parseConstraint),
+    configuration: { nodeCommand, healthCheck: init.healthCheck ?? null, killGraceMs: init.killGraceMs ?? killGraceMsDefault },
     failoverTimeoutMs: init.failoverTimeoutMs ?? failoverTimeoutMsDefault,
-    killGraceMs: init.killGraceMs ?? killGraceMsDefault,
+    replaceAfterMs: init.replaceAfterMs ?? replaceAfterMsDefault,
     ...(webuiUrl === undefined ? {} : { webuiUrl })
   }
 }
@@ -115,6 +146,8 @@ class RunningFramework implements Framework {
   #timer: Timer | undefined
   #closed = false
   #broken: FrameworkStatus['problem'] = null
+  #link: ClusterLink | undefined
+  #seeds = ''
 
   constructor (components: FrameworkComponents, init: FrameworkInit, core: FrameworkCore) {
     this.#components = components
@@ -125,7 +158,11 @@ class RunningFramework implements Framework {
 
   async start (nodes: number): Promise<void> {
     await this.#do({ type: 'setGoal', goal: 'running' })
-    await this.#do({ type: 'setNodes', nodes })
+    if (!['uninstalling', 'uninstalled'].includes(this.#core.status(this.#components.clock.now()).goal)) await this.#do({ type: 'setNodes', nodes })
+    this.#link = this.#components.clusterLinkFactory?.({
+      clusterId: this.#core.clusterId,
+      onMap: (map) => { if (!this.#closed) this.#enqueue({ input: { type: 'cluster', map }, resolve: ignore, reject: ignore }) }
+    })
     this.#client.start()
   }
 
@@ -143,11 +180,26 @@ class RunningFramework implements Framework {
 
   releaseNode (id: string): Promise<void> { return this.#do({ type: 'releaseNode', id }) }
 
+  replaceNode (id: string): Promise<void> { return this.#do({ type: 'replaceNode', id }) }
+
+  update (configuration: Partial<NodeConfiguration>, { force = false }: { force?: boolean } = {}): Promise<void> {
+    return this.#do({ type: 'update', configuration, force })
+  }
+
+  setPaused (plan: PlanName, paused: boolean): Promise<void> { return this.#do({ type: 'pause', plan, paused }) }
+
+  retry (id: string): Promise<void> { return this.#do({ type: 'retry', id }) }
+
+  uninstall (): Promise<void> { return this.#do({ type: 'uninstall' }) }
+
+  noteReserved (resourceIds: string[]): Promise<void> { return this.#do({ type: 'reserved', resourceIds }) }
+
   async close (): Promise<void> {
     if (!this.#closed) {
       this.#closed = true
       this.#timer?.cancel()
       this.#client.close()
+      this.#link?.close()
       this.#rejectAll()
       this.#changed()
     }
@@ -203,6 +255,8 @@ class RunningFramework implements Framework {
   #onNotice (notice: MasterNotice): void {
     if (this.#closed) return
     this.#logNotice(notice)
+    // The stream of a framework that was torn down ends; nobody is to subscribe again.
+    if (notice.type === 'disconnected' && this.#core.isTornDown) this.#client.close()
     if (this.#queue.length >= inputQueueLengthMax) {
       this.#queue = this.#queue.filter(({ input }) => input.type !== 'notice')
       this.#client.resubscribe(`${inputQueueLengthMax} events wait for the store`)
@@ -254,13 +308,15 @@ class RunningFramework implements Framework {
   }
 
   async #perform (batch: Queued[]): Promise<void> {
-    const effects: FrameworkEffects = { writes: [], calls: [] }
+    const effects: FrameworkEffects = { writes: [], calls: [], requests: [] }
     const accepted: Queued[] = []
     for (const queued of batch) {
       try {
-        const { writes, calls } = this.#core.step(queued.input, this.#components.clock.now())
+        const { clock } = this.#components
+        const { writes, calls, requests } = this.#core.step(queued.input, clock.now(), wallMsOf(clock))
         effects.writes.push(...writes)
         effects.calls.push(...calls)
+        effects.requests.push(...requests)
         accepted.push(queued)
       } catch (error) {
         // An operator's impossible wish is his; anything else is a broken invariant.
@@ -272,10 +328,23 @@ class RunningFramework implements Framework {
       for (const { reject } of accepted) reject(closedError())
       return
     }
-    if (!this.#closed) for (const call of effects.calls) this.#call(call)
+    if (!this.#closed) {
+      for (const call of effects.calls) this.#call(call)
+      for (const request of effects.requests) this.#link?.request(request)
+      this.#tellSeeds()
+    }
     for (const { resolve } of accepted) resolve()
     this.#schedule()
     this.#changed()
+  }
+
+  #tellSeeds (): void {
+    if (this.#link === undefined) return
+    const seeds = this.#core.seeds
+    const text = JSON.stringify(seeds)
+    if (text === this.#seeds) return
+    this.#seeds = text
+    this.#link.useSeeds(seeds)
   }
 
   #call (call: FrameworkEffects['calls'][number]): void {
@@ -319,6 +388,7 @@ class RunningFramework implements Framework {
     this.#closed = true
     this.#timer?.cancel()
     this.#client.close()
+    this.#link?.close()
     this.#rejectAll()
     this.#changed()
   }

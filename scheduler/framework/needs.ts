@@ -7,8 +7,11 @@ import { mayLaunch, wantsPlace } from './offers.ts'
 export function currentNeeds (context: StepContext): Set<string> {
   const { state, nowMs } = context
   const needs = new Set<string>()
-  for (const [resourceId, untilMs] of state.garbageUntilMs) if (untilMs > nowMs) needs.add(`free ${resourceId}`)
-  if (state.framework.goal === 'stopped') return needs
+  const leaving = state.framework.goal === 'uninstalling'
+  for (const [resourceId, untilMs] of state.garbageUntilMs) if (untilMs > nowMs || leaving) needs.add(`free ${resourceId}`)
+  // Whatever carries our label is looked for until nothing turns up any more.
+  if (leaving) needs.add('free everything')
+  if (state.framework.goal !== 'running') return needs
   for (const node of state.nodes.values()) {
     const { id, placement, task, resourceId, attempts, launches } = node
     if (wantsPlace(context, node)) needs.add(`place ${id} ${attempts}`)

@@ -1,9 +1,11 @@
 import type { Random } from '../../fsnode/protocol/ports.ts'
 import { garbageSearchMs, relaunchBackoffMaxMs, relaunchBackoffMinMs } from './constants.ts'
-import type { Slot } from './resources.ts'
+import type { AgentOffer } from './agent-offer.ts'
+import type { ClusterView } from './cluster-view.ts'
+import type { Slot } from './slots.ts'
 import { uuid } from './state.ts'
 import type { FrameworkState } from './state.ts'
-import type { FrameworkSettings, NodeRecord, NodeState } from './types.ts'
+import type { FrameworkSettings, NodeRecord, NodeState, PlanName } from './types.ts'
 
 /** What the transitions of a step work on. */
 export interface StepContext {
@@ -11,6 +13,10 @@ export interface StepContext {
   settings: FrameworkSettings
   random: Random
   nowMs: number
+  /** Milliseconds since the epoch: for what must outlive this process. */
+  wallMs: number
+  /** What the storage cluster says of itself; null while it says nothing. */
+  view: ClusterView | null
 }
 
 /** The first failure is followed by an immediate attempt, the later ones by doubling delays with jitter. */
@@ -29,7 +35,7 @@ const waits = (context: StepContext, node: NodeRecord): void => {
 }
 
 /** Chooses a place: written down before RESERVE is sent. */
-export function choosePlace (context: StepContext, node: NodeRecord, slot: Slot, where: { agentId: string, hostname: string, domain: string[] }): void {
+export function choosePlace (context: StepContext, node: NodeRecord, slot: Slot, where: AgentOffer): void {
   const { state, random, nowMs } = context
   node.placement = 'reserving'
   node.resourceId = uuid(random)
@@ -37,9 +43,11 @@ export function choosePlace (context: StepContext, node: NodeRecord, slot: Slot,
   node.agentId = where.agentId
   node.host = where.hostname
   node.domain = where.domain
+  node.attributes = where.attributes
   node.rpcPort = slot.rpcPort
   node.raftPort = slot.raftPort
   node.resources = slot.resources
+  node.disk = { type: slot.disk.type, source: slot.disk.source, base: slot.bases.disk }
   node.reason = `reserves resources on ${where.hostname}`
   const runtime = state.runtime(node)
   runtime.retryAtMs = null
@@ -50,9 +58,18 @@ export function choosePlace (context: StepContext, node: NodeRecord, slot: Slot,
 export function provePlace (context: StepContext, node: NodeRecord, reason: string): void {
   if (node.placement !== 'reserving' && node.placement !== 'creating') return
   node.placement = 'placed'
+  node.operations = []
   node.attempts = 0
   node.reason = reason
   context.state.saveNode(node)
+}
+
+/** It runs, or its volume was offered: whatever stood in for it is surplus now. */
+export function comeBack ({ state }: StepContext, node: NodeRecord): void {
+  if (node.awaySinceMs === null && !node.missing) return
+  node.awaySinceMs = null
+  node.missing = false
+  state.saveNode(node)
 }
 
 /** Only while nothing was ever launched there: what is reserved after all is freed where it shows up. */
@@ -68,15 +85,10 @@ function discardPlace ({ state, nowMs }: StepContext, node: NodeRecord): void {
   if (node.resourceId !== null) {
     state.addGarbage({ resourceId: node.resourceId, nodeId: node.id }, nowMs + garbageSearchMs)
   }
-  node.placement = 'none'
-  node.resourceId = null
-  node.persistenceId = null
-  node.agentId = null
-  node.host = null
-  node.domain = []
-  node.rpcPort = null
-  node.raftPort = null
-  node.resources = null
+  Object.assign(node, {
+    placement: 'none', resourceId: null, persistenceId: null, operations: [], agentId: null, host: null, domain: [], attributes: [],
+    rpcPort: null, raftPort: null, resources: null, disk: null, awaySinceMs: null, missing: false, drainAsked: false
+  } satisfies Partial<NodeRecord>)
 }
 
 export interface TaskEnd {
@@ -92,6 +104,8 @@ export function endTask (context: StepContext, node: NodeRecord, end: TaskEnd): 
   const { state } = context
   const runtime = state.runtime(node)
   node.task = null
+  // From now on its volume is waited for.
+  node.awaySinceMs = state.framework.goal === 'running' ? node.awaySinceMs ?? context.wallMs : null
   runtime.runningSinceMs = null
   runtime.killSentAtMs = null
   node.reason = end.reason
@@ -99,7 +113,9 @@ export function endTask (context: StepContext, node: NodeRecord, end: TaskEnd): 
     removeNode(context, node)
     return
   }
-  if (end.planned === true) {
+  const planned = end.planned === true || node.restart
+  node.restart = false
+  if (planned) {
     runtime.retryAtMs = null
   } else {
     node.attempts = end.lasting === true ? Math.max(node.attempts + 1, attemptsAtMaximum) : node.attempts + 1
@@ -124,7 +140,8 @@ export function loseVolume (context: StepContext, node: NodeRecord, reason: stri
 
 /** Its reservation and volume become garbage, its record goes. Only for a node without a task. */
 export function removeNode (context: StepContext, node: NodeRecord): void {
-  discardPlace(context, node)
+  // What is lost with its agent will never be offered.
+  if (node.placement !== 'lost') discardPlace(context, node)
   context.state.deleteNode(node)
 }
 
@@ -153,21 +170,30 @@ export function isGroupReadyFor (state: FrameworkState, node: NodeRecord): boole
   })
 }
 
+export function isPaused (state: FrameworkState, plan: PlanName): boolean { return state.framework.paused.includes(plan) }
+
+/** Whether its task is to end, now or as soon as the master can do it. */
+export function isToEnd (state: FrameworkState, node: NodeRecord): boolean {
+  return node.task !== null && (state.framework.goal !== 'running' || node.goal === 'remove' || node.restart)
+}
+
+/** Runs, or will run when it comes back, with another configuration than that of today. */
+export const isOutdated = (state: FrameworkState, node: NodeRecord): boolean => node.launches > 0 && node.version !== state.version
+
 /** The one word for a node's state. */
 export function stateOf (context: StepContext, node: NodeRecord): NodeState {
   const { state } = context
   const { task, placement } = node
-  if (placement === 'lost') return 'lost'
+  if (placement === 'lost') return 'gone'
   if (task !== null) {
-    if (state.framework.goal === 'stopped' || node.goal === 'remove' || task.state === 'TASK_KILLING') return 'killing'
-    switch (task.state) {
-      case 'TASK_RUNNING': return node.goal === 'drain' ? 'draining' : 'running'
-      case 'TASK_UNREACHABLE':
-      case 'TASK_UNKNOWN': return 'unreachable'
-      default: return 'launching'
-    }
+    const unreachable = task.state === 'TASK_UNREACHABLE' || task.state === 'TASK_UNKNOWN'
+    if (isToEnd(state, node) || task.state === 'TASK_KILLING') return unreachable ? 'unreachable' : 'killing'
+    if (unreachable) return 'unreachable'
+    if (task.state === 'TASK_RUNNING') return node.goal === 'drain' ? 'draining' : 'running'
+    return 'launching'
   }
-  if (state.framework.goal === 'stopped') return 'stopped'
+  if (state.framework.goal !== 'running') return 'stopped'
+  if (node.missing) return 'unreachable'
   if (!isDue(context, node)) return 'backoff'
   return placement === 'none' ? 'wanted' : placement
 }

@@ -1,12 +1,16 @@
 import type { CallBody, Offer, Operation } from '../mesos/types.ts'
-import { declineLongSeconds, declineShortSeconds } from './constants.ts'
+import { declineLongSeconds, declineShortSeconds, garbageSearchMs } from './constants.ts'
 import { Crowd } from './crowd.ts'
 import { evaluate } from './evaluate.ts'
 import { taskInfo } from './launch.ts'
-import { choosePlace, endTask, isDue, isGroupReadyFor, provePlace } from './nodes.ts'
+import { groupOffers } from './agent-offer.ts'
+import type { AgentOffer, ReservedGroup } from './agent-offer.ts'
+import { choosePlace, comeBack, endTask, isDue, isGroupReadyFor, isPaused, provePlace } from './nodes.ts'
 import type { StepContext } from './nodes.ts'
-import { groupOffers, hasVolume, reservedResources, takeSlot, volumeResource, withoutVolume } from './resources.ts'
-import type { AgentOffer, Owner, ReservedGroup } from './resources.ts'
+import { hasVolume, reservedResources, volumeResource, withoutVolume } from './resources.ts'
+import type { Owner } from './resources.ts'
+import { takeSlot } from './slots.ts'
+import type { Evaluated } from './evaluate.ts'
 import type { Evaluation, NodeRecord } from './types.ts'
 
 interface Plan {
@@ -52,8 +56,10 @@ function learn (context: StepContext, offer: AgentOffer, group: ReservedGroup): 
     node.agentId = offer.agentId
     node.host = offer.hostname
     node.domain = offer.domain
+    node.attributes = offer.attributes
     state.saveNode(node)
   }
+  comeBack(context, node)
   provePlace(context, node, `has its volume on ${offer.hostname}`)
   if (node.task !== null) endTask(context, node, { reason: `the volume of ${node.task.id} is offered again: the task has ended` })
 }
@@ -62,7 +68,9 @@ function useReserved (context: StepContext, plan: Plan, group: ReservedGroup): v
   const { state } = context
   const node = state.byResourceId(group.resourceId)
   if (node === undefined) {
-    if (state.garbage.has(group.resourceId) || group.volumes.length === 0) {
+    if (state.garbage.has(group.resourceId) || group.volumes.length === 0 || state.framework.goal === 'uninstalling') {
+      if (!state.garbage.has(group.resourceId)) state.addGarbage({ resourceId: group.resourceId, nodeId: group.nodeId }, context.nowMs + garbageSearchMs)
+      state.garbageFreedMs.set(group.resourceId, context.nowMs)
       plan.operations.push(...freeOperations(context, group))
     } else {
       state.strays.add(`${group.volumes.join(', ')} on ${plan.offer.hostname}`)
@@ -81,17 +89,20 @@ function createVolume (context: StepContext, plan: Plan, node: NodeRecord, group
   }
   node.placement = 'creating'
   node.reason = `the reservation on ${plan.offer.hostname} is there, its volume is not: creates it`
+  const operation = createOperation(context, node)
+  node.operations = [operation.id!.value]
   context.state.saveNode(node)
-  plan.operations.push(createOperation(context, node))
+  plan.operations.push(operation)
 }
 
 export function mayLaunch (context: StepContext, node: NodeRecord): boolean {
-  return context.state.framework.goal === 'running' && node.goal !== 'remove' && node.placement === 'placed' &&
-    node.task === null && isDue(context, node) && isGroupReadyFor(context.state, node)
+  const { state } = context
+  return state.framework.goal === 'running' && node.goal !== 'remove' && node.placement === 'placed' &&
+    node.task === null && isDue(context, node) && isGroupReadyFor(state, node) && !isPaused(state, node.launches === 0 ? 'deploy' : 'recovery')
 }
 
 function launch (context: StepContext, plan: Plan, node: NodeRecord, group: ReservedGroup): void {
-  const { state, settings, random, nowMs } = context
+  const { state, random, nowMs } = context
   if (!isWhole(node, group, holdsVolume(node, group))) {
     plan.incomplete = true
     return
@@ -102,10 +113,12 @@ function launch (context: StepContext, plan: Plan, node: NodeRecord, group: Rese
     agentId: plan.offer.agentId,
     state: 'TASK_STAGING'
   }
+  node.version = state.version
+  node.awaySinceMs = null
   node.reason = `launched on ${plan.offer.hostname}`
   state.runtime(node).launchedAtMs = nowMs
   state.saveNode(node)
-  plan.operations.push({ type: 'LAUNCH', launch: { task_infos: [taskInfo(state, settings, node, group.resources)] } })
+  plan.operations.push({ type: 'LAUNCH', launch: { task_infos: [taskInfo(state, node, group.resources)] } })
 }
 
 function isWhole (node: NodeRecord, group: ReservedGroup, disk: boolean): boolean {
@@ -115,7 +128,8 @@ function isWhole (node: NodeRecord, group: ReservedGroup, disk: boolean): boolea
 }
 
 export function wantsPlace (context: StepContext, node: NodeRecord): boolean {
-  return context.state.framework.goal === 'running' && node.goal === 'run' && node.placement === 'none' && isDue(context, node)
+  const { state } = context
+  return state.framework.goal === 'running' && node.goal === 'run' && node.placement === 'none' && isDue(context, node) && !isPaused(state, 'deploy')
 }
 
 function placeNodes (context: StepContext, plans: Plan[]): void {
@@ -128,32 +142,45 @@ function placeNodes (context: StepContext, plans: Plan[]): void {
       // All nodes want the same: where one did not fit, the next does not either.
       context.state.runtime(node).evaluation = { ...hopeless, nodeId: node.id }
     } else {
-      hopeless = placeNode(context, crowd.sort(plans), node, crowd)
+      hopeless = placeNode(context, plans, node, crowd)
     }
     // Not a change of its state, so not worth a write.
     if (hopeless !== undefined) node.reason = 'no offer fits'
   }
 }
 
-/** Reserves on the first agent that does; if none does, the last evaluation. */
+interface Candidate extends Evaluated { plan: Plan }
+
+/** Reserves on the agent with the most points; if none fits, the last evaluation. */
 function placeNode (context: StepContext, plans: Plan[], node: NodeRecord, crowd: Crowd): Evaluation | undefined {
-  const { state, settings: { role, resources, nodesPerAgentMax } } = context
-  let evaluation: Evaluation | undefined
-  for (const { offer, operations } of plans) {
-    const { outcome, slot } = evaluate(node, offer, { role, resources, nodesPerAgentMax, nodesOnAgent: crowd.on(offer.agentId) })
-    evaluation = { atMs: context.nowMs, nodeId: node.id, offerIds: offer.offerIds, agentId: offer.agentId, hostname: offer.hostname, outcome }
-    state.addEvaluation(node, evaluation)
-    if (slot === null) continue
-    takeSlot(offer, slot)
-    choosePlace(context, node, slot, offer)
-    crowd.add(node)
-    operations.push(
-      { type: 'RESERVE', id: operationId(node.resourceId!, 'reserve', context), reserve: { resources: reservedResources(ownerOf(context, node), slot) } },
-      createOperation(context, node)
-    )
-    return undefined
+  const { settings: { role, resources, diskType, constraints, nodesPerAgentMax } } = context
+  let best: Candidate | undefined
+  const candidates = plans.map((plan): Candidate => ({ plan, ...evaluate(node, plan.offer, { role, resources, diskType, constraints, nodesPerAgentMax, crowd }) }))
+  for (const candidate of candidates) {
+    if (candidate.score !== null && (best === undefined || candidate.score.points > best.score!.points)) best = candidate
   }
-  return evaluation
+  let last: Evaluation | undefined
+  // The chosen one comes last: it is the one that a node's status shows.
+  for (const candidate of [...candidates.filter((each) => each !== best), ...(best === undefined ? [] : [best])]) {
+    const { plan: { offer }, outcome, score } = candidate
+    last = { atMs: context.nowMs, nodeId: node.id, offerIds: offer.offerIds, agentId: offer.agentId, hostname: offer.hostname, outcome, score, chosen: candidate === best }
+    context.state.addEvaluation(node, last)
+  }
+  if (best === undefined) return last
+  reserve(context, best, node)
+  crowd.add(node)
+  return undefined
+}
+
+function reserve (context: StepContext, { plan, slot }: Candidate, node: NodeRecord): void {
+  takeSlot(plan.offer, slot!)
+  choosePlace(context, node, slot!, plan.offer)
+  const operations: Operation[] = [
+    { type: 'RESERVE', id: operationId(node.resourceId!, 'reserve', context), reserve: { resources: reservedResources(ownerOf(context, node), slot!) } },
+    createOperation(context, node)
+  ]
+  node.operations = operations.map(({ id }) => id!.value)
+  plan.operations.push(...operations)
 }
 
 function ownerOf ({ state, settings }: StepContext, node: NodeRecord): Owner {
@@ -170,7 +197,7 @@ function createOperation (context: StepContext, node: NodeRecord): Operation {
   return {
     type: 'CREATE',
     id: operationId(node.resourceId!, 'create', context),
-    create: { volumes: [volumeResource(ownerOf(context, node), node.resources!.diskMb, node.persistenceId!)] }
+    create: { volumes: [volumeResource(ownerOf(context, node), { diskMb: node.resources!.diskMb, disk: node.disk, persistenceId: node.persistenceId! })] }
   }
 }
 

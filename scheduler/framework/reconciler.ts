@@ -1,6 +1,6 @@
 import type { CallBody } from '../mesos/types.ts'
 import { reconcileBackoffMaxMs, reconcileBackoffMinMs, reconcileIntervalMs } from './constants.ts'
-import type { TaskRecord } from './types.ts'
+import type { NodeRecord, TaskRecord } from './types.ts'
 
 /**
  * Asks for the state of every task that we know until each has been answered (silence means: not known yet), then
@@ -12,12 +12,19 @@ export class Reconciler {
   /** null: not before the next start. */
   #nextMs: number | null = null
   #implicit = false
+  #operations: Array<{ operation_id: { value: string }, agent_id?: { value: string } }> = []
 
   start (taskIds: string[], nowMs: number): void {
     this.#remaining = new Set(taskIds)
     this.#rounds = 0
     this.#nextMs = nowMs
     this.#implicit = true
+  }
+
+  /** What became of RESERVE and CREATE of which nothing was heard. An answer that tells nothing leaves it to the offers. */
+  startOperations (nodes: NodeRecord[]): void {
+    this.#operations = nodes.flatMap(({ agentId, operations }) => operations.map((value) =>
+      ({ operation_id: { value }, ...(agentId === null ? {} : { agent_id: { value: agentId } }) })))
   }
 
   stop (): void { this.#nextMs = null }
@@ -39,6 +46,15 @@ export class Reconciler {
 
   /** The calls that are due. `tasks`: all that may run. */
   calls (tasks: TaskRecord[], nowMs: number): CallBody[] {
+    const operations = this.#operations
+    this.#operations = []
+    return [
+      ...this.#taskCalls(tasks, nowMs),
+      ...(operations.length === 0 ? [] : [{ type: 'RECONCILE_OPERATIONS' as const, reconcile_operations: { operations } }])
+    ]
+  }
+
+  #taskCalls (tasks: TaskRecord[], nowMs: number): CallBody[] {
     if (this.#nextMs === null || this.#nextMs > nowMs) return []
     const asked = tasks.filter(({ id }) => this.#remaining.has(id))
     this.#remaining = new Set(asked.map(({ id }) => id))
@@ -53,6 +69,6 @@ export class Reconciler {
       return [{ type: 'RECONCILE', reconcile: { tasks: [] } }]
     }
     this.start(tasks.map(({ id }) => id), nowMs)
-    return this.calls(tasks, nowMs)
+    return this.#taskCalls(tasks, nowMs)
   }
 }

@@ -14,6 +14,8 @@ export interface NodeRuntime {
   launchedAtMs: number
   runningSinceMs: number | null
   killSentAtMs: number | null
+  /** When the cluster was last asked to move data off it, or back. */
+  drainAskedAtMs: number | null
   evaluation: Evaluation | null
 }
 
@@ -40,7 +42,11 @@ export class FrameworkState {
   readonly #runtime = new Map<string, NodeRuntime>()
   /** Until when garbage is looked for; not persisted. */
   readonly garbageUntilMs = new Map<string, number>()
+  /** When UNRESERVE was last sent for it; not persisted. */
+  readonly garbageFreedMs = new Map<string, number>()
   readonly strays = new Set<string>()
+  /** Of the configuration that nodes are launched with. */
+  version = ''
   evaluations: Evaluation[] = []
   #dirty = new Map<string, KvOperation>()
 
@@ -51,7 +57,7 @@ export class FrameworkState {
   runtime (node: NodeRecord): NodeRuntime {
     let runtime = this.#runtime.get(node.id)
     if (runtime === undefined) {
-      runtime = { retryAtMs: null, placingSinceMs: 0, launchedAtMs: 0, runningSinceMs: null, killSentAtMs: null, evaluation: null }
+      runtime = { retryAtMs: null, placingSinceMs: 0, launchedAtMs: 0, runningSinceMs: null, killSentAtMs: null, drainAskedAtMs: null, evaluation: null }
       this.#runtime.set(node.id, runtime)
     }
     return runtime
@@ -62,9 +68,9 @@ export class FrameworkState {
     return [...this.nodes.values()].sort((a, b) => numberOf(a.id) - numberOf(b.id))
   }
 
-  /** Nodes that count: neither lost nor on their way out. */
+  /** Nodes that count: neither lost, nor on their way out, nor away for so long that another one stands in. */
   activeNodes (): NodeRecord[] {
-    return this.sortedNodes().filter(({ goal, placement }) => goal === 'run' && placement !== 'lost')
+    return this.sortedNodes().filter(({ goal, placement, missing }) => goal === 'run' && placement !== 'lost' && !missing)
   }
 
   byResourceId (resourceId: string): NodeRecord | undefined {
@@ -115,6 +121,7 @@ export class FrameworkState {
   deleteGarbage (resourceId: string): void {
     if (!this.garbage.delete(resourceId)) return
     this.garbageUntilMs.delete(resourceId)
+    this.garbageFreedMs.delete(resourceId)
     this.#delete(keys.garbage(resourceId))
   }
 
@@ -147,15 +154,24 @@ function newNode (id: string): NodeRecord {
     placement: 'none',
     resourceId: null,
     persistenceId: null,
+    operations: [],
     agentId: null,
     host: null,
     domain: [],
+    attributes: [],
     rpcPort: null,
     raftPort: null,
     resources: null,
+    disk: null,
     task: null,
+    version: null,
+    restart: false,
+    incarnationBefore: null,
     launches: 0,
     attempts: 0,
+    awaySinceMs: null,
+    missing: false,
+    drainAsked: false,
     reason: 'waits for an offer'
   }
 }
@@ -167,33 +183,44 @@ function newNode (id: string): NodeRecord {
 export async function loadState (kv: Kv, random: Random, nodes: number): Promise<FrameworkState> {
   const stored = kv.get(keys.framework)
   if (stored === undefined) return newCluster(random, nodes)
-  const framework = parse<FrameworkRecord>(stored, 'framework')
+  const framework: FrameworkRecord = { ...newRecord('', 0), ...parse<FrameworkRecord>(stored, 'framework') }
   if (framework.format !== 1) {
     throw new AtollError('ATOLL_STORE_CORRUPT', `the framework's store has the unknown format ${framework.format}`, {
       hint: 'It was written by a newer version: use that one.'
     })
   }
   const state = new FrameworkState(framework)
-  for (const node of await records<NodeRecord>(kv, 'node/')) state.nodes.set(node.id, node)
+  // Records of an earlier version lack what is new.
+  for (const node of await records<NodeRecord>(kv, 'node/')) state.nodes.set(node.id, { ...newNode(node.id), ...node })
   for (const garbage of await records<GarbageRecord>(kv, 'garbage/')) state.garbage.set(garbage.resourceId, garbage)
   for (const address of await records<NodeAddress>(kv, 'manager/')) state.managerAddresses.set(address.id, address)
   return state
 }
 
 function newCluster (random: Random, nodes: number): FrameworkState {
-  const state = new FrameworkState({
-    format: 1,
-    clusterId: uuid(random),
-    frameworkId: null,
-    nodes,
-    managers: [],
-    goal: 'running',
-    nextNode: 1
-  })
+  const state = new FrameworkState(newRecord(uuid(random), nodes))
   while (state.nodes.size < nodes) state.addNode()
   state.framework.managers = state.sortedNodes().slice(0, managerGroupSizeMax).map(({ id }) => id)
   state.saveFramework()
   return state
+}
+
+function newRecord (clusterId: string, nodes: number): FrameworkRecord {
+  return {
+    format: 1,
+    clusterId,
+    frameworkId: null,
+    nodes,
+    managers: [],
+    goal: 'running',
+    nextNode: 1,
+    configuration: null,
+    flagsHash: null,
+    generation: 0,
+    updating: false,
+    updateForced: false,
+    paused: []
+  }
 }
 
 async function records<T> (kv: Kv, prefix: string): Promise<T[]> {

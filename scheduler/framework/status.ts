@@ -1,10 +1,13 @@
 import { evaluationsKeptMax } from './constants.ts'
-import { isDue, isGroupReadyFor, stateOf } from './nodes.ts'
+import { isDue, isGroupReadyFor, isOutdated, stateOf } from './nodes.ts'
 import type { StepContext } from './nodes.ts'
-import type { FrameworkStatus, NodeRecord, NodeStatus } from './types.ts'
+import { plansOf } from './plans.ts'
+import type { FrameworkStatus, MaintenanceAnswer, NodeRecord, NodeStatus } from './types.ts'
+
+export interface StatusInit { master: string | null, problem: FrameworkStatus['problem'], maintenance: MaintenanceAnswer[] }
 
 /** A copy: it may be kept and sent. */
-export function statusOf (context: StepContext, master: string | null, problem: FrameworkStatus['problem']): FrameworkStatus {
+export function statusOf (context: StepContext, { master, problem, maintenance }: StatusInit): FrameworkStatus {
   const { state, nowMs } = context
   const { clusterId, frameworkId, goal, managers, nodes } = state.framework
   return structuredClone({
@@ -19,13 +22,16 @@ export function statusOf (context: StepContext, master: string | null, problem: 
     nodes: state.sortedNodes().map((node) => nodeStatus(context, node)),
     garbage: [...state.garbage.keys()],
     strays: [...state.strays],
+    version: state.version,
+    plans: plansOf(context),
+    maintenance,
     nowMs,
     evaluations: state.evaluations.slice(-evaluationsKeptMax)
   })
 }
 
 function nodeStatus (context: StepContext, node: NodeRecord): NodeStatus {
-  const { id, agentId, attempts, domain, host, launches, raftPort, rpcPort, task } = node
+  const { id, agentId, attempts, awaySinceMs, disk, domain, host, launches, missing, persistenceId, raftPort, resourceId, resources, rpcPort, task } = node
   const { evaluation, retryAtMs } = context.state.runtime(node)
   return {
     id,
@@ -37,9 +43,15 @@ function nodeStatus (context: StepContext, node: NodeRecord): NodeStatus {
     rpcPort,
     raftPort,
     domain,
+    disk: resources === null ? null : { type: disk?.type ?? 'root', sizeMb: resources.diskMb },
+    resourceId,
+    persistenceId,
     manager: context.state.framework.managers.includes(id),
     launches,
     attempts,
+    outdated: isOutdated(context.state, node),
+    missing,
+    awaySinceMs,
     retryInMs: retryAtMs !== null && !isDue(context, node) ? retryAtMs - context.nowMs : null,
     lastEvaluation: evaluation
   }
@@ -48,7 +60,7 @@ function nodeStatus (context: StepContext, node: NodeRecord): NodeStatus {
 /** The reason in the record, and what a node without a task waits for beyond it. */
 function reasonOf (context: StepContext, node: NodeRecord): string {
   const { reason } = node
-  if (node.task !== null || node.placement !== 'placed' || context.state.framework.goal === 'stopped') return reason
+  if (node.task !== null || node.placement !== 'placed' || context.state.framework.goal !== 'running') return reason
   if (isGroupReadyFor(context.state, node)) return `${reason}; waits for the offer that holds its volume`
   const { managers } = context.state.framework
   const missing = managers.filter((id) => {

@@ -1,4 +1,6 @@
-import type { TaskState } from '../mesos/types.ts'
+import type { Attribute, DiskSource, ReservationInfo, TaskState } from '../mesos/types.ts'
+import type { DiskType } from './agent-offer.ts'
+import type { Constraint } from './constraints.ts'
 
 export type { NodeAddress, NodeSpec } from '../../fsnode/protocol/node-spec.ts'
 
@@ -8,6 +10,27 @@ export interface NodeResources { cpus: number, memMb: number, diskMb: number }
 /** The program of a node: a shell command, or a program with its arguments (`arguments[0]` is the program). */
 export type NodeCommand = ({ value: string, arguments?: undefined } | { value?: undefined, arguments: string[] }) & {
   environment?: Record<string, string>
+  /** Fetched into the sandbox before. */
+  uris?: Array<{ value: string, executable?: boolean, extract?: boolean, outputFile?: string }>
+}
+
+/** How the agent tells a node that works from one that hangs; a node that ends needs no check. */
+export interface NodeHealthCheck {
+  /** Exit status 0: well. With the environment of the node. */
+  command: { value: string, arguments?: undefined } | { value?: undefined, arguments: string[] }
+  intervalMs: number
+  timeoutMs: number
+  failuresMax: number
+  /** Until it was well for the first time, failures do not count for so long: a node may have much to replay. */
+  graceMs: number
+}
+
+/** What a node is launched with. A change of it makes the nodes that run outdated: they get it by an update, or when they are launched anew. */
+export interface NodeConfiguration {
+  nodeCommand: NodeCommand
+  healthCheck: NodeHealthCheck | null
+  /** Between SIGTERM and SIGKILL. */
+  killGraceMs: number
 }
 
 /**
@@ -39,24 +62,46 @@ export interface NodeRecord {
   /** Value of the label on all that is reserved for the node; a new one for each place. */
   resourceId: string | null
   persistenceId: string | null
+  /** Ids of RESERVE and CREATE while nothing is proven, to ask for what became of them. */
+  operations: string[]
   /** Last known; an agent that lost its identity comes back under another id with the same volume. */
   agentId: string | null
   host: string | null
   /** Widest first: region, zone, rack, host. */
   domain: string[]
+  /** Of its agent, when it was last seen. */
+  attributes: Attribute[]
   rpcPort: number | null
   raftPort: number | null
   /** As reserved: a later change of the wanted sizes does not touch it. */
   resources: NodeResources | null
+  /** The disk of the volume, and the reservations below ours; null before format 2: the root disk, none. */
+  disk: { type: DiskType, source: DiskSource | null, base: ReservationInfo[] } | null
   /** The task that may run. */
   task: TaskRecord | null
+  /** Version of the configuration of the last launch. */
+  version: string | null
+  /** Ends once, to come back with the configuration of today. */
+  restart: boolean
+  /** Of the process that was ended for an update, until the cluster knows another one: it is not back before. */
+  incarnationBefore: string | null
   /** Launches so far, of this place and those before. */
   launches: number
   /** Failures in a row: placements, launches, and tasks that did not run for long. */
   attempts: number
+  /** Since when nobody knows whether it runs, or its volume is waited for; milliseconds since the epoch. */
+  awaySinceMs: number | null
+  /** Was away for longer than the policy allows: another node stands in for it. Cleared when it comes back. */
+  missing: boolean
+  /** We have asked the cluster to move its data away. */
+  drainAsked: boolean
   /** Why it is in its state, for people. */
   reason: string
 }
+
+export type FrameworkGoal = 'running' | 'stopped' | 'uninstalling' | 'uninstalled'
+
+export type PlanName = 'deploy' | 'recovery' | 'update' | 'drain' | 'uninstall'
 
 export interface FrameworkRecord {
   format: 1
@@ -66,15 +111,27 @@ export interface FrameworkRecord {
   nodes: number
   /** Ids of the first manager group, fixed when the cluster is made. */
   managers: string[]
-  /** 'stopped': tasks are killed, reservations stay. */
-  goal: 'running' | 'stopped'
+  /** 'stopped': tasks are killed, reservations stay. 'uninstalling': all is given back. 'uninstalled': the framework was torn down. */
+  goal: FrameworkGoal
   /** Number of the next node id. */
   nextNode: number
+  /** What nodes are launched with; null before the first start. */
+  configuration: NodeConfiguration | null
+  /** Hash of what the flags said when they were last taken over: only a change of them replaces what an update has set. */
+  flagsHash: string | null
+  /** Counts restarts of all that were asked for; a part of the version. */
+  generation: number
+  /** Outdated nodes are being restarted. */
+  updating: boolean
+  /** The update does not ask whether the cluster can do without a node; still one after another. */
+  updateForced: boolean
+  /** Plans that are not to go on. */
+  paused: PlanName[]
 }
 
 export type NodeState =
   | 'wanted' | 'reserving' | 'creating' | 'placed' | 'launching' | 'running' | 'backoff' | 'unreachable'
-  | 'draining' | 'killing' | 'stopped' | 'lost'
+  | 'draining' | 'killing' | 'stopped' | 'gone'
 
 /** The outcome of one rule, or of a whole evaluation with its rules as children. */
 export interface Outcome {
@@ -85,6 +142,9 @@ export interface Outcome {
   children?: Outcome[]
 }
 
+/** A reason to prefer an offer, and how much it counts. */
+export interface ScorePart { source: string, points: number, reason: string }
+
 /** One look at one agent's offer for one node. */
 export interface Evaluation {
   /** Monotonic; see `FrameworkStatus.nowMs`. */
@@ -94,6 +154,9 @@ export interface Evaluation {
   agentId: string
   hostname: string
   outcome: Outcome
+  /** Of an offer that fits: the highest sum of points is taken. */
+  score: { points: number, parts: ScorePart[] } | null
+  chosen: boolean
 }
 
 export interface NodeStatus {
@@ -106,14 +169,31 @@ export interface NodeStatus {
   rpcPort: number | null
   raftPort: number | null
   domain: string[]
+  disk: { type: DiskType, sizeMb: number } | null
+  resourceId: string | null
+  persistenceId: string | null
   manager: boolean
   launches: number
   attempts: number
+  /** Runs with another configuration than that of today. */
+  outdated: boolean
+  /** Another node stands in for it. */
+  missing: boolean
+  awaySinceMs: number | null
   /** Until the next attempt; null when none is waiting. */
   retryInMs: number | null
   /** Why it is not placed: the last evaluation for it. */
   lastEvaluation: Evaluation | null
 }
+
+export type StepStatus = 'pending' | 'working' | 'complete' | 'waiting' | 'error'
+
+export interface PlanStep { name: string, status: StepStatus, reason: string }
+export interface PlanPhase { name: string, status: StepStatus, steps: PlanStep[] }
+/** A view of the state: what is being done, and what is left. */
+export interface Plan { name: PlanName, status: StepStatus | 'paused', phases: PlanPhase[] }
+
+export interface MaintenanceAnswer { agentId: string, hosts: string[], startsAtSeconds: number, accepted: boolean, reason: string }
 
 export interface FrameworkStatus {
   frameworkId: string | null
@@ -123,7 +203,7 @@ export interface FrameworkStatus {
   master: string | null
   /** Why there is no connection, or why there will be none. */
   problem: { code: string, message: string, final: boolean } | null
-  goal: 'running' | 'stopped'
+  goal: FrameworkGoal
   nodesWanted: number
   managers: string[]
   nodes: NodeStatus[]
@@ -131,6 +211,10 @@ export interface FrameworkStatus {
   garbage: string[]
   /** Volumes that carry this cluster's label but belong to no node: left alone, an operator must look. */
   strays: string[]
+  version: string | null
+  plans: Plan[]
+  /** What was answered to the last inverse offers. */
+  maintenance: MaintenanceAnswer[]
   nowMs: number
   evaluations: Evaluation[]
 }
@@ -144,9 +228,12 @@ export interface FrameworkSettings {
   user: string
   nodesPerAgentMax: number
   resources: NodeResources
-  nodeCommand: NodeCommand
+  diskType: DiskType
+  constraints: Constraint[]
+  /** As the flags say. */
+  configuration: NodeConfiguration
   failoverTimeoutMs: number
-  /** Between SIGTERM and SIGKILL. */
-  killGraceMs: number
+  /** How long a node may be away before another one stands in for it. */
+  replaceAfterMs: number
   webuiUrl?: string
 }

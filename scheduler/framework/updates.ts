@@ -1,6 +1,6 @@
 import { isTerminal } from '../mesos/types.ts'
 import type { CallBody, OperationStatus, TaskStatus } from '../mesos/types.ts'
-import { endTask, giveUpPlace, loseVolume, provePlace } from './nodes.ts'
+import { comeBack, endTask, giveUpPlace, loseVolume, provePlace } from './nodes.ts'
 import type { StepContext } from './nodes.ts'
 import { parseOperationId } from './offers.ts'
 import type { NodeRecord } from './types.ts'
@@ -21,21 +21,25 @@ export function handleTaskStatus (context: StepContext, status: TaskStatus): Cal
 }
 
 function end (context: StepContext, node: NodeRecord, status: TaskStatus): void {
-  const planned = context.state.framework.goal === 'stopped' || status.reason === 'REASON_AGENT_DRAINING'
+  const planned = context.state.framework.goal !== 'running' || status.reason === 'REASON_AGENT_DRAINING'
   endTask(context, node, { reason: describe(status), planned, lasting: status.state === 'TASK_ERROR' })
 }
 
 /** Agents that come back tell old news again: a task that runs does not return to its beginnings. */
-function advance ({ state, nowMs }: StepContext, node: NodeRecord, status: TaskStatus): void {
+function advance (context: StepContext, node: NodeRecord, status: TaskStatus): void {
+  const { state, nowMs, wallMs } = context
   const task = node.task!
   const beginning = status.state === 'TASK_STAGING' || status.state === 'TASK_STARTING'
   if (beginning && task.state !== 'TASK_STAGING' && task.state !== 'TASK_UNKNOWN' && task.state !== 'TASK_UNREACHABLE') return
   const agentId = status.agent_id?.value ?? task.agentId
   const runtime = state.runtime(node)
   if (status.state === 'TASK_RUNNING') runtime.runningSinceMs ??= nowMs
+  if (status.state === 'TASK_UNREACHABLE' || status.state === 'TASK_UNKNOWN') runtime.runningSinceMs = null
+  else comeBack(context, node)
   if (task.state === status.state && task.agentId === agentId) return
   task.state = status.state
   task.agentId = agentId
+  if (status.state === 'TASK_UNREACHABLE' || status.state === 'TASK_UNKNOWN') node.awaySinceMs ??= wallMs
   node.reason = describe(status)
   state.saveNode(node)
 }
@@ -44,7 +48,8 @@ function advance ({ state, nowMs }: StepContext, node: NodeRecord, status: TaskS
  * Every task of our framework id is ours. One that we do not know was launched after the copy of the store that we
  * started from: it is adopted when its node has none; else it is killed.
  */
-function handleUnknownTask ({ state, nowMs }: StepContext, status: TaskStatus): CallBody[] {
+function handleUnknownTask (context: StepContext, status: TaskStatus): CallBody[] {
+  const { state, nowMs } = context
   if (status.state !== 'TASK_RUNNING' && status.state !== 'TASK_STARTING' && status.state !== 'TASK_STAGING') return []
   const id = status.task_id.value
   const [nodeId, number] = id.split('.')
@@ -53,6 +58,8 @@ function handleUnknownTask ({ state, nowMs }: StepContext, status: TaskStatus): 
   if (node !== undefined && node.task === null && node.placement === 'placed' && launches > node.launches && status.agent_id?.value === node.agentId) {
     node.task = { id, agentId: node.agentId!, state: status.state }
     node.launches = launches
+    node.awaySinceMs = null
+    node.missing = false
     node.reason = 'adopted'
     const runtime = state.runtime(node)
     runtime.launchedAtMs = nowMs
@@ -63,8 +70,8 @@ function handleUnknownTask ({ state, nowMs }: StepContext, status: TaskStatus): 
   return [{ type: 'KILL', kill: { task_id: status.task_id, ...(status.agent_id === undefined ? {} : { agent_id: status.agent_id }) } }]
 }
 
-const describe = ({ state, reason, message }: TaskStatus): string =>
-  [state, reason, message].filter((part) => part !== undefined && part !== '').join(': ')
+const describe = ({ state, reason, message, healthy }: TaskStatus): string =>
+  [state, reason, healthy === false ? 'its health check fails' : undefined, message].filter((part) => part !== undefined && part !== '').join(': ')
 
 /** OPERATION_UNKNOWN and the like say nothing: the offers will. */
 export function handleOperationStatus (context: StepContext, status: OperationStatus): CallBody[] {
@@ -81,6 +88,7 @@ export function handleOperationStatus (context: StepContext, status: OperationSt
     else if (kind === 'create' && finished && unproven) provePlace(context, node, `has its volume on ${node.host}`)
     else if (kind === 'create' && failed && unproven) {
       node.placement = 'creating'
+      node.operations = []
       node.reason = `CREATE failed: ${status.message ?? status.state}`
       state.saveNode(node)
     }

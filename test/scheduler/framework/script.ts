@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import { FrameworkCore } from '../../../scheduler/framework/core.ts'
 import type { FrameworkInput } from '../../../scheduler/framework/core.ts'
+import type { ClusterRequest } from '../../../scheduler/framework/drains.ts'
 import { loadState } from '../../../scheduler/framework/state.ts'
 import type { FrameworkSettings, FrameworkStatus, NodeStatus } from '../../../scheduler/framework/types.ts'
 import type { CallBody, Offer, Operation, Resource, SchedulerEvent, TaskInfo, TaskState, TaskStatus } from '../../../scheduler/mesos/types.ts'
@@ -14,9 +15,11 @@ export const settings: FrameworkSettings = {
   user: 'root',
   nodesPerAgentMax: 1,
   resources: { cpus: 1, memMb: 512, diskMb: 1024 },
-  nodeCommand: { arguments: ['/bin/node', 'main.js'] },
+  diskType: 'root',
+  constraints: [],
+  configuration: { nodeCommand: { arguments: ['/bin/node', 'main.js'] }, healthCheck: null, killGraceMs: 10_000 },
   failoverTimeoutMs: 3600_000,
-  killGraceMs: 10_000
+  replaceAfterMs: 600_000
 }
 
 const scalar = (name: string, value: number): Resource => ({ name, type: 'SCALAR', scalar: { value }, allocation_info: { role: 'atoll' } })
@@ -33,6 +36,8 @@ export class Script {
   kv = new MemoryKv()
   core!: FrameworkCore
   nowMs = 1000
+  /** What the storage cluster was asked for. */
+  readonly requests: ClusterRequest[] = []
   #offers = 0
   #uuids = 0
 
@@ -53,7 +58,8 @@ export class Script {
 
   /** A step and its durable write. */
   async send (input: FrameworkInput): Promise<CallBody[]> {
-    const { writes, calls } = this.core.step(input, this.nowMs)
+    const { writes, calls, requests } = this.core.step(input, this.nowMs)
+    this.requests.push(...requests)
     await this.kv.batch(writes, { sync: true })
     return calls
   }

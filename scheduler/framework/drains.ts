@@ -1,0 +1,64 @@
+import { drainRepeatMs, viewAgeMaxMs } from './constants.ts'
+import { describeHoldings, holdingsOf, isEmpty } from './cluster-view.ts'
+import { isPaused, removeNode } from './nodes.ts'
+import type { StepContext } from './nodes.ts'
+import type { NodeRecord } from './types.ts'
+
+/** What the storage cluster is asked for. */
+export interface ClusterRequest { type: 'drain', node: string, drain: boolean }
+
+/** Whether its data is to be moved to other nodes. */
+const isLeaving = (node: NodeRecord): boolean => node.goal !== 'run' || node.placement === 'lost' || node.missing
+
+export const isViewFresh = ({ view, nowMs }: StepContext): boolean => view !== null && nowMs - view.atMs <= viewAgeMaxMs
+
+/** Moves data off nodes that leave, and ends them when the cluster's own map shows that nothing is left on them. */
+export function settleDrains (context: StepContext): ClusterRequest[] {
+  const { state } = context
+  if (state.framework.goal !== 'running' || isPaused(state, 'drain') || !isViewFresh(context)) return []
+  return state.sortedNodes().flatMap((node) => {
+    if (isLeaving(node)) return leave(context, node)
+    return node.drainAsked ? ask(context, node, false) : []
+  })
+}
+
+function leave (context: StepContext, node: NodeRecord): ClusterRequest[] {
+  const { state, view } = context
+  const { map } = view!
+  const known = map.nodes.find(({ id }) => id === node.id)
+  const holdings = holdingsOf(map, node.id)
+  // What is being emptied gets nothing new: so nothing can come between this look and the end of the node.
+  const isEmptied = isEmpty(holdings) && (known === undefined || (node.drainAsked && known.state !== 'up'))
+  if (!isEmptied) {
+    // Not worth a write of its own.
+    if (node.goal === 'drain') node.reason = `drains: ${describeHoldings(holdings)} to be moved`
+    return known === undefined || known.state === 'draining' ? [] : ask(context, node, true)
+  }
+  if (node.placement === 'lost') {
+    removeNode(context, node)
+  } else if (node.goal === 'drain') {
+    node.goal = 'remove'
+    node.reason = 'holds nothing any more: ends, and its volume is destroyed'
+    if (node.task === null) removeNode(context, node)
+    else state.saveNode(node)
+  }
+  return []
+}
+
+function ask (context: StepContext, node: NodeRecord, drain: boolean): ClusterRequest[] {
+  const { state, nowMs, view } = context
+  const runtime = state.runtime(node)
+  const known = view!.map.nodes.find(({ id }) => id === node.id)
+  if (!drain && known?.state === 'up') {
+    node.drainAsked = false
+    state.saveNode(node)
+    return []
+  }
+  if (runtime.drainAskedAtMs !== null && nowMs < runtime.drainAskedAtMs + drainRepeatMs) return []
+  runtime.drainAskedAtMs = nowMs
+  if (drain && !node.drainAsked) {
+    node.drainAsked = true
+    state.saveNode(node)
+  }
+  return [{ type: 'drain', node: node.id, drain }]
+}

@@ -1,5 +1,6 @@
 import { fairShares, roundShares } from './fair-shares.ts'
 import { faultTree, spreadOf, type FaultTree, type Spread } from './fault-tree.ts'
+import { fewestMoves } from './fewest-moves.ts'
 import { nameHash } from './hash.ts'
 import { PrimaryAssignment } from './primary-assignment.ts'
 import { ReplicaAssignment } from './replica-assignment.ts'
@@ -26,7 +27,20 @@ export interface PlacementPartition {
   primary?: NodeId | null
 }
 
-export interface HawaiiInput { nodes: readonly PlacementNode[], partitions: readonly PlacementPartition[] }
+export interface HawaiiInput {
+  nodes: readonly PlacementNode[]
+  partitions: readonly PlacementPartition[]
+  /** With how many other nodes one of average weight should share partitions. Default `scatterWidthDefault`. */
+  scatterWidth?: number
+  /** Where the replicas of other partitions are: nodes that share some already may share more. */
+  others?: ReadonlyArray<readonly NodeId[]>
+}
+
+/**
+ * A node that is lost is copied anew from and to this many others at once; more would make it likelier that
+ * nodes which are lost together hold all replicas of some partition.
+ */
+export const scatterWidthDefault = 64
 
 export interface Assignment {
   partition: PartitionId
@@ -97,17 +111,29 @@ function placeClass (work: Work, input: HawaiiInput, members: number[], replicas
   work.levels.set(replicas, spread.level)
   const capacity = spread.caps.map((cap) => cap * members.length)
   const total = capacity[0]!
-  const shares = fairShares({ tree, weights: nodes.map((node) => node.weight), capacity, total, have: counts })
+  const weights = nodes.map((node) => node.weight)
+  // What is handed out follows the whole replicas given so far; what is reported, the exact shares.
+  const shares = fairShares({ tree, weights, capacity, total, have: counts })
+  const exact = fairShares({ tree, weights, capacity, total, have: work.shares })
   const current = members.map((at) => currentNodes(work, input.partitions[at]!))
   const now = new Int32Array(nodes.length)
   for (const held of current) for (const node of held) now[node]!++
   const targets = roundShares(tree, shares, capacity, total, roundingPreference(work, shares, now, total))
+  const scatterWidth = input.scatterWidth ?? scatterWidthDefault
+  const others = scatterWidth < nodes.length - 1 ? othersOf(work, input) : []
   const slots = new Int32Array(members.length * spread.replicas)
   members.forEach((_, index) => { slots.set(kept(tree, spread, current[index]!, now, targets), index * spread.replicas) })
-  new ReplicaAssignment({ tree, spread, targets, slots }).run()
+  new ReplicaAssignment({ tree, spread, targets, slots, scatterWidth, others }).run()
+  if (current.some((held) => held.length > 0)) fewestMoves({ tree, spread, slots, current, shares })
   for (const node of slots) counts[node]!++
-  shares.forEach((share, node) => { work.shares[node]! += share })
+  exact.forEach((share, node) => { work.shares[node]! += share })
   members.forEach((at, index) => { work.results[at] = slots.subarray(index * spread.replicas, (index + 1) * spread.replicas) })
+}
+
+/** Where partitions are that are not of the class at hand. */
+function othersOf ({ indexOf, results }: Work, { others }: HawaiiInput): ArrayLike<number>[] {
+  const elsewhere = (others ?? []).map((replicas) => replicas.map((id) => indexOf.get(id) ?? -1))
+  return [...elsewhere, ...results.filter((result) => result !== undefined)]
 }
 
 function currentNodes (work: Work, partition: PlacementPartition): number[] {

@@ -10,6 +10,8 @@ export interface PlacementRequest {
   partitions: readonly PlacementPartition[]
   /** May hold replicas. Default: nodes that are up. */
   eligible?: (node: NodeInfo) => boolean
+  /** With how many others a node of average weight should share partitions. Default `scatterWidthDefault`. */
+  scatterWidth?: number
 }
 
 export interface PlacementOutcome extends HawaiiOutcome {
@@ -23,7 +25,9 @@ export const metadataReplicasMax = 5
 /** Assigns replicas (the primary first) by the volume's policy. What other partitions hold decides who gets remainders. */
 export function place (snapshot: PlacementSnapshot, request: PlacementRequest): PlacementOutcome {
   const nodes = weighedNodes(snapshot, request)
-  const outcome = hawaii({ nodes, partitions: request.partitions })
+  const ids = new Set(request.partitions.map(({ id }) => id))
+  const others = snapshot.data.filter(({ id }) => !ids.has(id)).map(({ replicas }) => replicas.map(({ node }) => node))
+  const outcome = hawaii({ nodes, partitions: request.partitions, scatterWidth: request.scatterWidth, others })
   return { ...outcome, placement: request.placement, nodes }
 }
 

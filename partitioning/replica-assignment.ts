@@ -1,5 +1,6 @@
 import type { FaultTree, Spread } from './fault-tree.ts'
 import { mixed, nameHash } from './hash.ts'
+import { Partners } from './partners.ts'
 import { VertexHeap } from './vertex-heap.ts'
 
 export interface AssignmentInput {
@@ -9,7 +10,19 @@ export interface AssignmentInput {
   targets: Int32Array
   /** `spread.replicas` slots per partition, -1 where a replica is missing. Within the spread's caps; changed in place. */
   slots: Int32Array
+  /** With how many others a node of average target should share partitions; left out: with any. */
+  scatterWidth?: number
+  /** Nodes of other partitions, which know each other already. */
+  others?: ReadonlyArray<ArrayLike<number>>
 }
+
+/** Partitions among which the one is sought whose move makes the fewest new partners. */
+export const steeredPartitionsMax = 24
+/** Nodes looked at to that end in one assignment; then moves are made without. */
+export const steeredNodesMax = 3_000_000
+
+/** Steps in which nodes fill up together while blocks are placed. */
+const blockRounds = 64
 
 /** Searches for chains of moves after which whatever is still uneven stays so. */
 export const chainSearchesMax = 20_000
@@ -35,6 +48,13 @@ export class ReplicaAssignment {
   private readonly heaps: Array<VertexHeap | null>
   private readonly hashes: Int32Array
   private readonly containing: Int32Array
+  /** Nodes that lack a replica. */
+  private readonly needy = new Set<number>()
+  private readonly scatterWidth: number
+  private readonly partners: Partners | null
+  private steeredNodes = 0
+  /** What was wanted below each vertex when blocks began to be filled; null while none are. */
+  private atFirst: Int32Array | null = null
 
   constructor (input: AssignmentInput) {
     const { tree, spread } = input
@@ -64,10 +84,20 @@ export class ReplicaAssignment {
       this.held[node]!.add(Math.floor(at / this.width))
       this.lack[node]!--
     }
-    this.lack.forEach((lack, node) => { if (lack > 0) this.want(node, lack) })
+    this.lack.forEach((lack, node) => {
+      if (lack <= 0) return
+      this.want(node, lack)
+      this.needy.add(node)
+    })
+    this.scatterWidth = input.scatterWidth ?? Infinity
+    this.partners = this.scatterWidth < tree.leafOf.length - 1 && this.width > 1 ? new Partners(tree.leafOf.length) : null
+    if (this.partners === null) return
+    for (let partition = 0; partition < this.partitions; partition++) this.acquaint(this.replicas(partition))
+    for (const nodes of input.others ?? []) this.acquaint(nodes)
   }
 
   run (): void {
+    if (this.partners !== null) this.fillBlocks()
     for (let partition = 0; partition < this.partitions; partition++) this.fill(partition)
     for (let node = 0; node < this.lack.length; node++) this.shedDirectly(node)
     let searches = 0
@@ -85,15 +115,114 @@ export class ReplicaAssignment {
     for (let at = first; at < first + this.width; at++) {
       if (this.slots[at]! >= 0) continue
       // Where no node that lacks a replica may hold this one, another must; a chain of moves evens it out.
-      const leaf = this.pick(0)
-      const node = leaf >= 0 ? this.tree.nodeAt[leaf]! : this.leastLoaded()
+      const known = this.acquaintance(partition, -1)
+      const leaf = known >= 0 ? -1 : this.pick(0)
+      const node = known >= 0 ? known : leaf >= 0 ? this.tree.nodeAt[leaf]! : this.leastLoaded()
       this.put(partition, at, node)
       this.count(node, 1)
     }
     this.mark(partition, -1)
   }
 
+  /**
+   * New partitions in blocks that share their nodes, so large that a node gets its share in as many blocks as its scatter
+   * width allows. Where no node lacks a whole block any more, blocks are halved.
+   */
+  private fillBlocks (): void {
+    const empty = Array.from({ length: this.partitions }, (_, partition) => partition).filter((partition) => this.replicas(partition).every((node) => node < 0))
+    this.rankByPart(this.wanted.slice())
+    let size = Math.floor((this.width - 1) * this.width * this.partitions / (this.tree.leafOf.length * this.scatterWidth))
+    while (size > 1 && empty.length > 0) {
+      size = Math.min(size, empty.length)
+      const nodes = this.pickBlock(size)
+      if (nodes === null) size >>= 1
+      else for (const partition of empty.splice(-size)) nodes.forEach((node, at) => { this.put(partition, partition * this.width + at, node) })
+    }
+    this.rankByPart(null)
+  }
+
+  /** Orders by what is wanted as a part of what was at first, or again by what is wanted. */
+  private rankByPart (first: Int32Array | null): void {
+    this.atFirst = first
+    for (let vertex = 1; vertex < this.wanted.length; vertex++) {
+      this.rank(vertex)
+      this.heaps[this.containing[vertex]!]!.update(vertex)
+    }
+  }
+
+  private pickBlock (size: number): number[] | null {
+    const nodes: number[] = []
+    while (nodes.length < this.width) {
+      const leaf = this.pick(0)
+      if (leaf < 0 || this.lack[this.tree.nodeAt[leaf]!]! < size) break
+      nodes.push(this.tree.nodeAt[leaf]!)
+      this.count(nodes.at(-1)!, 1)
+    }
+    for (const node of nodes) this.count(node, -1)
+    return nodes.length < this.width ? null : nodes
+  }
+
+  private replicas (partition: number): Int32Array { return this.slots.subarray(partition * this.width, (partition + 1) * this.width) }
+
+  private acquaint (nodes: ArrayLike<number>): void {
+    for (let at = 0; at < nodes.length; at++) {
+      for (let next = at + 1; next < nodes.length; next++) {
+        if (nodes[at]! >= 0 && nodes[next]! >= 0) this.partners!.change(nodes[at]!, nodes[next]!, 1)
+      }
+    }
+  }
+
+  /** The node that lacks a replica, may hold one of the partition at hand, and knows most of its other nodes; -1 if none knows any. */
+  private acquaintance (partition: number, leaving: number): number {
+    if (this.partners === null || this.steeredNodes >= steeredNodesMax) return -1
+    const others = [...this.replicas(partition)].filter((node) => node >= 0 && node !== leaving)
+    const few = this.needy.size <= others.length * this.scatterWidth
+    let best = -1
+    let most = 0
+    for (const candidates of few ? [this.needy] : others.map((node) => this.partners!.of(node))) {
+      for (const node of candidates) {
+        this.steeredNodes++
+        if (this.lack[node]! <= 0) continue
+        const known = this.known(node, others)
+        if (known < most || (known === most && (best < 0 || this.lack[node]! < this.lack[best]! || (this.lack[node]! === this.lack[best]! && node >= best)))) continue
+        if (others.includes(node) || !this.mayHold(node)) continue
+        best = node
+        most = known
+      }
+    }
+    return most === 0 ? -1 : best
+  }
+
+  private known (node: number, others: readonly number[]): number {
+    return others.reduce((sum, other) => sum + (this.partners!.are(node, other) ? 1 : 0), 0)
+  }
+
+  /** First those of the node's partitions whose other nodes know somebody who lacks a replica. */
+  private shedSteered (node: number): void {
+    while (this.lack[node]! < 0 && this.needy.size > 0 && this.steeredNodes < steeredNodesMax) {
+      let best: [number, number] | null = null
+      let most = 0
+      let at = 0
+      // Neighbours among them tend to share their nodes: look at some from everywhere.
+      const stride = Math.ceil(this.held[node]!.size / steeredPartitionsMax)
+      for (const partition of this.held[node]!) {
+        if (at++ % stride !== 0) continue
+        if (most >= this.width - 1) break
+        this.mark(partition, 1)
+        this.count(node, -1)
+        const next = this.acquaintance(partition, node)
+        this.count(node, 1)
+        this.mark(partition, -1)
+        const known = next < 0 ? 0 : this.known(next, [...this.replicas(partition)].filter((other) => other !== node))
+        if (known > most) [best, most] = [[partition, next], known]
+      }
+      if (best === null) return
+      this.replace(best[0], node, best[1])
+    }
+  }
+
   private shedDirectly (node: number): void {
+    if (this.partners !== null) this.shedSteered(node)
     if (this.lack[node]! >= 0) return
     for (const partition of [...this.held[node]!]) {
       if (this.lack[node]! >= 0 || this.wanted[0] === 0) return
@@ -201,12 +330,15 @@ export class ReplicaAssignment {
   private replace (partition: number, old: number, node: number): void {
     const first = partition * this.width
     const at = this.slots.subarray(first, first + this.width).indexOf(old)
+    if (this.partners !== null) for (const other of this.replicas(partition)) if (other >= 0 && other !== old) this.partners.change(old, other, -1)
+    this.slots[first + at] = -1
     this.held[old]!.delete(partition)
     this.change(old, 1)
     this.put(partition, first + at, node)
   }
 
   private put (partition: number, at: number, node: number): void {
+    if (this.partners !== null) for (const other of this.replicas(partition)) if (other >= 0) this.partners.change(node, other, 1)
     this.slots[at] = node
     this.held[node]!.add(partition)
     this.change(node, -1)
@@ -217,6 +349,8 @@ export class ReplicaAssignment {
     this.lack[node]! += by
     const after = Math.max(0, this.lack[node]!)
     if (after !== before) this.want(node, after - before)
+    if (after > 0) this.needy.add(node)
+    else this.needy.delete(node)
   }
 
   private want (node: number, by: number): void {
@@ -231,7 +365,10 @@ export class ReplicaAssignment {
   /** Most wanted first; equals in an order that changes with each round, so that any two nodes share few partitions. */
   private rank (vertex: number): void {
     const wanted = this.wanted[vertex]!
-    this.key[vertex] = wanted <= 0 ? 0 : 1 + Math.floor(wanted / this.caps[vertex]!) + mixed(this.hashes[vertex]!, wanted)
+    if (wanted <= 0) this.key[vertex] = 0
+    // Blocks are large: if the fullest went first, the few that want most would share them all.
+    else if (this.atFirst !== null) this.key[vertex] = 1 + Math.floor(blockRounds * wanted / this.atFirst[vertex]!) + mixed(this.hashes[vertex]!, wanted)
+    else this.key[vertex] = 1 + Math.floor(wanted / this.caps[vertex]!) + mixed(this.hashes[vertex]!, wanted)
   }
 
   /** Counts (or, with -1, forgets) the replicas of a partition. */

@@ -68,8 +68,19 @@ export interface MetadataPartition {
   id: PartitionId
   volume: number
   index: number
-  /** Members of its Raft group when it was created. */
+  /** Members of its Raft group, but for what `change` says. */
   members: NodeId[]
+  /** Its members are being changed. */
+  change?: MembersChange
+}
+
+/** From the present members of a Raft group to others. */
+export interface MembersChange {
+  /** Another one for each target. */
+  revision: number
+  target: NodeId[]
+  /** All that may hold a replica meanwhile: the members before, the target, and those of a target that was given up. */
+  hosts: NodeId[]
 }
 
 export interface ClusterMap {
@@ -79,6 +90,7 @@ export interface ClusterMap {
   nodes: NodeInfo[]
   /** Members of the manager's Raft group. */
   managers: NodeId[]
+  managersChange?: MembersChange
   volumes: VolumeInfo[]
   data: DataPartition[]
   metadata: MetadataPartition[]

@@ -114,27 +114,68 @@ export function bestPrimaryDistance (outcome: HawaiiOutcome): number {
   return best
 }
 
-/** The fewest new replicas with which every node holds the floor or the ceiling of its share. Small inputs only. */
-export function fewestMoves (input: HawaiiInput, shares: Map<string, number>): number {
-  const nodes = usable(input)
-  const sets = input.partitions.map((partition) => allowedSets(nodes, partition.replicas).map((set) => set.map((node) => node.id)))
-  const counts = new Map(nodes.map((node) => [node.id, 0]))
-  const ceiling = (id: string): number => Math.ceil(shares.get(id)! - 1e-6)
-  const floor = (id: string): number => Math.floor(shares.get(id)! + 1e-6)
-  let best = Infinity
-  const choose = (at: number, moves: number): void => {
-    if (moves >= best) return
-    if (at === sets.length) {
-      if (nodes.every((node) => counts.get(node.id)! >= floor(node.id))) best = moves
-      return
+/** Whether a choice of primaries among the replicas exists in which every count is nearer than one to its share: augmenting paths. */
+export function primariesCanBeWithinOne (outcome: HawaiiOutcome): boolean {
+  const least = new Map(outcome.shares.map(({ node, primaryShare }) => [node, Math.max(0, Math.floor(primaryShare - 1 + 1e-9) + 1)]))
+  const most = new Map(outcome.shares.map(({ node, primaryShare }) => [node, Math.ceil(primaryShare + 1 - 1e-9) - 1]))
+  const fits = (limits: Map<string, number>, everyone: boolean): boolean => {
+    const led = new Map<string, number[]>([...limits.keys()].map((node) => [node, []]))
+    const give = (partition: number, seen: Set<string>): boolean => {
+      for (const node of outcome.assignments[partition]!.replicas) {
+        if (seen.has(node)) continue
+        seen.add(node)
+        const mine = led.get(node)!
+        if (mine.length < limits.get(node)!) {
+          mine.push(partition)
+          return true
+        }
+        for (const [at, other] of mine.entries()) {
+          if (!give(other, seen)) continue
+          mine[at] = partition
+          return true
+        }
+      }
+      return false
     }
-    for (const set of sets[at]!) {
-      if (set.some((id) => counts.get(id)! >= ceiling(id))) continue
-      for (const id of set) counts.set(id, counts.get(id)! + 1)
-      choose(at + 1, moves + set.filter((id) => !(input.partitions[at]!.current ?? []).includes(id)).length)
-      for (const id of set) counts.set(id, counts.get(id)! - 1)
-    }
+    const given = outcome.assignments.filter((_, at) => give(at, new Set())).length
+    return given === (everyone ? outcome.assignments.length : [...limits.values()].reduce((sum, limit) => sum + limit, 0))
   }
-  choose(0, 0)
-  return best
+  // Where all lower bounds can be met, and all upper bounds, both can (Hoffman).
+  return fits(most, true) && fits(least, false)
+}
+
+export const movesSearchMax = 200_000
+
+/**
+ * Whether at most `limit` new replicas suffice for an outcome in which every node holds the floor or the ceiling of its share.
+ * Tries everything; null when that takes too long.
+ */
+export function canMoveWithin (input: HawaiiInput, shares: Map<string, number>, limit: number): boolean | null {
+  const nodes = usable(input)
+  const numbers = new Map(nodes.map((node, at) => [node.id, at]))
+  const floor = nodes.map(({ id }) => Math.floor(shares.get(id)! + 1e-6))
+  const ceiling = nodes.map(({ id }) => Math.ceil(shares.get(id)! - 1e-6))
+  const sets = new Map([...new Set(input.partitions.map(({ replicas }) => replicas))].map((replicas) =>
+    [replicas, allowedSets(nodes, replicas).map((set) => set.map(({ id }) => numbers.get(id)!))]))
+  const choices = input.partitions.map(({ replicas, current }) => {
+    const held = new Set((current ?? []).map((id) => numbers.get(id)))
+    return sets.get(replicas)!.map((set) => ({ set, moves: set.filter((node) => !held.has(node)).length })).sort((one, other) => one.moves - other.moves)
+  })
+  const least = choices.map(() => 0).concat(0)
+  for (let at = choices.length - 1; at >= 0; at--) least[at] = least[at + 1]! + choices[at]![0]!.moves
+  const counts = nodes.map(() => 0)
+  let tried = 0
+  const search = (at: number, moves: number): boolean => {
+    if (moves + least[at]! > limit || tried++ > movesSearchMax) return false
+    if (at === choices.length) return counts.every((count, node) => count >= floor[node]!)
+    return choices[at]!.some((choice) => {
+      if (moves + choice.moves + least[at + 1]! > limit || choice.set.some((node) => counts[node]! >= ceiling[node]!)) return false
+      for (const node of choice.set) counts[node]!++
+      const found = search(at + 1, moves + choice.moves)
+      for (const node of choice.set) counts[node]!--
+      return found
+    })
+  }
+  const found = search(0, 0)
+  return !found && tried > movesSearchMax ? null : found
 }

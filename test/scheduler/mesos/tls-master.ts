@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { encodeJsonRecord } from '../../../scheduler/mesos/recordio.ts'
 
-const folder = new URL('../../fixtures/mesos/tls/', import.meta.url)
+const folder = new URL('../../fixtures/tls/', import.meta.url)
 const read = (name: string): string => readFileSync(new URL(name, folder), 'utf8')
 
 export const ca = read('ca.pem')

@@ -5,6 +5,7 @@ import { AtollError } from '../../fsnode/protocol/errors.ts'
 import type { BalanceSettings, PlannedMove, PlansResponse, PlanSummary } from '../../fsnode/protocol/manager.ts'
 import { systemRandom } from '../../fsnode/protocol/system.ts'
 import type { Move } from '../../partitioning/planner-types.ts'
+import type { MembersChange } from '../../partitioning/types.ts'
 import { withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { formatBytes, print, printJson, printTable, startProgress } from '../output.ts'
 import { copySeconds, formatSeconds } from '../plan-time.ts'
@@ -20,7 +21,7 @@ const overPhases = ['ended', 'aborted', 'replaced']
 
 export function planCommands (partition: Command): void {
   withClusterOptions(partition.command('move <id>'))
-    .description('move one replica of a data partition to another node, while it serves')
+    .description('move one replica of a data partition, or one member of a metadata partition or of the manager, to another node, while it serves')
     .requiredOption('--from <node>', 'that has a replica')
     .requiredOption('--to <node>', 'that has none')
     .option('--wait', 'until it is done')
@@ -69,7 +70,8 @@ async function move (id: string, options: MoveOptions): Promise<void> {
   const { from, to } = options
   await withCluster(options, async (cluster) => {
     const { body: { plan } } = await cluster.router.toManager('manager.move-partition', { partition: id, from, to, token: newToken() })
-    await follow(cluster, plan, options)
+    if (plan !== null) await follow(cluster, plan, options)
+    else await followMembers(cluster, id, options)
   })
 }
 
@@ -101,6 +103,20 @@ async function follow (cluster: Cluster, begun: PlanSummary, options: Json & Wai
   if (options.wait === true && (plan.phase !== 'ended' || plan.movesGivenUp > 0)) {
     throw new AtollError('ATOLL_PLAN_NOT_DONE', `plan ${plan.id} ${plan.phase}; ${plan.movesGivenUp} moves were given up`, { hint: `see which: atoll partition plan ${plan.id}` })
   }
+}
+
+async function followMembers (cluster: Cluster, id: string, options: ClusterOptions & Json & Wait): Promise<void> {
+  const find = async (): Promise<{ members: string[], change?: MembersChange }> => {
+    const { body: { map } } = await cluster.router.toManager('manager.map', { after: 0, waitMs: 0 })
+    return map!.metadata.find((one) => one.id === id) ?? { members: map!.managers, change: map!.managersChange }
+  }
+  let now = await find()
+  while (options.wait === true && now.change !== undefined) {
+    await delay(pollMs)
+    now = await find()
+  }
+  if (options.json === true) printJson({ id, ...now })
+  else print(now.change === undefined ? `${id} is on ${now.members.join(', ')}` : `${id} goes from ${now.members.join(', ')} to ${now.change.target.join(', ')}; watch it: atoll partition show ${id}`)
 }
 
 async function untilOver (cluster: Cluster, begun: PlanSummary, quiet: boolean): Promise<PlanSummary> {

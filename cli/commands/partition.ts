@@ -99,7 +99,7 @@ function dataState ({ primary, replicas }: DataPartition, wanted: number): strin
 
 function metadataRow (partition: MetadataPartition, volume: string, map: ClusterMap): Row {
   const up = partition.members.filter((member) => map.nodes.some((node) => node.id === member && node.state !== 'down')).length
-  const state = up === partition.members.length ? 'healthy' : up * 2 > partition.members.length ? 'degraded' : 'unavailable'
+  const state = partition.change !== undefined && up * 2 > partition.members.length ? 'moving' : up === partition.members.length ? 'healthy' : up * 2 > partition.members.length ? 'degraded' : 'unavailable'
   return { id: partition.id, kind: 'metadata', volume, state, epoch: null, primary: null, replicas: partition.members, bytes: null, bytesPerSecond: 0 }
 }
 

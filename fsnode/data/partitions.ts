@@ -4,7 +4,11 @@ import type { Handlers } from '../protocol/peer.ts'
 import { dataHandlers } from './handlers.ts'
 import { DataPartitionReplica, type DataPartitionReplicaComponents, type PartitionLoad } from './replica.ts'
 
-export interface DataPartitionsInit { nodeId: NodeId }
+export interface DataPartitionsInit {
+  nodeId: NodeId
+  /** Whether the map is at least as new as any that this node acted on before it started: nothing is deleted by an older one. Default: always. */
+  mayRemove?: () => boolean
+}
 
 /**
  * All data partition replicas of a node, as the cluster map has them. A replica that was replaced is deleted
@@ -12,17 +16,19 @@ export interface DataPartitionsInit { nodeId: NodeId }
  */
 export class DataPartitions {
   private readonly components: DataPartitionReplicaComponents
-  private readonly nodeId: NodeId
+  private readonly init: DataPartitionsInit
   private readonly replicas = new Map<string, DataPartitionReplica>()
   private readonly unfollow: () => void
   private removing: Promise<void> = Promise.resolve()
   private lastMap: ClusterMap | null = null
+  /** Its files are being deleted: a replica that is to be there again begins afterwards. */
+  private deleting: string | null = null
   private closed = false
 
   /** Follows the router's map from now on; the store is open. */
   constructor (components: DataPartitionReplicaComponents, init: DataPartitionsInit) {
     this.components = { ...components, budget: { bytes: 0 } }
-    this.nodeId = init.nodeId
+    this.init = init
     this.unfollow = components.router.onMap((map) => { this.adopt(map) })
     if (components.router.mapVersion > 0) this.adopt(components.router.map)
   }
@@ -41,14 +47,14 @@ export class DataPartitions {
   adopt (map: ClusterMap): void {
     if (this.closed || map.version <= (this.lastMap?.version ?? -1)) return
     this.lastMap = map
-    const ours = map.data.filter(({ replicas }) => replicas.some(({ node }) => node === this.nodeId))
+    const ours = map.data.filter((partition) => this.holds(partition))
     const kept = new Set(ours.map(({ id }) => id))
     for (const [id, replica] of this.replicas) {
       if (kept.has(id)) continue
       replica.close()
       this.replicas.delete(id)
     }
-    for (const partition of ours) this.replicaOf(partition).adopt(partition)
+    for (const partition of ours) if (partition.id !== this.deleting) this.replicaOf(partition).adopt(partition)
     this.removing = this.removing.then(() => this.removeReplaced())
   }
 
@@ -62,10 +68,12 @@ export class DataPartitions {
     await this.components.store.close(settled)
   }
 
+  private holds ({ replicas }: DataPartition): boolean { return replicas.some(({ node }) => node === this.init.nodeId) }
+
   private replicaOf ({ id }: DataPartition): DataPartitionReplica {
     let replica = this.replicas.get(id)
     if (replica === undefined) {
-      replica = new DataPartitionReplica(this.components, { nodeId: this.nodeId, partition: id })
+      replica = new DataPartitionReplica(this.components, { nodeId: this.init.nodeId, partition: id })
       this.replicas.set(id, replica)
     }
     return replica
@@ -77,7 +85,10 @@ export class DataPartitions {
       for (const id of await store.partitions()) {
         if (this.closed || !this.mayRemove(id)) continue
         log.info('removing a replica that was replaced', { partition: id })
-        await store.removePartition(id)
+        this.deleting = id
+        await store.removePartition(id).finally(() => { this.deleting = null })
+        const partition = this.lastMap?.data.find((candidate) => candidate.id === id)
+        if (partition !== undefined && this.holds(partition) && !this.closed) this.replicaOf(partition).adopt(partition)
       }
     } catch (error) {
       log.warn('cannot remove a replica that was replaced', { cause: messageOf(error) })
@@ -85,7 +96,7 @@ export class DataPartitions {
   }
 
   private mayRemove (id: string): boolean {
-    if (this.replicas.has(id) || this.lastMap === null) return false
+    if (this.replicas.has(id) || this.lastMap === null || this.init.mayRemove?.() === false) return false
     const partition = this.lastMap.data.find((candidate) => candidate.id === id)
     if (partition !== undefined) return partition.replicas.length > 0 && partition.replicas.every(({ state }) => state === 'serving')
     // A map without the volume says that it was removed; one without any volumes may be that of a cluster in the making.

@@ -32,6 +32,13 @@ export const replicaMovesMax = 8
 /** Copies for moves from one node, and to one node, at once, unless set otherwise. */
 export const copiesPerNodeDefault = 2
 export const copiesPerNodeMax = 64
+/** Members of the manager, and of metadata groups where there are enough nodes; of volumes with more replicas than three, more. */
+export const managersWanted = 3
+export const membersWanted = 3
+export const membersLargeVolume = 5
+export const replicasWithLargeGroups = 4
+/** Raft groups whose members are changed at once. */
+export const memberChangesMax = 4
 /** Plans that have ended and are still told of. */
 export const plansKeptMax = 32
 /** Plans that wait or run at once. */

@@ -9,6 +9,7 @@ import { LeaderFacts } from './leader-facts.ts'
 import { encodeChange, type ChangeResult, type MapChange } from './map-change.ts'
 import type { ManagerState } from './manager-state.ts'
 import { Balancer, type BalanceInput } from './balancer.ts'
+import { nextMembers } from './members.ts'
 import { ActiveMoves, hotLeadMoves } from './moves.ts'
 import { advance, isOver, type PlanRecord, type PlanStanding } from './plans.ts'
 import type { ManagerStateMachine } from './state-machine.ts'
@@ -193,8 +194,9 @@ export class Leadership {
     if (nowMs - this.facts.plannedAtMs < planIntervalMs) return false
     this.facts.plannedAtMs = nowMs
     if (this.leads.size > 0) this.leads = new Map([...this.leads].filter(([id, lead]) => this.state.record(id)?.partition.primary !== lead))
-    const next = this.balancer.next(this.balanceInput)
+    const next = this.balancer.next(this.balanceInput) ?? nextMembers(this.balanceInput)
     if (next !== null) {
+      for (const { id, change } of next.metadata ?? []) this.components.log.info('members are to change', { group: id, target: change?.target })
       for (const { id, why, moves } of next.plans ?? []) this.components.log.info('a plan of moves', { plan: id, why, moves: moves.length })
       return this.propose({ base: this.state.map.version, ...next })
     }

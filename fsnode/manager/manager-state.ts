@@ -101,6 +101,11 @@ export class ManagerState {
     const next: ClusterMap = { ...this.current, version: this.current.version + 1 }
     if (change.nodes !== undefined) next.nodes = merged(nodes, change.nodes)
     if (change.volumes !== undefined) next.volumes = merged(volumes, change.volumes)
+    if (change.managers !== undefined) {
+      next.managers = change.managers.members
+      if (change.managers.change === undefined) delete next.managersChange
+      else next.managersChange = change.managers.change
+    }
     if (change.metadata !== undefined) next.metadata = merged(metadata, change.metadata)
     if (change.records !== undefined) next.data = this.mergedData(data, change.records)
     for (const history of change.histories ?? []) this.histories.set(history.id, history)

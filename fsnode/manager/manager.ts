@@ -2,7 +2,7 @@ import type { ClusterMap, NodeInfo, VolumeInfo } from '../../partitioning/types.
 import { AtollError } from '../protocol/errors.ts'
 import type {
   BalanceSettings, ControlPlanRequest, CreateVolumeRequest, DrainNodeRequest, HeartbeatRequest, HeartbeatResponse, LoadsResponse, MapRequest, MapResponse,
-  MovePartitionRequest, PlanResponse, PlansResponse, PlanSummary, RebalanceRequest, RebalanceResponse, RegisterRequest, RemoveVolumeRequest,
+  MembersChangedRequest, MovePartitionRequest, PlanResponse, PlansResponse, PlanSummary, RebalanceRequest, RebalanceResponse, RegisterRequest, RemoveVolumeRequest,
   ReplicaSyncedRequest, ReportReplicaRequest, SetVolumeRequest
 } from '../protocol/manager.ts'
 import type { GroupStatus } from '../raft/types.ts'
@@ -13,7 +13,8 @@ import { Leadership, type LeadershipComponents } from './leadership.ts'
 import type { MapChange } from './map-change.ts'
 import { MapWaiters } from './map-waiters.ts'
 import type { ManagerState } from './manager-state.ts'
-import { controlPlans, evenPlan, movePlan, planNamed, setBalance, setVolume, startPlan, volumeNamed } from './plan-requests.ts'
+import { managerGroupId, membersChanged, membersEvenKey, membersSignature, moveMember } from './members.ts'
+import { controlPlans, evenPlan, movePlan, planNamed, requireUp, setBalance, setVolume, startPlan, volumeNamed } from './plan-requests.ts'
 import { plannedMoves, summaryOf, type PlanHead, type PlanRecord } from './plans.ts'
 import { checkedRegistration, differs } from './registration.ts'
 import { createVolume, existingVolume, removeVolume } from './volumes.ts'
@@ -100,7 +101,9 @@ export class Manager {
     await leadership.change((state) => {
       if (existingVolume(state, request) !== undefined) return null
       const change = createVolume(state, request)
-      return { ...change, even: change.volumes!.map((volume) => [volume.id, evenSignature(leadership.balanceInput, volume)]) }
+      const input = leadership.balanceInput
+      const even = change.volumes!.map((volume): [number, string] => [volume.id, evenSignature(input, volume)])
+      return { ...change, even: state.map.volumes.length === 0 ? [...even, [membersEvenKey, membersSignature(input)]] : even }
     })
     const volume = this.map.volumes.find(({ name }) => name === request.name)
     if (volume === undefined) throw new AtollError('ATOLL_UNAVAILABLE', `the volume ${request.name} was removed meanwhile`)
@@ -139,9 +142,17 @@ export class Manager {
   }
 
   /** Moves one replica. Resolves when the plan is committed. Rejects as `movePlan` throws. */
-  async movePartition (request: MovePartitionRequest): Promise<{ plan: PlanSummary }> {
+  async movePartition (request: MovePartitionRequest): Promise<{ plan: PlanSummary | null }> {
     const leadership = await this.lead()
-    return { plan: await this.begin(leadership, request.token, () => movePlan(leadership.balanceInput, request)) as PlanSummary }
+    const { partition, from, to } = request
+    if (this.map.metadata.some(({ id }) => id === partition) || partition === managerGroupId) {
+      await leadership.change((state) => {
+        requireUp(state, to)
+        return moveMember(state, partition, from, to)
+      })
+      return { plan: null }
+    }
+    return { plan: await this.begin(leadership, request.token, () => movePlan(leadership.balanceInput, request)) }
   }
 
   /** Evens out all volumes, or one. Rejects with ATOLL_NO_SUCH_VOLUME. */
@@ -185,6 +196,13 @@ export class Manager {
     await leadership.change((state) => setVolume(state, request))
     leadership.planSoon()
     return { volume: volumeNamed(leadership.state, request.name) }
+  }
+
+  async membersChanged (request: MembersChangedRequest): Promise<ClusterMap> {
+    const leadership = await this.lead()
+    await leadership.change((state) => membersChanged(state, request))
+    leadership.planSoon()
+    return this.map
   }
 
   async loads (): Promise<LoadsResponse> {

@@ -1,6 +1,6 @@
 import { pack, unpack } from 'msgpackr'
 import type { PartitionRecord } from '../../partitioning/replica-states.ts'
-import type { MetadataPartition, NodeId, NodeInfo, VolumeInfo } from '../../partitioning/types.ts'
+import type { MembersChange, MetadataPartition, NodeId, NodeInfo, VolumeInfo } from '../../partitioning/types.ts'
 import type { BalanceSettings } from '../protocol/manager.ts'
 import type { PlanHead, PlanStanding } from './plans.ts'
 
@@ -25,6 +25,7 @@ export interface MapChange {
   records?: PartitionRecord[]
   volumes?: VolumeInfo[]
   metadata?: MetadataPartition[]
+  managers?: { members: NodeId[], change?: MembersChange }
   /** Volumes that go, with all their partitions. */
   removedVolumes?: number[]
   /** Token of the request that made a volume: a retry finds its own. */

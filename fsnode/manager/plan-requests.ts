@@ -99,7 +99,7 @@ export function volumeNamed (state: ManagerState, name: string): VolumeInfo {
   return volume
 }
 
-function requireUp (state: ManagerState, id: string): void {
+export function requireUp (state: ManagerState, id: string): void {
   const node = state.node(id)
   if (node === undefined) throw new AtollError('ATOLL_UNKNOWN_NODE', `there is no node ${String(id)}`, { hint: 'atoll node list' })
   if (node.state === 'down') throw new AtollError('ATOLL_NODE_DOWN', `node ${id} does not answer`)

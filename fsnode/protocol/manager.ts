@@ -52,6 +52,8 @@ export interface RemoveVolumeRequest { name: string }
 export interface ReportReplicaRequest { partition: string, epoch: number, node: NodeId, reporter: NodeId }
 /** A syncing replica has caught up. */
 export interface ReplicaSyncedRequest { partition: string, epoch: number, node: NodeId }
+/** The leader of a Raft group says that its members are those that the map wants. */
+export interface MembersChangedRequest { group: string, revision: number, members: NodeId[] }
 export interface DrainNodeRequest { node: NodeId, drain: boolean }
 
 /** Who asked for a plan: an operator for one move or for an even spread, or the manager itself. */
@@ -85,7 +87,8 @@ export interface BalanceSettings {
 }
 /** With a token, a retry finds the plan that the first attempt made. */
 export interface MovePartitionRequest { partition: PartitionId, from: NodeId, to: NodeId, token?: string }
-export interface MovePartitionResponse { plan: PlanSummary }
+/** null: the partition holds metadata; its map entry shows how far it is. */
+export interface MovePartitionResponse { plan: PlanSummary | null }
 export interface RebalanceRequest { dryRun?: boolean, volume?: string, token?: string }
 /** `plan` is null on a dry run, and where everything is even. */
 export interface RebalanceResponse { plan: PlanSummary | null, moves: Move[] }
@@ -129,6 +132,7 @@ export interface ManagerMethods {
   'manager.report-replica': { request: ReportReplicaRequest, response: MapResponse }
   'manager.replica-synced': { request: ReplicaSyncedRequest, response: MapResponse }
   'manager.drain-node': { request: DrainNodeRequest, response: Empty }
+  'manager.members-changed': { request: MembersChangedRequest, response: MapResponse }
   'manager.move-partition': { request: MovePartitionRequest, response: MovePartitionResponse }
   'manager.rebalance': { request: RebalanceRequest, response: RebalanceResponse }
   'manager.plans': { request: Empty, response: PlansResponse }

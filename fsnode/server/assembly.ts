@@ -1,10 +1,8 @@
+import type { ClusterMap } from '../../partitioning/types.ts'
 import { ChunkStore, type ChunkStoreInit } from '../data/chunk-store.ts'
 import type { ChunkFiles } from '../data/files.ts'
 import { DataPartitions } from '../data/partitions.ts'
-import { Manager } from '../manager/manager.ts'
 import { NodeAgent, nodeMapHandlers } from '../manager/node-agent.ts'
-import { managerHandlers } from '../manager/service.ts'
-import { ManagerStateMachine } from '../manager/state-machine.ts'
 import { metadataHandlers } from '../metadata/service.ts'
 import { messageOf } from '../protocol/errors.ts'
 import type { HeartbeatRequest, NodeHello, RegisterRequest } from '../protocol/manager.ts'
@@ -18,18 +16,19 @@ import type { RaftTransport } from '../raft/transport.ts'
 import type { RaftGroup } from '../raft/types.ts'
 import type { AddressBook } from './address-book.ts'
 import { chunkAccess } from './chunk-access.ts'
+import { managersOf, type ManagerAddresses } from './manager-addresses.ts'
+import { ManagerReplica, type RunningManager } from './manager-replica.ts'
 import { MetadataPartitions } from './metadata-partitions.ts'
 import { scrubHandlers } from './scrub-handler.ts'
 import { nodeStatus } from './status.ts'
 
-export const managerGroupId = 'manager'
 /** How long a node that stops looks for members that take over what it leads: where all stop at once there are none. */
 export const handOverMsMax = 500
 
 /** Whoever assembles a node opens the Raft log's store and closes it after the node; the node closes the others. */
 export interface NodeStores {
   raft: Kv
-  /** Asked for on the manager group's first members only. */
+  /** Asked for where the manager has a replica, had one, or gets one. */
   openManager: () => Promise<Kv>
   openMetadata: (partition: string) => Promise<Kv>
   /** The partition's volume is gone, and its store closed. */
@@ -46,6 +45,7 @@ export interface NodeParts {
   transport: RaftTransport
   stores: NodeStores
   files: ChunkFiles
+  addresses: ManagerAddresses
   /** What the node's volume holds and can hold. */
   usage: { readonly usedBytes: number, readonly capacityBytes: number, takeStored? (): HeartbeatRequest['stored'] }
 }
@@ -78,19 +78,19 @@ export interface AssembledNode {
   close (): Promise<void>
 }
 
-export interface RunningManager { manager: Manager, group: RaftGroup, stateMachine: ManagerStateMachine, kv: Kv }
-
 /**
  * Puts a storage node together on the given ports: its replicas of the manager and of the partitions, and the
  * one address on which it answers. Knows no process, disk or socket of its own, so the same assembly runs
  * in a simulation.
  */
 export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promise<AssembledNode> {
-  const { clock, random, network, log, book, transport, stores, files, usage } = parts
+  const { clock, random, network, log, book, transport, stores, files, addresses, usage } = parts
   const { spec, hello, previous, chunkStore, raftLimits, onReplaced } = init
   const { nodeId } = spec
   const startedAt = clock.now()
-  const router = new ClusterRouter(parts, { seeds: spec.managers.map(({ host, rpcPort }) => ({ host, port: rpcPort })) })
+  const known = addresses.load()
+  const managers = [...known, ...spec.managers.filter(({ id }) => !known.some((one) => one.id === id))]
+  const router = new ClusterRouter(parts, { seeds: managers.map(({ host, rpcPort }) => ({ host, port: rpcPort })) })
   const raft = new RaftHost({ clock, random, log, kv: stores.raft, transport }, {
     self: nodeId,
     limits: raftLimits,
@@ -102,22 +102,27 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
   const agent = new NodeAgent({ clock, random, log, router }, {
     clusterId: spec.clusterId,
     node: { ...hello, id: nodeId, domain: spec.domain },
-    managers: spec.managers,
+    managers: known.length > 0 ? known : spec.managers,
     previous,
     report: () => ({ stored: usage.takeStored?.(), usedBytes: usage.usedBytes, capacityBytes: usage.capacityBytes, disk: chunks.meter.current, load: held.data?.takeLoad() ?? [] }),
     onReplaced
   })
-  const data = held.data = new DataPartitions({ clock, log, store: chunks, router, lease: () => agent.leaseValid() }, { nodeId })
-  const metadata = new MetadataPartitions({ clock, random, log, router, raft, data: chunkAccess(router, random.bytes(8).toString('hex')), stores }, { nodeId })
-  const manager = await openManager(parts, raft, spec)
-  const groups = (): RaftGroup[] => [...(manager === null ? [] : [manager.group]), ...metadata.groups]
+  // A map that is older than what this node acted on before it started must not have anything deleted.
+  const mayRemove = (): boolean => agent.isRegistered
+  const data = held.data = new DataPartitions({ clock, log, store: chunks, router, lease: () => agent.leaseValid() }, { nodeId, mayRemove })
+  const metadata = new MetadataPartitions({ clock, random, log, router, raft, data: chunkAccess(router, random.bytes(8).toString('hex')), stores }, { nodeId, mayRemove })
+  const manager = new ManagerReplica({ clock, log, router, raft, stores }, { spec, mayRemove })
+  await manager.start()
+  const groups = (): RaftGroup[] => [...(manager.running === null ? [] : [manager.running.group]), ...metadata.groups]
   router.onMap((map) => {
     book.adopt(map)
     metadata.adopt(map)
+    manager.adopt(map)
+    remember(addresses, map, log)
   })
   const handlers: Handlers = {
     ...nodeMapHandlers({ router, clock }),
-    ...(manager === null ? {} : managerHandlers(manager.manager)),
+    ...manager.handlers(),
     ...metadataHandlers((id) => metadata.find(id)),
     ...data.handlers(),
     ...scrubHandlers((id) => data.find(id)),
@@ -125,10 +130,11 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
     'node.status': () => ({ body: nodeStatus({ nodeId, startedAt, now: clock.now(), groups: groups(), replicas: data.all }) })
   }
   const listener = await network.listen({ host: spec.host, port: spec.rpcPort }, (connection) => { void new Peer(connection, handlers, clock) })
-  book.meet(spec.managers, hello)
+  book.meet(managers, hello)
   void agent.start()
   return {
-    router, agent, data, chunks, metadata, manager, groups,
+    router, agent, data, chunks, metadata, groups,
+    get manager () { return manager.running },
     async close () {
       agent.stop()
       const led = groups().filter(({ status }) => status.role === 'leader' && status.members.length > 1)
@@ -137,13 +143,21 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
       book.close()
       await metadata.close()
       await data.close()
-      manager?.manager.close()
-      await manager?.group.close()
-      await manager?.stateMachine.flush()
+      await manager.close()
       await raft.close()
-      await manager?.kv.close()
       router.close()
     }
+  }
+}
+
+/** What a start after this one begins with. */
+function remember (addresses: ManagerAddresses, map: ClusterMap, log: Logger): void {
+  const managers = managersOf(map)
+  if (managers.length === 0 || JSON.stringify(managers) === JSON.stringify(addresses.load())) return
+  try {
+    addresses.save(managers)
+  } catch (error) {
+    log.warn('cannot write down where the manager is', { cause: messageOf(error) })
   }
 }
 
@@ -156,16 +170,4 @@ function within (clock: Clock, limitMs: number, work: Promise<unknown>): Promise
       resolve()
     })
   })
-}
-
-/** This node's replica of the manager, if it is one of the first members. */
-async function openManager ({ clock, log, stores }: NodeParts, raft: RaftHost, spec: NodeSpec): Promise<RunningManager | null> {
-  const managers = spec.managers.map(({ id }) => id)
-  if (!managers.includes(spec.nodeId)) return null
-  const kv = await stores.openManager()
-  const stateMachine = await ManagerStateMachine.open({ kv, log }, { clusterId: spec.clusterId, managers })
-  const group = await raft.open({ groupId: managerGroupId, members: managers, stateMachine })
-  const manager = new Manager({ clock, log, group, stateMachine })
-  manager.start()
-  return { manager, group, stateMachine, kv }
 }

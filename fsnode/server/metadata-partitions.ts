@@ -7,6 +7,8 @@ import type { Clock, Kv, Logger, Random } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
 import type { RaftHost } from '../raft/host.ts'
 import type { RaftGroup } from '../raft/types.ts'
+import { managerGroupId } from '../manager/members.ts'
+import { MembersPursuer } from './members-pursuer.ts'
 
 export interface MetadataPartitionsComponents {
   clock: Clock
@@ -19,19 +21,26 @@ export interface MetadataPartitionsComponents {
   stores: { openMetadata: (partition: string) => Promise<Kv>, removeMetadata: (partition: string) => Promise<void> }
 }
 
-export interface RunningPartition { partition: MetadataPartition, group: RaftGroup, machine: MetadataStateMachine, kv: Kv }
+export interface RunningPartition { partition: MetadataPartition, group: RaftGroup, machine: MetadataStateMachine, kv: Kv, pursuer: MembersPursuer }
 
-/** The metadata partitions of which this node is a member, opened and closed as the cluster map says. */
+/**
+ * The metadata partitions of which this node is a member, or is to become one, opened and closed as the cluster map says. What
+ * the map takes from it is deleted: then the others serve without it.
+ */
 export class MetadataPartitions {
   private readonly components: MetadataPartitionsComponents
   private readonly nodeId: NodeId
+  private readonly mayRemove: () => boolean
   private readonly running = new Map<string, RunningPartition>()
   private work: Promise<void> = Promise.resolve()
   private closed = false
+  private looked = false
 
-  constructor (components: MetadataPartitionsComponents, init: { nodeId: NodeId }) {
+  /** `mayRemove`: whether the map is at least as new as any that this node acted on before it started. */
+  constructor (components: MetadataPartitionsComponents, init: { nodeId: NodeId, mayRemove: () => boolean }) {
     this.components = components
     this.nodeId = init.nodeId
+    this.mayRemove = init.mayRemove
   }
 
   find (id: string): MetadataPartition | undefined { return this.running.get(id)?.partition }
@@ -56,15 +65,36 @@ export class MetadataPartitions {
   private async follow (map: ClusterMap): Promise<void> {
     for (const record of map.metadata) {
       if (this.closed) return
-      if (record.members.includes(this.nodeId) && !this.running.has(record.id)) await this.open(record, map)
+      if (this.hosts(record) && !this.running.has(record.id)) await this.open(record, map)
+      this.running.get(record.id)?.pursuer.adopt(record.change)
     }
+    if (map.volumes.length === 0 || !this.mayRemove()) return
+    const hosted = new Set(map.metadata.filter((record) => this.hosts(record)).map(({ id }) => id))
     for (const [id, one] of this.running) {
-      if (map.metadata.some((record) => record.id === id) || map.volumes.length === 0) continue
+      if (hosted.has(id) || this.closed) continue
+      this.components.log.info('removing a replica of metadata that was replaced', { partition: id })
       this.running.delete(id)
       await this.stop(one)
-      await this.components.raft.remove(id)
-      await this.components.stores.removeMetadata(id)
+      await this.remove(id)
     }
+    if (!this.looked) await this.removeLeftovers(hosted)
+  }
+
+  /** What a process before this one was told to remove, and did not come to. */
+  private async removeLeftovers (hosted: ReadonlySet<string>): Promise<void> {
+    this.looked = true
+    for (const id of await this.components.raft.groupsOnDisk()) {
+      if (id !== managerGroupId && !hosted.has(id) && !this.running.has(id)) await this.remove(id)
+    }
+  }
+
+  private async remove (id: string): Promise<void> {
+    await this.components.stores.removeMetadata(id)
+    await this.components.raft.remove(id)
+  }
+
+  private hosts ({ members, change }: PartitionRecord): boolean {
+    return members.includes(this.nodeId) || change?.hosts.includes(this.nodeId) === true
   }
 
   private async open (record: PartitionRecord, map: ClusterMap): Promise<void> {
@@ -74,12 +104,17 @@ export class MetadataPartitions {
     const kv = await stores.openMetadata(record.id)
     const partLog = log.child({ partition: record.id })
     const machine = await MetadataStateMachine.open({ kv, clock, log: partLog }, { index: record.index, inlineBytesMax: volume.inlineBytesMax })
-    const group = await raft.open({ groupId: record.id, members: record.members, stateMachine: machine })
+    const group = await raft.open({ groupId: record.id, members: this.firstMembers(record), stateMachine: machine })
     const partition = new MetadataPartition({ clock, random, log: partLog, group, machine, data, router }, { volume, index: record.index })
-    this.running.set(record.id, { partition, group, machine, kv })
+    const pursuer = new MembersPursuer({ clock, log: partLog, router }, group)
+    this.running.set(record.id, { partition, group, machine, kv, pursuer })
   }
 
-  private async stop ({ partition, group, machine, kv }: RunningPartition): Promise<void> {
+  /** Who joins a group that exists learns its members from the leader. */
+  private firstMembers ({ members }: PartitionRecord): NodeId[] { return members.includes(this.nodeId) ? members : [] }
+
+  private async stop ({ partition, group, machine, kv, pursuer }: RunningPartition): Promise<void> {
+    pursuer.close()
     partition.close()
     await group.close()
     await machine.close()

@@ -11,6 +11,7 @@ import { loadOrCreateIdentity } from '../raft/identity.ts'
 import { openLibp2pTransport } from '../raft/libp2p-transport.ts'
 import { AddressBook } from './address-book.ts'
 import { assembleNode, type NodeStores } from './assembly.ts'
+import { managerAddressesIn } from './manager-addresses.ts'
 import { succeed } from './process-record.ts'
 import { Usage } from './usage.ts'
 
@@ -41,7 +42,7 @@ export async function startNode (components: NodeComponents, { spec, onReplaced 
   const transport = await openLibp2pTransport({ clock, random, log, resolve: (node) => book.resolve(node) }, { self: nodeId, identity, host, port: raftPort })
   const stores = await openStores(directories)
   const usage = new Usage(clock, directories.root, directories.chunks, spec.capacityBytes)
-  const node = await assembleNode({ ...components, book, transport, stores, files: nodeFiles, usage }, {
+  const node = await assembleNode({ ...components, book, transport, stores, files: nodeFiles, addresses: managerAddressesIn(directories.root), usage }, {
     spec, hello, previous: succeed(directories.root, hello.incarnation), chunkStore: { directory: directories.chunks }, onReplaced
   })
   void usage.start()

@@ -46,7 +46,7 @@ describe('plans of moves', () => {
       const line = `${stateOf(from)} ${stateOf(to)} ${now.primary === from ? 'from' : now.primary === to ? 'to' : now.primary ?? 'nobody'}`
       if (seen.at(-1) !== line) seen.push(line)
     })
-    const { plan: begun } = await ask('manager.move-partition', { partition: id, from, to })
+    const begun = (await ask('manager.move-partition', { partition: id, from, to })).plan!
     const ended = await planEnds(begun.id)
     expect(ended).to.include({ kind: 'move', phase: 'ended', moves: 1, movesDone: 1, why: `${id} from ${from} to ${to}` })
     expect(seen).to.deep.equal(['serving - from', 'serving waiting from', 'serving syncing from', 'serving serving from', 'serving serving nobody', 'serving serving to', '- serving to'])
@@ -76,7 +76,7 @@ describe('plans of moves', () => {
           const { id } = partition('1.d.1')
           const from = partition(id).primary!
           const to = elsewhere(id)
-          const { plan: begun } = await ask('manager.move-partition', { partition: id, from, to })
+          const begun = (await ask('manager.move-partition', { partition: id, from, to })).plan!
           await cluster.clock.until(() => isNow(from, to, partition(id)), 20_000, what)
           const killed = victim === 'the source' ? from : victim === 'the target' ? to : cluster.log.leader!
           cluster.kill(killed)
@@ -99,7 +99,7 @@ describe('plans of moves', () => {
     await cluster.clock.advance(1_000)
     const { id, primary } = partition('1.d.0')
     const to = elsewhere(id)
-    const { plan: begun } = await ask('manager.move-partition', { partition: id, from: primary!, to })
+    const begun = (await ask('manager.move-partition', { partition: id, from: primary!, to })).plan!
     await cluster.clock.until(() => holders(id).includes(to), 5_000)
     cluster.kill(to)
     await cluster.clock.until(() => !holders(id).includes(to), 120_000)
@@ -207,7 +207,7 @@ describe('plans of moves', () => {
     await cluster.clock.advance(1_000)
     for (let moved = 0; moved < 3; moved++) {
       const { id } = cluster.map.data.find(({ replicas }) => replicas.some(({ node }) => node === 'node-1') && replicas.every(({ node }) => node !== 'node-2'))!
-      await planEnds((await ask('manager.move-partition', { partition: id, from: 'node-1', to: 'node-2' })).plan.id)
+      await planEnds((await ask('manager.move-partition', { partition: id, from: 'node-1', to: 'node-2' })).plan!.id)
       if (countsOf(cluster.map)[1] === 8) break
     }
     await cluster.clock.advance(20_000)
@@ -297,7 +297,7 @@ describe('plans of moves', () => {
     expect(await failure(ask('manager.rebalance', { volume: 'none' }))).to.equal('ATOLL_NO_SUCH_VOLUME')
     expect(cluster.map.version).to.equal(version)
     cluster.holdSyncs = true
-    const { plan: begun } = await ask('manager.move-partition', { partition: id, from: first!, to: free })
+    const begun = (await ask('manager.move-partition', { partition: id, from: first!, to: free })).plan!
     expect(await move({ from: second })).to.equal('ATOLL_PLAN_CONFLICT')
     await ask('manager.control-plan', { plan: begun.id, action: 'cancel' })
     expect((await planEnds(begun.id)).phase).to.equal('aborted')

@@ -133,7 +133,7 @@ export class SimCluster {
     const domain = this.init.domains?.[at] === undefined ? [] : [this.init.domains[at]]
     const process = new SimProcess(this, id, `${id}#${++this.starts}`, host, domain, previous)
     this.processes.set(id, process)
-    const handlers = { ...nodeMapHandlers({ router: process.router, clock: this.clock }), ...(this.managerIds.includes(id) ? managerHandlers(await this.openManager(id)) : {}) }
+    const handlers = { ...nodeMapHandlers({ router: process.router, clock: this.clock }), ...(this.managerIds.includes(id) ? await this.openManager(id).then((manager) => managerHandlers(() => manager)) : {}) }
     await this.network.host(host).listen({ host, port }, (connection) => { new Peer(connection, handlers, this.clock) })
     void process.agent.start()
     return process

@@ -1,7 +1,9 @@
 import { AtollVolumeClient } from '../../client/volume-client.ts'
 import { codeOf, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { Logger } from '../../fsnode/protocol/ports.ts'
+import { replay } from '../../fuse/mount/replay.ts'
 import type { SimCluster } from './cluster.ts'
+import { JournalStore, SimJournal } from './journal.ts'
 import { ProcessPorts, type Drift } from './process.ts'
 import type { SimRandom } from './random.ts'
 
@@ -19,6 +21,9 @@ export class SimClient {
   process: ClientProcess | null = null
   /** Sessions that ran out, of all processes. */
   sessionsLost = 0
+  readonly store = new JournalStore()
+  /** Place in the history. */
+  private readonly place: () => number
   private readonly cluster: SimCluster
   private readonly random: SimRandom
   private readonly drift: Drift
@@ -27,7 +32,8 @@ export class SimClient {
   private lives = 0
   private sessions = 0
 
-  constructor (cluster: SimCluster, host: string) {
+  constructor (cluster: SimCluster, host: string, place: () => number) {
+    this.place = place
     this.cluster = cluster
     this.host = host
     this.random = cluster.random.fork()
@@ -43,13 +49,15 @@ export class SimClient {
     const life = ++this.lives
     for (;;) {
       const { clock, network } = ports
-      const volume = new AtollVolumeClient({ network, clock, random: random.fork(), log: this.log, journal: null }, {
+      const journal = this.journal(ports)
+      const volume = new AtollVolumeClient({ network, clock, random: random.fork(), log: this.log, journal }, {
         volume: cluster.volume!, seeds: cluster.seeds, session: this.session, client: host, cache: { inodesMax: 8 }
       })
       const process: ClientProcess = { name: `${host}.${life}`, volume, ports }
       this.process = process
       try {
         await volume.start()
+        if (journal !== null) await replay(volume, journal, this.log)
         return this.process === process ? process : null
       } catch (error) {
         this.log.warn('the client could not start', { process: process.name, code: codeOf(error), error: messageOf(error) })
@@ -64,7 +72,14 @@ export class SimClient {
     if (this.process !== null) this.process.ports.alive = false
     this.process = null
     this.cluster.network.crash(this.host)
-    if (!takenOver) this.session = this.nextSession()
+    if (takenOver) return
+    this.session = this.nextSession()
+    this.store.clear()
+  }
+
+  private journal (ports: ProcessPorts): SimJournal | null {
+    const { journalRecordsMax } = this.cluster.config
+    return journalRecordsMax === 0 ? null : new SimJournal(this.store, { isAlive: () => ports.alive, place: this.place, writesMax: journalRecordsMax })
   }
 
   private nextSession (): string { return `${this.host}-${++this.sessions}` }

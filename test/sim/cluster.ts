@@ -33,7 +33,7 @@ export class SimCluster {
   /** Told of each cluster map that a node learns. */
   onMap: (map: ClusterMap) => void = () => {}
   volume: VolumeInfo | null = null
-  private readonly config: SimConfig
+  readonly config: SimConfig
 
   constructor (seed: number, config: SimConfig) {
     this.config = config
@@ -106,6 +106,7 @@ export class SimCluster {
       if (running?.manager?.group.status.role !== 'leader') continue
       for (const { id, why } of running.manager.stateMachine.view.plans.unfinished) ailing.push(`plan ${id} goes on: ${why}`)
     }
+    for (const { id, change } of [...map.metadata, { id: 'manager', change: map.managersChange }]) if (change !== undefined) ailing.push(`the members of ${id} change`)
     for (const group of ['manager', ...map.metadata.map(({ id }) => id)]) ailing.push(...this.groupAilments(group))
     return ailing
   }

@@ -29,6 +29,8 @@ export interface SimConfig {
   faults: FaultKind[]
   /** Clocks of two machines run apart by up to twice this share. */
   driftMax: number
+  /** Records that the journal of each client holds; 0: they have none, and decide nothing by themselves. */
+  journalRecordsMax: number
   /** Pause between two things that an operator does (moves, drains, policies), ms on average; null: there is none. */
   operateEveryMs: number | null
 }
@@ -52,6 +54,7 @@ export function drawConfig (random: SimRandom): SimConfig {
     // Not all kinds in each run: some faults hide what others would show.
     faults: faultKinds.filter(() => random.chance(0.6)),
     driftMax: random.pick([0, 0.005, 0.02]),
-    operateEveryMs: random.pick([null, 1_000, 4_000])
+    operateEveryMs: random.pick([null, 1_000, 4_000]),
+    journalRecordsMax: random.pick([0, 6, 1_000, 1_000])
   }
 }

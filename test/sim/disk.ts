@@ -1,6 +1,8 @@
 import type { RegisterRequest } from '../../fsnode/protocol/manager.ts'
 import type { Clock } from '../../fsnode/protocol/ports.ts'
 import type { NodeStores } from '../../fsnode/server/assembly.ts'
+import type { NodeAddress } from '../../fsnode/protocol/node-spec.ts'
+import type { ManagerAddresses } from '../../fsnode/server/manager-addresses.ts'
 import { MemoryFiles } from './memory-files.ts'
 import { MemoryKv } from './memory-kv.ts'
 import type { SimRandom } from './random.ts'
@@ -14,6 +16,8 @@ const slowMs = { writeDelayMs: 5, syncDelayMsMin: 20, syncDelayMsMax: 400, delay
 /** A machine's disk: the stores and files of its node, which outlive the processes. */
 export class SimDisk {
   files: MemoryFiles
+  /** Written with a sync. */
+  readonly addresses: ManagerAddresses
   private readonly clock: Clock
   private readonly random: SimRandom
   private readonly kvs = new Map<string, MemoryKv>()
@@ -28,6 +32,8 @@ export class SimDisk {
   constructor (clock: Clock, random: SimRandom, capacityBytes: number) {
     this.clock = clock
     this.random = random
+    let managers: NodeAddress[] = []
+    this.addresses = { load: () => managers, save: (known) => { managers = known } }
     this.room = { capacityBytes, delayMsMax: fastMs.delayMsMax }
     this.files = new MemoryFiles({ clock, random: random.fork() }, this.room)
   }

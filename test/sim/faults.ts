@@ -11,7 +11,7 @@ export interface FaultsInit {
   /** The power of a node has failed. */
   onPowerFailure: (node: SimNode) => void
   /** A client's process is about to vanish. */
-  onClientCrash: (client: SimClient) => void
+  onClientCrash: (client: SimClient, takenOver: boolean) => void
   /** The client's machine starts a process again. */
   onClientStart: (client: SimClient) => void
 }
@@ -134,8 +134,9 @@ export class Faults {
 
   private crashClient (client: SimClient): void {
     if (client.process === null) return
-    this.init.onClientCrash(client)
-    client.crash(this.random.chance(0.6))
+    const takenOver = this.random.chance(0.6)
+    this.init.onClientCrash(client, takenOver)
+    client.crash(takenOver)
     this.during(() => {}, () => { this.init.onClientStart(client) })
   }
 

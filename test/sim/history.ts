@@ -97,10 +97,28 @@ export class History {
     }
   }
 
+  /** So many beginnings and ends there have been. */
+  get place (): number { return this.places }
+
+  /** What a machine's processes have done and seen since this place, others may never see. */
+  doubtSince (host: string, since: number): void {
+    for (const operation of this.operations) {
+      if (!operation.client.startsWith(`${host}.`) || operation.returned < since) continue
+      // Those under way may have their outcome already.
+      if (operation.returned === Infinity && operation.call.kind !== 'write') operation.void = true
+      if (operation.outcome !== 'refused' || !isChange(operation)) forget(operation)
+      else operation.returned = Infinity
+    }
+  }
+
   /** The operation is certain from now on only. */
   postpone (operation: Operation): void { operation.returned = ++this.places }
 
   powerLoss (): void { this.powerLosses.push({ invoked: ++this.places, returned: ++this.places }) }
+}
+
+function isChange ({ call: { kind } }: Operation): boolean {
+  return kind === 'create' || kind === 'mkdir' || kind === 'unlink' || kind === 'rmdir' || kind === 'rename' || kind === 'link' || kind === 'truncate'
 }
 
 function forget (operation: Operation): void {

@@ -103,6 +103,7 @@ export class SimNode {
       transport: this.components.raft.endpoint(id),
       stores: this.disk.stores(),
       files: this.disk.files,
+      addresses: this.disk.addresses,
       usage: this.disk
     }, {
       spec,

@@ -52,7 +52,7 @@ export class Operator {
   }
 
   private async act (): Promise<void> {
-    const kind = this.random.pick(['move', 'move', 'move', 'drain', 'rebalance', 'pause', 'cancel', 'placement'] as const)
+    const kind = this.random.pick(['move', 'move', 'move', 'member', 'member', 'drain', 'rebalance', 'pause', 'cancel', 'placement'] as const)
     this.cluster.trace.note(this.cluster.clock.now(), `operator ${kind}`)
     try {
       await this[kind]()
@@ -70,6 +70,14 @@ export class Operator {
     const others = map.nodes.filter(({ id }) => !held.includes(id))
     if (others.length === 0) return
     await this.router!.toManager('manager.move-partition', { partition: partition.id, from: this.random.pick(held), to: this.random.pick(others).id }, { patienceMs })
+  }
+
+  private async member (): Promise<void> {
+    const { map } = this.router!
+    const group = this.random.pick([...map.metadata, { id: 'manager', members: map.managers }])
+    const others = map.nodes.filter(({ id }) => !group.members.includes(id))
+    if (others.length === 0) return
+    await this.router!.toManager('manager.move-partition', { partition: group.id, from: this.random.pick(group.members), to: this.random.pick(others).id }, { patienceMs })
   }
 
   private async drain (): Promise<void> {

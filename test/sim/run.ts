@@ -81,7 +81,7 @@ class Run {
     const cluster = this.cluster = new SimCluster(seed, this.config)
     const violation = (what: string): void => { cluster.violation(what) }
     this.workload = new Workload(cluster, this.history, this.config.pauseMsMax)
-    this.clients = Array.from({ length: this.config.clients }, (_, at) => new SimClient(cluster, `client-${at + 1}`))
+    this.clients = Array.from({ length: this.config.clients }, (_, at) => new SimClient(cluster, `client-${at + 1}`, () => this.history.place))
     this.leaders = new RaftLeaders(violation)
     this.primaries = new Primaries(cluster.nodes, violation)
     this.survivors = new Survivors(() => {
@@ -92,7 +92,10 @@ class Run {
       config: this.config,
       clients: this.clients,
       onPowerFailure: ({ id }) => { this.survivors.powerFailed(id) },
-      onClientCrash: (client) => { this.workload.vanished(client.process!) },
+      onClientCrash: (client, takenOver) => {
+        if (!takenOver) this.workload.changesLost(client)
+        this.workload.vanished(client.process!)
+      },
       onClientStart: (client) => { this.startClient(client) }
     })
     this.operator = new Operator(cluster, this.config)
@@ -139,7 +142,7 @@ class Run {
   /** Every client, and one that comes new, looks at everything; all must agree. */
   private async survey (): Promise<void> {
     const { cluster, clients, workload } = this
-    for (let at = 0; at < surveyors; at++) clients.push(new SimClient(cluster, `surveyor-${at + 1}`))
+    for (let at = 0; at < surveyors; at++) clients.push(new SimClient(cluster, `surveyor-${at + 1}`, () => this.history.place))
     const unknownBefore = sum(workload.unknownCodes)
     await cluster.clock.run(Promise.all(clients.map(async (client) => {
       const process = client.process ?? await client.start()
@@ -178,6 +181,7 @@ class Run {
     cluster.raft.onSend = (from, _, group, message) => { this.leaders.sent(from, group, message) }
     cluster.onLog = (line) => {
       if (line.message.startsWith('session expired')) for (const client of this.clients) if (client.host === line.who) client.sessionsLost++
+      if (line.message === 'a change that was acknowledged is lost') for (const client of this.clients) if (client.host === line.who) this.workload.changesLost(client)
       options.onLog?.(cluster.clock.now(), line)
     }
     cluster.onMap = (map) => {

@@ -13,6 +13,7 @@ const typeMask = 0o170000
 const directoryType = 0o040000
 const directoriesMax = 6
 const filesMax = 8
+const homesMax = 2
 /** Where writes begin: at the start, across the end of the inline content, and across the border of two chunks. */
 const firstCells = [0, 1, 3, 7, 100, chunkSizeBytes / cellBytes - 2, chunkSizeBytes / cellBytes, 2 * chunkSizeBytes / cellBytes - 3]
 
@@ -76,6 +77,18 @@ export class Workload {
     else this.busy.delete(process)
   }
 
+  /** Changes that its processes told to have happened did not get to their partition, and never will. */
+  changesLost ({ host, store }: SimClient): void {
+    const since = store.behindSince
+    if (since === null) return
+    this.history.doubtSince(host, since)
+    for (const [operation, { name }] of this.uncertain) {
+      if (!name.startsWith(`${host}.`)) continue
+      this.history.doubt(operation)
+      this.uncertain.delete(operation)
+    }
+  }
+
   /** The process has vanished: of what it wrote only what it had flushed is certain. */
   vanished (process: ClientProcess): void {
     this.busy.delete(process)
@@ -123,6 +136,8 @@ export class Worker {
   private readonly process: ClientProcess
   private readonly random: SimRandom
   private readonly sights: Sights
+  /** Directories that it made last: mostly its own. */
+  private readonly homes: number[] = []
 
   constructor (workload: Workload, cluster: SimCluster, client: SimClient, process: ClientProcess, sights: Sights) {
     this.workload = workload
@@ -137,7 +152,8 @@ export class Worker {
     this.workload.began(this.process)
     // A process that has vanished never comes back from what it waits for.
     while (!this.workload.stopped && this.process.ports.alive) {
-      await this.watched(this.random.chance(0.45) ? this.useFile() : this.useNames())
+      const draw = this.random.next()
+      await this.watched(draw < 0.4 ? this.useFile() : draw < 0.5 ? this.spree() : this.useNames())
       await this.pause()
     }
     if (this.process.ports.alive) this.workload.ended(this.process)
@@ -171,7 +187,7 @@ export class Worker {
 
   private async useNames (): Promise<void> {
     const { random, sights } = this
-    const dir = random.pick(sights.directories)
+    const dir = this.directory()
     const name = random.pick(names)
     const draw = random.next()
     if (draw < 0.16) await this.list(dir)
@@ -182,6 +198,34 @@ export class Worker {
     else if (draw < 0.73) await this.simple({ kind: 'rmdir', dir, name }, () => this.volume.rmdir(dir, name, me))
     else if (draw < 0.91) await this.rename(dir, name)
     else if (sights.files.length > 0) await this.link(random.pick(sights.files), dir, name)
+  }
+
+  /** Fills and changes a directory of its own in one go, as programs do that unpack or build something. */
+  private async spree (): Promise<void> {
+    const { random } = this
+    const dir = random.chance(0.5) || this.homes.length === 0 ? await this.mkdir(this.directory(), random.pick(names)) : random.pick(this.homes)
+    if (dir === null) return
+    for (let left = 3 + random.below(12); left > 0 && this.process.ports.alive && !this.workload.stopped; left--) {
+      const [name, draw] = [random.pick(names), random.next()]
+      if (draw < 0.4) await this.makeFile(dir, name)
+      else if (draw < 0.5) await this.mkdir(dir, name)
+      else if (draw < 0.65) await this.simple({ kind: 'unlink', dir, name }, () => this.volume.unlink(dir, name, me))
+      else if (draw < 0.72) await this.simple({ kind: 'rmdir', dir, name }, () => this.volume.rmdir(dir, name, me))
+      else if (draw < 0.85) await this.rename(dir, name)
+      else if (draw < 0.9) await this.lookup(dir, name)
+      else if (draw < 0.95) await this.list(dir)
+      else if (this.sights.files.length > 0) await this.link(random.pick(this.sights.files), dir, name)
+    }
+  }
+
+  private async makeFile (dir: number, name: string): Promise<void> {
+    const file = await this.create(dir, name)
+    if (file === null) return
+    const written: Operation[] = []
+    const lostBefore = this.client.sessionsLost
+    if (this.random.chance(0.7)) await this.write(file, written)
+    await this.settle(file, written, lostBefore)
+    await file.release()
   }
 
   /** Opens or makes a file, does a few things to it, and closes it. */
@@ -211,17 +255,20 @@ export class Worker {
       await file[kind]()
       return {}
     })
-    this.workload.flushed(operations, result !== null, this.client.sessionsLost !== lostBefore)
+    const certain = result !== null
+    const tell = (): void => { this.workload.flushed(operations, certain, this.client.sessionsLost !== lostBefore) }
+    // What a flush tells is still to get to the partition, and may be lost with the machine.
+    if (certain) this.client.store.whenSettled(tell)
+    else tell()
   }
 
-  private async create (): Promise<OpenFile | null> {
-    const { random } = this
-    const [dir, name, exclusive] = [random.pick(this.sights.directories), random.pick(names), random.chance(0.5)]
+  private async create (dir = this.directory(), name = this.random.pick(names)): Promise<OpenFile | null> {
+    const exclusive = this.random.chance(0.5)
     let file: OpenFile | null = null
     await this.workload.attempt(this.process, { kind: 'create', dir, name, exclusive }, async () => {
       const made = await this.volume.create(dir, name, { mode: 0o644, exclusive }, me)
       file = made.file
-      this.sights.saw(made.attr.ino, false)
+      this.saw(made.attr.ino, false)
       return { ino: made.attr.ino, created: made.created }
     })
     return file
@@ -293,17 +340,29 @@ export class Worker {
     })
   }
 
-  private async mkdir (dir: number, name: string): Promise<void> {
+  private async mkdir (dir: number, name: string): Promise<number | null> {
     const { result } = await this.workload.attempt(this.process, { kind: 'mkdir', dir, name }, async () => {
       const { ino } = await this.volume.mkdir(dir, name, 0o755, me)
       return { ino }
     })
-    if (result !== null) this.sights.saw(result.ino!, true)
+    if (result === null) return null
+    this.saw(result.ino!, true)
+    this.homes.push(result.ino!)
+    if (this.homes.length > homesMax) this.homes.shift()
+    return result.ino!
+  }
+
+  /** Others can know an inode by its name only, and so not before its partition does. */
+  private saw (ino: number, directory: boolean): void { this.client.store.whenSettled(() => { this.sights.saw(ino, directory) }) }
+
+  private directory (): number {
+    const { random, sights, homes } = this
+    return homes.length > 0 && random.chance(0.6) ? random.pick(homes) : random.pick(sights.directories)
   }
 
   private async rename (dir: number, name: string): Promise<void> {
     const { random } = this
-    const [newDir, newName, flags] = [random.chance(0.4) ? dir : random.pick(this.sights.directories), random.pick(names), random.pick([0, 0, 0, 1, 2])]
+    const [newDir, newName, flags] = [random.chance(0.4) ? dir : this.directory(), random.pick(names), random.pick([0, 0, 0, 1, 2])]
     await this.simple({ kind: 'rename', dir, name, newDir, newName, flags }, () => this.volume.rename(dir, name, newDir, newName, flags, me))
   }
 

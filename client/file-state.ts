@@ -376,6 +376,8 @@ export class FileState {
         if (this.gone) throw posixError('ESTALE')
         if (write.sequence <= this.lostUpTo) throw this.lateErrors.last
         await this.prepare(write)
+        // What it was prepared for may be another file by now.
+        if (this.recovering !== null || write.sequence <= this.lostUpTo) continue
         this.place(write)
         return
       } catch (error) {

@@ -205,6 +205,38 @@ describe('client: faults', () => {
     await a.run(large.file.release())
   })
 
+  it('content that a write moves out of its record is moved also when the session expires while the write is prepared', async () => {
+    const { file } = await a.run(a.volume.create(1, 'f', { mode: 0o644, exclusive: true }, me))
+    await a.run(file.write(0, [Buffer.from('synced')]))
+    await a.run(file.sync())
+    cluster.onRequest = (method) => method === 'data.write' ? new AtollError('ENOSPC', 'full') : undefined
+    expect(await a.code(file.write(50_000, [pattern(100)]))).to.equal('ENOSPC')
+    await b.get('f')
+    let cutting = false
+    let release = (): void => {}
+    const released = new Promise<void>((resolve) => { release = resolve })
+    cluster.onRequest = async (method, { session }) => {
+      // What may lie in the chunks is cut first; that ends when the session is lost and the next one opens.
+      if (method === 'data.truncate' && !cutting) {
+        cutting = true
+        for (const node of ['n0', 'n1', 'n2']) cluster.network.cutOneWay(node, 'a')
+        await released
+      }
+      if (method === 'meta.session' && session.endsWith('.1')) release()
+      return undefined
+    }
+    const written = file.write(50_000, [pattern(100)])
+    await cluster.clock.advance(4_000)
+    // The new leader keeps the session of before: nothing is cut on its behalf.
+    await cluster.changeLeader()
+    await cluster.clock.advance(4_000)
+    cluster.network.heal()
+    await a.run(written)
+    await a.run(file.sync())
+    const expected = Buffer.concat([Buffer.from('synced'), Buffer.alloc(49_994), pattern(100)])
+    expect((await b.get('f')).equals(expected)).to.equal(true)
+  })
+
   it('what cannot be written back because another changed the file meanwhile is an error of every handle, once', async () => {
     const { file } = await a.run(a.volume.create(1, 'f', { mode: 0o644, exclusive: true }, me))
     const other = await a.run(a.volume.open(file.ino, { write: true }))

@@ -4,6 +4,9 @@ export const mesosVersion = '1.12.0'
 /** Offers are made at this interval, and at once when something new may be offered. */
 export const allocationIntervalMs = 1000
 export const heartbeatIntervalMs = 15_000
+/** As Mesos: 5 pings in a row, one each 15 s. */
+export const pingTimeoutMsDefault = 75_000
+export const inverseFiltersMax = 1000
 export const refuseSecondsDefault = 5
 export const refuseSecondsMax = 31_536_000
 /** Below both, an agent's free resources are not worth an offer. */

@@ -6,15 +6,23 @@ import type { SchedulerEvent } from '../mesos/types.ts'
 import { encodeJsonRecord } from '../mesos/recordio.ts'
 import { bodyLengthMaxBytes, keepAliveMs, streamQueuedMaxBytes } from './constants.ts'
 import type { OperatorCall } from './wire/operator-calls.ts'
+import { authenticate, principalProblem, type Credential, type Realm } from './wire/authentication.ts'
 import { methodRefusal, readOperatorRequest, readSchedulerRequest, type Read, type Refusal } from './wire/http-contract.ts'
 import type { SchedulerCall } from './wire/scheduler-calls.ts'
 
 /** Whoever answers: through `reply`, `openStream`, ... with the number of the request. */
 export interface RequestHandler {
-  schedulerCall (request: number, call: SchedulerCall, streamId: string | undefined): void
+  /** `principal`: who has authenticated. */
+  schedulerCall (request: number, call: SchedulerCall, streamId: string | undefined, principal: string | undefined): void
   operatorCall (request: number, call: OperatorCall): void
   /** The other side has closed a stream. */
   streamClosed (request: number): void
+}
+
+export interface MasterHttpServerInit {
+  /** Whoever asks must be one of these; default: anybody may. */
+  credentials?: Credential[]
+  version: string
 }
 
 /** The HTTP side of the embedded master. */
@@ -25,10 +33,12 @@ export class MasterHttpServer {
   private readonly waiting = new Map<number, ServerResponse>()
   private readonly streams = new Map<number, ServerResponse>()
   private lastRequest = 0
+  private readonly init: MasterHttpServerInit
 
-  constructor (components: { log: Logger }, handler: RequestHandler) {
+  constructor (components: { log: Logger }, handler: RequestHandler, init: MasterHttpServerInit) {
     this.log = components.log
     this.handler = handler
+    this.init = init
     this.server = createServer({ keepAliveTimeout: keepAliveMs }, (request, response) => {
       this.answer(request, response).catch((error: unknown) => {
         this.log.debug('a request broke off', { error: messageOf(error) })
@@ -104,8 +114,13 @@ export class MasterHttpServer {
     const read = path === '/api/v1/scheduler' || path.startsWith('/api/v1/scheduler/')
       ? readSchedulerRequest
       : path === '/api/v1' || path.startsWith('/api/v1/') ? readOperatorRequest : undefined
+    const identity = this.identify(path, read, request)
+    if ('refusal' in identity) {
+      refuse(response, identity.refusal)
+      return
+    }
     if (read === undefined) {
-      answerPlain(path, request.method ?? 'GET', response)
+      this.answerPlain(path, request, response)
       return
     }
     if (request.headers.origin !== undefined) {
@@ -124,11 +139,33 @@ export class MasterHttpServer {
       refuse(response, result.refusal)
       return
     }
+    const { principal } = identity
+    if (read === readSchedulerRequest && result.call.type === 'SUBSCRIBE') {
+      const problem = principalProblem(principal, (result.call as Extract<SchedulerCall, { type: 'SUBSCRIBE' }>).subscribe.framework_info.principal)
+      if (problem !== undefined) {
+        refuse(response, { status: 400, text: `Failed to validate scheduler::Call: ${problem}` })
+        return
+      }
+    }
     const number = ++this.lastRequest
     this.waiting.set(number, response)
     response.once('close', () => { this.closed(number) })
-    if (read === readSchedulerRequest) this.handler.schedulerCall(number, result.call as SchedulerCall, result.streamId)
+    if (read === readSchedulerRequest) this.handler.schedulerCall(number, result.call as SchedulerCall, result.streamId, principal)
     else this.handler.operatorCall(number, result.call as OperatorCall)
+  }
+
+  private identify (path: string, read: unknown, request: IncomingMessage): { principal?: string } | { refusal: Refusal } {
+    const realm: Realm | undefined = read === readSchedulerRequest ? 'mesos-master-scheduler'
+      : read === readOperatorRequest ? 'mesos-master-readwrite' : openPaths.has(path) ? undefined : 'mesos-master-readonly'
+    return realm === undefined ? {} : authenticate(this.init.credentials, request.headers.authorization, realm)
+  }
+
+  private answerPlain (path: string, { method = 'GET', headers }: IncomingMessage, response: ServerResponse): void {
+    if (!openPaths.has(path)) send(response, 404, 'text/plain; charset=utf-8', '404 Not Found.')
+    else if (method !== 'GET') refuse(response, methodRefusal(method, 'GET'))
+    else if (path === '/health') response.writeHead(200, { 'content-length': 0 }).end()
+    else if (path === '/version') send(response, 200, 'application/json', JSON.stringify({ build_user: '', version: this.init.version }))
+    else response.writeHead(307, { location: `//${headers.host ?? ''}`, 'content-length': 0 }).end()
   }
 
   private closed (request: number): void {
@@ -136,6 +173,9 @@ export class MasterHttpServer {
     if (this.streams.delete(request)) this.handler.streamClosed(request)
   }
 }
+
+/** Anybody may ask there, whatever the credentials. */
+const openPaths = new Set(['/health', '/version', '/redirect'])
 
 /** Undefined when it is too long. */
 async function bodyOf (request: IncomingMessage): Promise<string | undefined> {
@@ -150,12 +190,6 @@ async function bodyOf (request: IncomingMessage): Promise<string | undefined> {
     chunks.push(chunk)
   }
   return Buffer.concat(chunks).toString()
-}
-
-function answerPlain (path: string, method: string, response: ServerResponse): void {
-  if (path !== '/health') send(response, 404, 'text/plain; charset=utf-8', '404 Not Found.')
-  else if (method !== 'GET') refuse(response, methodRefusal(method, 'GET'))
-  else response.writeHead(200, { 'content-length': 0 }).end()
 }
 
 function refuse (response: ServerResponse, { status, text, headers }: Refusal): void {

@@ -9,7 +9,7 @@ import { detectResources, type MachineResources } from './agent/machine.ts'
 import { mesosVersion } from './constants.ts'
 import { uuidText } from './core/frameworks.ts'
 import { beyond, normalList, plus, unreserved } from './core/resources.ts'
-import { createState, type Agent, type MasterState } from './core/state.ts'
+import { createState, newAgent, type Agent, type MasterState } from './core/state.ts'
 import { MasterShell, uuidOf } from './master.ts'
 import { openStore, readMeta, restoreAll } from './store.ts'
 
@@ -109,7 +109,8 @@ async function currentAgent (id: string, before: Agent | undefined, wallMs: numb
   const measuredDiskMb = before?.base.find(({ name }) => name === 'disk')?.scalar?.value
   const base = normalList(await detectResources(init.workDir, { ...(measuredDiskMb !== undefined && { diskMb: measuredDiskMb }), ...init.resources }))
   const reserved = (before?.total ?? []).filter(({ reservations }) => reservations !== undefined)
-  return {
+  return newAgent({
+    ...before,
     id,
     hostname: init.hostname ?? init.host ?? '127.0.0.1',
     port: 0,
@@ -117,8 +118,10 @@ async function currentAgent (id: string, before: Agent | undefined, wallMs: numb
     ...(init.domain !== undefined && { domain: init.domain }),
     base,
     total: plus(beyond(base, unreserved(reserved)), reserved),
-    registeredMs: before?.registeredMs ?? wallMs
-  }
+    registeredMs: before?.registeredMs ?? wallMs,
+    // It comes up with the master; only what an operator has said of it stays.
+    presence: before?.presence === 'gone' ? 'gone' : 'registered'
+  })
 }
 
 function masterAddress (host: string, port: number): MasterInfo {

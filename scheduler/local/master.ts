@@ -1,13 +1,14 @@
 import { AtollError, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { Clock, Kv, Logger, Random, Timer } from '../../fsnode/protocol/ports.ts'
 import type { AgentDriver, AgentReport } from './agent/agent.ts'
-import { allocationIntervalMs, groupGoneMsMax } from './constants.ts'
+import { allocationIntervalMs, groupGoneMsMax, mesosVersion } from './constants.ts'
 import type { Context, Effect, Input, StepResult } from './core/effects.ts'
 import { step } from './core/step.ts'
 import type { MasterState } from './core/state.ts'
 import { isInUse } from './core/tasks.ts'
 import { MasterHttpServer } from './http-server.ts'
 import { kvOperations } from './store.ts'
+import type { Credential } from './wire/authentication.ts'
 
 export interface MasterShellComponents {
   clock: Clock
@@ -19,6 +20,8 @@ export interface MasterShellComponents {
 
 export interface MasterShellInit {
   state: MasterState
+  /** Whoever asks must be one of these. */
+  credentials?: Credential[]
   /** Once, when the store fails: the master has stopped, tasks run on. */
   onFailure?: (error: AtollError) => void
 }
@@ -46,10 +49,12 @@ export class MasterShell {
     this.components = components
     this.init = init
     this.http = new MasterHttpServer(components, {
-      schedulerCall: (request, call, streamId) => { this.feed({ type: 'call', request, call, ...(streamId !== undefined && { streamId }) }) },
+      schedulerCall: (request, call, streamId, principal) => {
+        this.feed({ type: 'call', request, call, ...(streamId !== undefined && { streamId }), ...(principal !== undefined && { principal }) })
+      },
       operatorCall: (request, call) => { this.feed({ type: 'operator-call', request, call }) },
       streamClosed: (stream) => { this.feed({ type: 'stream-closed', stream }) }
-    })
+    }, { version: mesosVersion, ...(init.credentials !== undefined && { credentials: init.credentials }) })
   }
 
   get state (): MasterState { return this.init.state }
@@ -59,6 +64,11 @@ export class MasterShell {
     this.agent = agent
     this.feed({ type: 'recovered' })
     this.tick()
+  }
+
+  /** What the master hears of an agent changes. */
+  setPresence (agentId: string, presence: 'registered' | 'hanging' | 'away' | 'removed'): void {
+    this.feed({ type: 'agent-presence', agentId, presence })
   }
 
   report (report: AgentReport): void {

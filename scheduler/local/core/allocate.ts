@@ -1,6 +1,8 @@
 import type { Filters, Offer, Resource } from '../../mesos/types.ts'
 import { allocationIntervalMs, filtersPerFrameworkMax, offerCpusMin, offerIdsPerReservation, offerMemMinMb, refuseSecondsDefault, refuseSecondsMax } from '../constants.ts'
+import { isBelieved } from './agents.ts'
 import type { Context } from './effects.ts'
+import { isDown, unavailabilityOf } from './maintenance.ts'
 import { mayUse } from './names.ts'
 import type { Outcome } from './outcome.ts'
 import { beyond, contains, legacyOf, minus, totalScalar, type Resources } from './resources.ts'
@@ -15,6 +17,7 @@ export function allocate (state: MasterState, out: Outcome, context: Context): v
   if (state.stopping) return
   const offers = new Map<Framework, Offer[]>()
   for (const agent of state.agents.values()) {
+    if (!isBelieved(agent) || agent.deactivated || isDown(state, agent)) continue
     let free = available(state, agent)
     for (const { framework, role } of claims(state)) {
       if (free.length === 0) break
@@ -79,7 +82,7 @@ function createOffer (state: MasterState, framework: Framework, role: string, ag
   const offer: PendingOffer = { id: `${state.masterId}-O${count}`, frameworkId: framework.id, agentId: agent.id, role, resources }
   state.offers.set(offer.id, offer)
   framework.lastOffer = count + 1
-  return offerJson(offer, agent, offeredForm(framework, role, resources))
+  return offerJson(offer, agent, offeredForm(framework, role, resources), unavailabilityOf(state, agent))
 }
 
 /** Resources as this framework understands them, allocated to `role`. */

@@ -1,6 +1,6 @@
 import { AtollError, messageOf } from '../../../fsnode/protocol/errors.ts'
 import { updateRetryMsMin } from '../constants.ts'
-import type { Agent, CompletedFramework, Framework, MasterState, PendingOperation, Task } from './state.ts'
+import { newAgent, type Agent, type CompletedFramework, type Framework, type MasterState, type PendingOperation, type Task } from './state.ts'
 
 /**
  * The records of the store (JSON):
@@ -30,7 +30,9 @@ export function durableMeta (state: MasterState): Meta {
   return { format: formatVersion, masterId: state.masterId, agentId: agent ?? '', frameworkCount: state.frameworkCount, offerCountReserved: state.offerCountReserved }
 }
 
-export function durableAgent ({ id, base, total, registeredMs }: Agent): unknown { return { id, base, total, registeredMs } }
+export function durableAgent ({ id, base, total, registeredMs, presence, unreachableMs, deactivated, drain }: Agent): unknown {
+  return { id, base, total, registeredMs, presence, unreachableMs, deactivated, drain }
+}
 
 export function durableFramework ({ id, info, registeredMs, reregisteredMs }: Framework): unknown { return { id, info, registeredMs, reregisteredMs } }
 
@@ -58,7 +60,7 @@ function restoreRecord (state: MasterState, key: string, record: any): void {
   switch (kind) {
     case 'agent':
       required(record, 'id', 'base', 'total')
-      state.agents.set(record.id, { hostname: '', port: 0, attributes: [], ...record })
+      state.agents.set(record.id, newAgent({ hostname: '', port: 0, attributes: [], ...record }))
       return
     case 'framework':
       required(record, 'id', 'info')

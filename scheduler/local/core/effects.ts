@@ -10,7 +10,7 @@ export type Input =
   /** Time has passed. */
   | { type: 'tick' }
   /** A valid call; `request` names the HTTP request, and the stream if one comes of it. */
-  | { type: 'call', request: number, streamId?: string, call: SchedulerCall }
+  | { type: 'call', request: number, streamId?: string, principal?: string, call: SchedulerCall }
   | { type: 'operator-call', request: number, call: OperatorCall }
   | { type: 'stream-closed', stream: number }
   /** Once, after the state was read from the store: takes up what a restart interrupted. */
@@ -20,6 +20,8 @@ export type Input =
   | { type: 'task-launch-failed', key: string, containerId: string, message: string }
   | { type: 'task-exited', key: string, containerId: string, exit: ProcessExit }
   | { type: 'task-health', key: string, containerId: string, healthy: boolean, kill: boolean }
+  /** What the master hears of an agent has changed. */
+  | { type: 'agent-presence', agentId: string, presence: 'registered' | 'hanging' | 'away' | 'removed' }
   /** Kills every task, with grace. */
   | { type: 'stop-tasks' }
 

@@ -1,6 +1,7 @@
 import type { Resource } from '../../mesos/types.ts'
 import { tasksMax } from '../constants.ts'
 import { masterStatus, type Acceptance } from './accept.ts'
+import { isHeardOf, isUnreachableTask } from './agents.ts'
 import { uuidText } from './frameworks.ts'
 import { idProblem } from './names.ts'
 import { containerPathProblem } from './operations.ts'
@@ -14,6 +15,10 @@ export function launch (acceptance: Acceptance, infos: LaunchedTaskInfo[], withO
   const { state, framework, role, out, context } = acceptance
   for (const info of infos) {
     const resources = normalList(info.resources)
+    if (acceptance.agent.drain !== null) {
+      masterStatus(framework, info, 'TASK_DROPPED', 'REASON_AGENT_DRAINING', 'The agent is being drained', out, context)
+      continue
+    }
     const problem = withOperationId ? 'The `id` field cannot be set on LAUNCH operations' : taskProblem(acceptance, info, resources)
     if (problem !== undefined) {
       masterStatus(framework, info, 'TASK_ERROR', 'REASON_TASK_INVALID', problem, out, context)
@@ -23,7 +28,8 @@ export function launch (acceptance: Acceptance, infos: LaunchedTaskInfo[], withO
     const task = createTask(acceptance, info, resources)
     state.tasks.set(task.key, task)
     out.taskChanged(task)
-    out.push({ type: 'launch', order: launchOrder(task) })
+    if (!isHeardOf(acceptance.agent)) task.neverArrived = true
+    else out.push({ type: 'launch', order: launchOrder(task) })
   }
 
   function createTask ({ agent }: Acceptance, info: LaunchedTaskInfo, resources: Resources): Task {
@@ -57,6 +63,7 @@ function taskProblem ({ state, framework, agent, role, pool }: Acceptance, info:
   const id = info.task_id.value
   const idIssue = idProblem(id)
   if (idIssue !== undefined) return idIssue
+  if (isUnreachableTask(state, framework.id, id)) return `Task reuses the ID of an unreachable task: ${id}`
   if (state.tasks.has(taskKey(framework.id, id))) return `Task has duplicate ID: ${id}`
   if (state.tasks.size >= tasksMax) return `More than ${tasksMax} tasks`
   if (info.agent_id.value !== agent.id) return `Task uses invalid agent ${info.agent_id.value} while agent ${agent.id} is expected`

@@ -3,7 +3,9 @@ import { mesosVersion } from '../constants.ts'
 import { isQuery, type OperatorCall, type QueryType } from '../wire/operator-calls.ts'
 import { volumeOf } from './accept.ts'
 import { allocate, available, offeredForm, removeOffers } from './allocate.ts'
+import { deactivate, drain, markGone, reactivate } from './agents.ts'
 import type { Context } from './effects.ts'
+import { maintenanceStatus, startMaintenance, stopMaintenance, updateSchedule } from './maintenance.ts'
 import { remove } from './frameworks.ts'
 import { conversionOf, convert, OperationError, type ResourceOperation } from './operations.ts'
 import type { Outcome } from './outcome.ts'
@@ -29,8 +31,41 @@ export function operate (state: MasterState, request: number, call: OperatorCall
     case 'UNRESERVE_RESOURCES': return mutate(state, request, 'UNRESERVE', call.unreserve_resources.agent_id, call.unreserve_resources.resources, out, context)
     case 'CREATE_VOLUMES': return mutate(state, request, 'CREATE', call.create_volumes.agent_id, call.create_volumes.volumes, out, context)
     case 'DESTROY_VOLUMES': return mutate(state, request, 'DESTROY', call.destroy_volumes.agent_id, call.destroy_volumes.volumes, out, context)
+    case 'UPDATE_MAINTENANCE_SCHEDULE': return settle(request, updateSchedule(state, call.update_maintenance_schedule.schedule, out, context), out)
+    case 'START_MAINTENANCE': return settle(request, startMaintenance(state, call.start_maintenance.machines, out, context), out)
+    case 'STOP_MAINTENANCE': return settle(request, stopMaintenance(state, call.stop_maintenance.machines), out)
+    case 'MARK_AGENT_GONE': {
+      const id = call.mark_agent_gone.agent_id.value
+      const agent = state.agents.get(id)
+      if (agent === undefined) return out.reply(request, 404, `Agent '${id}' not found`)
+      out.reply(request, 200)
+      return markGone(state, agent, out, context)
+    }
+    case 'DRAIN_AGENT': {
+      const { agent_id: { value }, max_grace_period: grace, mark_gone: gone = false } = call.drain_agent
+      return withAgent(state, request, value, out, (agent) => {
+        if (agent.presence === 'gone') return out.reply(request, 409, 'Agent is already marked gone')
+        out.reply(request, 200)
+        drain(state, agent, { maxGraceMs: grace === undefined ? null : grace.seconds * 1000, markGone: gone }, out, context)
+      })
+    }
+    case 'DEACTIVATE_AGENT': return withAgent(state, request, call.deactivate_agent.agent_id.value, out, (agent) => {
+      out.reply(request, 200)
+      deactivate(state, agent, out)
+    })
+    case 'REACTIVATE_AGENT': return withAgent(state, request, call.reactivate_agent.agent_id.value, out, (agent) => {
+      settle(request, reactivate(state, agent, out, context), out)
+    })
     default: return out.reply(request, 501, `${call.type} is not supported by the embedded master`)
   }
+}
+
+function settle (request: number, problem: string | undefined, out: Outcome): void { out.reply(request, problem === undefined ? 200 : 400, problem) }
+
+function withAgent (state: MasterState, request: number, id: string, out: Outcome, action: (agent: Agent) => void): void {
+  const agent = state.agents.get(id)
+  if (agent === undefined) out.reply(request, 400, 'Unknown agent')
+  else action(agent)
 }
 
 /** An operator's change of resources: 400 when it makes no sense, 409 when they are in use. */
@@ -79,14 +114,14 @@ function answerOf (state: MasterState, type: QueryType): unknown {
     case 'GET_HEALTH': return { healthy: true }
     case 'GET_VERSION': return { version_info: { version: mesosVersion, build_user: '' } }
     case 'GET_MASTER': return { master_info: state.masterInfo, start_time: state.startedMs / 1000, elected_time: state.startedMs / 1000 }
-    case 'GET_AGENTS': return { agents: [...state.agents.values()].map((agent) => agentJson(state, agent)) }
+    case 'GET_AGENTS': return { agents: [...state.agents.values()].filter(({ presence }) => presence !== 'unreachable' && presence !== 'removed' && presence !== 'gone').map((agent) => agentJson(state, agent)) }
     case 'GET_FRAMEWORKS': return {
       frameworks: [...state.frameworks.values()].map((framework) => frameworkJson(state, framework)),
       completed_frameworks: [...state.completedFrameworks.values()].map(completedJson)
     }
     case 'GET_TASKS': return {
-      tasks: [...state.tasks.values()].map(taskJson),
-      unreachable_tasks: [],
+      tasks: [...state.tasks.values()].filter((task) => !isAway(state, task)).map(taskJson),
+      unreachable_tasks: [...state.tasks.values()].filter((task) => isAway(state, task)).map((task) => ({ ...taskJson(task), state: 'TASK_UNREACHABLE' })),
       completed_tasks: state.completedTasks.map(taskJson)
     }
     case 'GET_EXECUTORS': return { executors: [] }
@@ -96,6 +131,8 @@ function answerOf (state: MasterState, type: QueryType): unknown {
       latest_status: { operation_id: { value: operationId }, state: outcome, uuid: { value: uuid }, agent_id: { value: agentId } },
       uuid: { value: uuid }
     })) }
+    case 'GET_MAINTENANCE_STATUS': return { status: maintenanceStatus(state) }
+    case 'GET_MAINTENANCE_SCHEDULE': return { schedule: state.maintenance.schedule.windows.length === 0 ? {} : state.maintenance.schedule }
     case 'GET_ROLES': return { roles: rolesJson(state) }
     case 'GET_STATE': return {
       get_tasks: answerOf(state, 'GET_TASKS'),
@@ -119,8 +156,9 @@ function agentJson (state: MasterState, agent: Agent): unknown {
       checkpoint: true,
       ...(agent.domain !== undefined && { domain: agent.domain })
     },
-    active: true,
-    deactivated: false,
+    active: agent.presence === 'registered' || agent.presence === 'hanging',
+    deactivated: agent.deactivated,
+    ...(agent.drain !== null && { drain_info: drainJson(agent.drain) }),
     version: mesosVersion,
     pid: `slave(1)@127.0.0.1:${agent.port}`,
     registered_time: time(agent.registeredMs),
@@ -128,6 +166,12 @@ function agentJson (state: MasterState, agent: Agent): unknown {
     ...filled({ allocated_resources: fullForm(sum(tasks)), offered_resources: fullForm(sum(offers)) })
   }
 }
+
+function drainJson ({ state, maxGraceMs, markGone: gone }: NonNullable<Agent['drain']>): unknown {
+  return { state, config: { ...(maxGraceMs !== null && { max_grace_period: { nanoseconds: maxGraceMs * 1e6 } }), mark_gone: gone } }
+}
+
+const isAway = (state: MasterState, { agentId }: Task): boolean => state.agents.get(agentId)?.presence === 'unreachable'
 
 /** Empty lists are left out, as protobuf does. */
 function filled (lists: Record<string, unknown[]>): Record<string, unknown[]> {
@@ -166,7 +210,7 @@ function completedJson ({ info, registeredMs, reregisteredMs, unregisteredMs }: 
   }
 }
 
-function taskJson (task: Task): unknown {
+function taskJson (task: Task): Record<string, unknown> {
   const { info, statuses } = task
   const last = statuses.at(-1)
   return {

@@ -1,13 +1,15 @@
 import type { Id, OperationStatus, TaskStatus } from '../../mesos/types.ts'
 import type { Context } from './effects.ts'
 import type { Outcome } from './outcome.ts'
-import { taskKey, tasksOf, type Framework, type MasterState, type Task } from './state.ts'
+import { unreachableTime } from './agents.ts'
+import { taskKey, tasksOf, type Agent, type Framework, type MasterState, type Task } from './state.ts'
 import { isInUse } from './tasks.ts'
 
 /** The state of each task of the framework; of all that it has when none is named. */
 export function reconcile (state: MasterState, framework: Framework, asked: Array<{ task_id: Id, agent_id?: Id }>, out: Outcome, context: Context): void {
   if (asked.length === 0) {
-    for (const task of tasksOf(state, framework.id)) answer(framework, knownStatus(task), out, context)
+    // Not of agents that are away: as a real master, which has no news of them.
+    for (const task of tasksOf(state, framework.id)) if (!isUnreachable(state, task.agentId)) answer(framework, knownStatus(task), out, context)
     return
   }
   for (const { task_id: taskId, agent_id: agentId } of asked) reconcileOne(state, framework, taskId, agentId, out, context)
@@ -15,18 +17,33 @@ export function reconcile (state: MasterState, framework: Framework, asked: Arra
 
 export function reconcileOne (state: MasterState, framework: Framework, taskId: Id, agentId: Id | undefined, out: Outcome, context: Context): void {
   const task = state.tasks.get(taskKey(framework.id, taskId.value))
-  if (task !== undefined && !task.orphan) {
+  if (task !== undefined && !task.orphan && !isUnreachable(state, task.agentId)) {
     answer(framework, knownStatus(task), out, context)
     return
   }
-  const registered = agentId !== undefined && state.agents.has(agentId.value)
   const partitionAware = framework.capabilities.has('PARTITION_AWARE')
+  const { state: said, message, unreachable_time: since } = unknownStatus(agentId === undefined ? undefined : state.agents.get(agentId.value))
   answer(framework, {
     task_id: taskId,
-    state: !partitionAware ? 'TASK_LOST' : registered ? 'TASK_GONE' : 'TASK_UNKNOWN',
-    message: `Reconciliation: Task is unknown${registered ? ' to the agent' : ''}`,
-    ...(agentId !== undefined && { agent_id: agentId })
+    state: partitionAware ? said! : 'TASK_LOST',
+    message: `Reconciliation: ${message}`,
+    ...(agentId !== undefined && { agent_id: agentId }),
+    ...(since !== undefined && { unreachable_time: since })
   }, out, context)
+}
+
+const isUnreachable = (state: MasterState, agentId: string): boolean => state.agents.get(agentId)?.presence === 'unreachable'
+
+/** Of a task that the master does not know, or cannot: what its agent has become decides. */
+function unknownStatus (agent: Agent | undefined): Partial<TaskStatus> {
+  switch (agent?.presence) {
+    case 'registered':
+    case 'hanging':
+    case 'away': return { state: 'TASK_GONE', message: 'Task is unknown to the agent' }
+    case 'unreachable': return { state: 'TASK_UNREACHABLE', message: 'Task is unreachable', ...unreachableTime(agent) }
+    case 'gone': return { state: 'TASK_GONE_BY_OPERATOR', message: 'Task is gone' }
+    default: return { state: 'TASK_UNKNOWN', message: 'Task is unknown' }
+  }
 }
 
 /** The update in delivery decides, not what has happened since. */
@@ -55,6 +72,9 @@ export function reconcileOperations (state: MasterState, framework: Framework, a
     : asked.map(({ operation_id: operationId, agent_id: agentId }) => {
       const operation = known.find((one) => one.operationId === operationId.value)
       if (operation !== undefined) return { operation_id: operationId, state: operation.state, agent_id: { value: operation.agentId } }
+      const presence = agentId === undefined ? undefined : state.agents.get(agentId.value)?.presence
+      if (presence === 'gone') return { operation_id: operationId, state: 'OPERATION_GONE_BY_OPERATOR', message: 'Reconciliation: Agent marked gone by operator', agent_id: agentId! }
+      if (presence === 'unreachable') return { operation_id: operationId, state: 'OPERATION_UNREACHABLE', message: 'Reconciliation: Agent is unreachable', agent_id: agentId! }
       const message = `Reconciliation: Operation is unknown${agentId === undefined ? " and no 'agent_id' was provided" : ''}`
       return { operation_id: operationId, state: 'OPERATION_UNKNOWN', message, ...(agentId !== undefined && { agent_id: agentId }) }
     })

@@ -1,4 +1,7 @@
-import type { Attribute, DomainInfo, Duration, FrameworkCapability, FrameworkInfo, MasterInfo, Offer, OperationState, Resource, TaskInfo, TaskState, TaskStatus } from '../../mesos/types.ts'
+import type { Attribute, DomainInfo, Duration, FrameworkCapability, FrameworkInfo, MasterInfo, MesosUrl, Offer, OperationState, Resource, TaskInfo, TaskState, TaskStatus, Unavailability } from '../../mesos/types.ts'
+import { pingTimeoutMsDefault } from '../constants.ts'
+import type { AgentPresence } from './agents.ts'
+import { noMaintenance, type Maintenance } from './maintenance.ts'
 import type { Resources } from './resources.ts'
 
 /** What LAUNCH may carry beyond what Atoll's own framework sends. */
@@ -20,6 +23,15 @@ export interface Agent {
   /** The same with reservations and volumes. */
   total: Resources
   registeredMs: number
+  ip: string
+  presence: AgentPresence
+  /** Since when its pings are not answered. */
+  silentSinceMs: number
+  /** Wall clock. */
+  unreachableMs: number
+  /** Nothing of it is offered. */
+  deactivated: boolean
+  drain: { state: 'DRAINING' | 'DRAINED', maxGraceMs: number | null, markGone: boolean } | null
 }
 
 export interface Filter { role: string, agentId: string, resources: Resources, expiresMs: number }
@@ -84,6 +96,10 @@ export interface Task {
   killing?: { graceMs: number, overdue: boolean }
   /** Its framework was removed: it is being killed and nobody is told. */
   orphan: boolean
+  /** Launched while its agent did not hear of anything. */
+  neverArrived?: boolean
+  /** It ends because its agent is being drained; 'gone': for good. */
+  draining?: 'drained' | 'gone'
   healthy?: boolean
   /** The first one is in delivery. */
   updates: Array<PendingUpdate<TaskStatus>>
@@ -113,6 +129,9 @@ export interface MasterState {
   nextAllocationMs: number
   /** All tasks are being killed: nothing is offered any more. */
   stopping: boolean
+  /** Pings that are not answered for so long make an agent unreachable. */
+  pingTimeoutMs: number
+  maintenance: Maintenance
   agents: Map<string, Agent>
   frameworks: Map<string, Framework>
   /** Oldest first. */
@@ -135,6 +154,8 @@ export function createState (masterId: string, masterInfo: MasterInfo, startedMs
     offerCountReserved: 0,
     nextAllocationMs: 0,
     stopping: false,
+    pingTimeoutMs: pingTimeoutMsDefault,
+    maintenance: noMaintenance(),
     agents: new Map(),
     frameworks: new Map(),
     completedFrameworks: new Map(),
@@ -144,6 +165,13 @@ export function createState (masterId: string, masterInfo: MasterInfo, startedMs
     operations: new Map()
   }
 }
+
+/** An agent that has just registered. */
+export function newAgent (agent: Pick<Agent, 'id' | 'hostname' | 'port' | 'attributes' | 'base' | 'total' | 'registeredMs'> & Partial<Agent>): Agent {
+  return { ip: '127.0.0.1', presence: 'registered', silentSinceMs: 0, unreachableMs: 0, deactivated: false, drain: null, ...agent }
+}
+
+export const urlOf = ({ hostname, ip, port }: Agent): MesosUrl => ({ scheme: 'http', address: { hostname, ip, port }, path: '/slave(1)' })
 
 export function taskKey (frameworkId: string, taskId: string): string { return `${frameworkId}/${taskId}` }
 
@@ -156,16 +184,17 @@ export function offersOf (state: MasterState, frameworkId: string): PendingOffer
 }
 
 /** As it is sent. */
-export function offerJson (offer: PendingOffer, agent: Agent, resources: Resource[]): Offer {
+export function offerJson (offer: PendingOffer, agent: Agent, resources: Resource[], unavailability?: Unavailability): Offer {
   return {
     id: { value: offer.id },
     framework_id: { value: offer.frameworkId },
     agent_id: { value: agent.id },
     hostname: agent.hostname,
-    url: { scheme: 'http', address: { hostname: agent.hostname, ip: '127.0.0.1', port: agent.port }, path: '/slave(1)' },
+    url: urlOf(agent),
     ...(agent.domain !== undefined && { domain: agent.domain }),
     resources,
     attributes: agent.attributes,
+    ...(unavailability !== undefined && { unavailability }),
     allocation_info: { role: offer.role }
   }
 }

@@ -1,9 +1,12 @@
 import { allocationIntervalMs, heartbeatIntervalMs } from '../constants.ts'
+import { principalProblem } from '../wire/authentication.ts'
 import type { SchedulerCall } from '../wire/scheduler-calls.ts'
 import { accept } from './accept.ts'
+import { changePresence, checkPings, isUnreachableTask } from './agents.ts'
 import { allocate, refuse, removeOffers } from './allocate.ts'
 import type { Context, Input, StepResult } from './effects.ts'
 import { awaitReturn, disconnect, remove, subscribe, updateFramework } from './frameworks.ts'
+import { answerInverse, askFrameworks } from './maintenance.ts'
 import { operate } from './operator.ts'
 import { Outcome } from './outcome.ts'
 import { reconcile, reconcileOne, reconcileOperations } from './reconcile.ts'
@@ -18,7 +21,7 @@ export function step (state: MasterState, input: Input, context: Context): StepR
       tick(state, out, context)
       break
     case 'call':
-      answerCall(state, input.request, input.streamId, input.call, out, context)
+      answerCall(state, input, out, context)
       break
     case 'operator-call':
       operate(state, input.request, input.call, out, context)
@@ -31,6 +34,11 @@ export function step (state: MasterState, input: Input, context: Context): StepR
     case 'recovered':
       recover(state, out, context)
       break
+    case 'agent-presence': {
+      const agent = state.agents.get(input.agentId)
+      if (agent !== undefined) changePresence(state, agent, input.presence, out, context)
+      break
+    }
     case 'stop-tasks':
       stop(state, out, context)
       break
@@ -61,11 +69,13 @@ function tick (state: MasterState, out: Outcome, context: Context): void {
       out.event(framework, { type: 'HEARTBEAT' })
     }
   }
+  checkPings(state, out, context)
   retryUpdates(state, out, context)
   killOverdue(state, out, context)
   if (state.nextAllocationMs > nowMs) return
   state.nextAllocationMs = nowMs + allocationIntervalMs
   allocate(state, out, context)
+  askFrameworks(state, out, context)
 }
 
 function stop (state: MasterState, out: Outcome, context: Context): void {
@@ -92,13 +102,13 @@ function recover (state: MasterState, out: Outcome, context: Context): void {
   }
 }
 
-function answerCall (state: MasterState, request: number, streamId: string | undefined, call: SchedulerCall, out: Outcome, context: Context): void {
+function answerCall (state: MasterState, { request, streamId, principal, call }: Extract<Input, { type: 'call' }>, out: Outcome, context: Context): void {
   if (call.type === 'SUBSCRIBE') {
     subscribe(state, request, call.subscribe, out, context)
     return
   }
   const framework = state.frameworks.get(call.framework_id.value)
-  const refusal = callRefusal(framework, streamId)
+  const refusal = callRefusal(framework, streamId, principal)
   if (refusal !== undefined) {
     out.reply(request, ...refusal)
     return
@@ -112,8 +122,10 @@ function answerCall (state: MasterState, request: number, streamId: string | und
   out.reply(request, 202)
 }
 
-function callRefusal (framework: Framework | undefined, streamId: string | undefined): [number, string] | undefined {
+function callRefusal (framework: Framework | undefined, streamId: string | undefined, principal: string | undefined): [number, string] | undefined {
   if (framework === undefined) return [400, 'Framework cannot be found']
+  const problem = principalProblem(principal, framework.info.principal)
+  if (problem !== undefined) return [400, problem]
   if (framework.stream === null) return [403, 'Framework is not subscribed']
   if (streamId === undefined) return [400, "All non-subscribe calls should include the 'Mesos-Stream-Id' header"]
   return streamId === framework.streamId
@@ -145,25 +157,25 @@ function perform (state: MasterState, framework: Framework, call: Exclude<Schedu
     case 'KILL': {
       const { task_id: taskId, agent_id: agentId, kill_policy: policy } = call.kill
       const task = state.tasks.get(taskKey(framework.id, taskId.value))
-      if (task === undefined || task.orphan) return reconcileOne(state, framework, taskId, agentId, out, context)
+      if (task === undefined || task.orphan || isUnreachableTask(state, framework.id, taskId.value)) return reconcileOne(state, framework, taskId, agentId, out, context)
       if (agentId === undefined || agentId.value === task.agentId) killTask(state, task, policy, out, context)
       return
     }
     case 'ACKNOWLEDGE': {
       const { task_id: taskId, agent_id: agentId, uuid } = call.acknowledge
       const task = state.tasks.get(taskKey(framework.id, taskId.value))
-      if (task?.agentId === agentId.value) acknowledge(state, framework, task, uuid, out, context)
+      if (task?.agentId === agentId.value) acknowledge(state, task, uuid, out, context)
       return
     }
     case 'ACKNOWLEDGE_OPERATION_STATUS': return acknowledgeOperation(state, framework, call.acknowledge_operation_status.uuid, out)
     case 'RECONCILE': return reconcile(state, framework, call.reconcile.tasks, out, context)
     case 'RECONCILE_OPERATIONS': return reconcileOperations(state, framework, call.reconcile_operations.operations, out)
-    // Nobody to pass them on to: there are no custom executors, no inverse offers, and the allocator needs no requests.
+    // Nobody to pass them on to: there are no custom executors, and the allocator needs no requests.
     case 'SHUTDOWN':
     case 'MESSAGE':
-    case 'REQUEST':
-    case 'ACCEPT_INVERSE_OFFERS':
-    case 'DECLINE_INVERSE_OFFERS':
+    case 'REQUEST': return
+    case 'ACCEPT_INVERSE_OFFERS': return answerInverse(state, framework, call.accept_inverse_offers.inverse_offer_ids, 'ACCEPT', call.accept_inverse_offers.filters, context)
+    case 'DECLINE_INVERSE_OFFERS': return answerInverse(state, framework, call.decline_inverse_offers.inverse_offer_ids, 'DECLINE', call.decline_inverse_offers.filters, context)
   }
 }
 

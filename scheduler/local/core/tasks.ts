@@ -1,6 +1,7 @@
 import { isTerminal, type KillPolicy, type TaskState, type TaskStatus } from '../../mesos/types.ts'
 import { completedTasksMax, killGraceMsDefault, killGraceMsMax, statusesPerTaskMax, updateRetryMsMax, updateRetryMsMin, updatesPerTaskMax } from '../constants.ts'
 import { allocate } from './allocate.ts'
+import { checkDrains, isHeardOf } from './agents.ts'
 import type { Context, LaunchOrder, ProcessExit } from './effects.ts'
 import { exitMessage, succeeded } from './exit-text.ts'
 import type { Outcome } from './outcome.ts'
@@ -54,7 +55,8 @@ export function exited (state: MasterState, task: Task, exit: ProcessExit, out: 
   const fields: Partial<TaskStatus> = { message: exitMessage(exit) }
   if (killing?.overdue === true) fields.reason = 'REASON_MAX_COMPLETION_TIME_REACHED'
   if (healthy === false) fields.healthy = false
-  const outcome = killing !== undefined && !killing.overdue ? 'TASK_KILLED' : killing === undefined && succeeded(exit) ? 'TASK_FINISHED' : 'TASK_FAILED'
+  if (task.draining !== undefined) fields.reason = 'REASON_AGENT_DRAINING'
+  const outcome = task.draining === 'gone' ? 'TASK_GONE_BY_OPERATOR' : killing !== undefined && !killing.overdue ? 'TASK_KILLED' : killing === undefined && succeeded(exit) ? 'TASK_FINISHED' : 'TASK_FAILED'
   end(state, task, outcome, fields, out, context)
 }
 
@@ -70,6 +72,7 @@ function end (state: MasterState, task: Task, outcome: TaskState, fields: Partia
   if (task.orphan) complete(state, task, out)
   out.taskChanged(task)
   allocate(state, out, context)
+  checkDrains(state, out, context)
 }
 
 /** Nothing is left to tell about it. */
@@ -88,7 +91,7 @@ export function killTask (state: MasterState, task: Task, policy: KillPolicy | u
   beginKill(task, policy ?? task.info.kill_policy, out)
   const framework = state.frameworks.get(task.frameworkId)
   if (repeated || task.process === undefined || framework?.capabilities.has('TASK_KILLING_STATE') !== true) return
-  update(state, task, 'TASK_KILLING', {}, out, context)
+  update(state, task, 'TASK_KILLING', task.draining === undefined ? {} : { reason: 'REASON_AGENT_DRAINING' }, out, context)
 }
 
 export function beginKill (task: Task, policy: KillPolicy | undefined, out: Outcome, overdue = false): void {
@@ -127,7 +130,7 @@ function update (state: MasterState, task: Task, next: TaskState, fields: Partia
   }
   if (status.source === 'SOURCE_EXECUTOR') status.container_status = containerStatus(task)
   task.updates.push({ status, retryMs: context.nowMs, delayMs: updateRetryMsMin, sent: false })
-  sendFirst(state.frameworks.get(task.frameworkId), task, out, context)
+  sendFirst(state, task, out, context)
 }
 
 function containerStatus (task: Task): unknown {
@@ -139,9 +142,12 @@ function containerStatus (task: Task): unknown {
 }
 
 /** Sends the oldest update of a task unless it is in flight. */
-function sendFirst (framework: Framework | undefined, task: Task, out: Outcome, context: Context, again = false): void {
+function sendFirst (state: MasterState, task: Task, out: Outcome, context: Context, again = false): void {
   const first = task.updates[0]
+  const framework = state.frameworks.get(task.frameworkId)
   if (first === undefined || framework === undefined || framework.stream === null || (first.sent && !again)) return
+  const agent = state.agents.get(task.agentId)
+  if (agent !== undefined && !isHeardOf(agent)) return
   if (!first.sent) task.statuses = [...task.statuses, first.status].slice(-statusesPerTaskMax)
   first.sent = true
   sent(first, context)
@@ -153,7 +159,7 @@ export function sendPending (state: MasterState, framework: Framework, out: Outc
   for (const task of tasksOf(state, framework.id)) {
     const first = task.updates[0]
     if (first !== undefined) first.delayMs = updateRetryMsMin
-    sendFirst(framework, task, out, context, true)
+    sendFirst(state, task, out, context, true)
   }
   for (const operation of state.operations.values()) {
     if (operation.frameworkId !== framework.id) continue
@@ -162,11 +168,18 @@ export function sendPending (state: MasterState, framework: Framework, out: Outc
   }
 }
 
+/** An agent that has returned tells again what is not acknowledged. */
+export function sendPendingOf (state: MasterState, task: Task, out: Outcome, context: Context): void {
+  const first = task.updates[0]
+  if (first !== undefined) first.delayMs = updateRetryMsMin
+  sendFirst(state, task, out, context, true)
+}
+
 /** Repeats what has been in flight for too long. */
 export function retryUpdates (state: MasterState, out: Outcome, context: Context): void {
   for (const task of state.tasks.values()) {
     const first = task.updates[0]
-    if (first !== undefined && first.retryMs <= context.nowMs) sendFirst(state.frameworks.get(task.frameworkId), task, out, context, true)
+    if (first !== undefined && first.retryMs <= context.nowMs) sendFirst(state, task, out, context, true)
   }
   for (const operation of state.operations.values()) {
     const framework = state.frameworks.get(operation.frameworkId)
@@ -189,13 +202,13 @@ export function sendOperation (framework: Framework, operation: PendingOperation
 }
 
 /** Only the update in flight can be acknowledged; others are ignored, as are repeated acknowledgements. */
-export function acknowledge (state: MasterState, framework: Framework, task: Task | undefined, uuid: string, out: Outcome, context: Context): void {
+export function acknowledge (state: MasterState, task: Task | undefined, uuid: string, out: Outcome, context: Context): void {
   const first = task?.updates[0]
   if (task === undefined || first === undefined || !first.sent || !sameBytes(first.status.uuid ?? '', uuid)) return
   task.updates.shift()
   out.taskChanged(task)
   if (task.updates.length === 0 && !isInUse(task)) complete(state, task, out)
-  else sendFirst(framework, task, out, context)
+  else sendFirst(state, task, out, context)
 }
 
 export function acknowledgeOperation (state: MasterState, framework: Framework, uuid: string, out: Outcome): void {

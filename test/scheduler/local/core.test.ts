@@ -620,7 +620,7 @@ describe('operator API', () => {
     expect(frameworks.frameworks[0]).to.deep.include({ active: true, connected: true, recovered: false })
     expect(agents.agents[0].allocated_resources[0]).to.deep.include({ name: 'cpus', scalar: { value: 1 } })
     expect(core.operate({ type: 'GET_HEALTH' }).json).to.deep.equal({ type: 'GET_HEALTH', get_health: { healthy: true } })
-    expect(core.operate({ type: 'DRAIN_AGENT' }).status).to.equal(501)
+    expect(core.operate({ type: 'GET_FLAGS' }).status).to.equal(501)
     expect(core.operate({ type: 'TEARDOWN', teardown: { framework_id: { value: id } } }).status).to.equal(200)
     expect(core.operate({ type: 'TEARDOWN', teardown: { framework_id: { value: id } } }).status).to.equal(400)
   })

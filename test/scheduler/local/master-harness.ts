@@ -4,7 +4,7 @@ import { silentLog } from '../../../fsnode/protocol/pino-log.ts'
 import type { AgentDriver, AgentReport } from '../../../scheduler/local/agent/agent.ts'
 import type { LaunchOrder, ProcessExit } from '../../../scheduler/local/core/effects.ts'
 import { normalList } from '../../../scheduler/local/core/resources.ts'
-import { createState, type Agent, type MasterState } from '../../../scheduler/local/core/state.ts'
+import { createState, newAgent, type Agent, type MasterState } from '../../../scheduler/local/core/state.ts'
 import { MasterShell } from '../../../scheduler/local/master.ts'
 import type { Attribute, Resource } from '../../../scheduler/mesos/types.ts'
 import { SimClock } from '../../sim/clock.ts'
@@ -15,9 +15,9 @@ import { HttpReader } from './http-reader.ts'
 export const scalar = (name: string, value: number): Resource => ({ name, type: 'SCALAR', scalar: { value } })
 export const ports = (begin: number, end: number): Resource => ({ name: 'ports', type: 'RANGES', ranges: { range: [{ begin, end }] } })
 
-export function agentOf (id: string, resources: Resource[], attributes: Attribute[] = []): Agent {
+export function agentOf (id: string, resources: Resource[], attributes: Attribute[] = [], machine: { hostname: string, ip: string } = { hostname: '127.0.0.1', ip: '127.0.0.1' }): Agent {
   const base = normalList(resources)
-  return { id, hostname: '127.0.0.1', port: 5051, attributes, base, total: base, registeredMs: 0 }
+  return newAgent({ id, ...machine, port: 5051, attributes, base, total: base, registeredMs: 0 })
 }
 
 /** An agent whose processes exist only in what the test says of them. */
@@ -54,13 +54,13 @@ export class ScriptedAgent implements AgentDriver {
 export interface TestMaster { shell: MasterShell, agent: ScriptedAgent, clock: SimClock, kv: MemoryKv, state: MasterState, port: number, failures: AtollError[] }
 
 /** The master with its real HTTP server, on virtual time. */
-export async function startTestMaster (agents: Agent[], seed = 1): Promise<TestMaster> {
+export async function startTestMaster (agents: Agent[], seed = 1, credentials?: Array<{ principal: string, secret: string }>): Promise<TestMaster> {
   const clock = new SimClock()
   const failures: AtollError[] = []
   const kv = new MemoryKv()
   const state = createState('11111111-2222-4333-8444-555555555555', { version: '1.12.0', hostname: '127.0.0.1' }, 0)
   for (const agent of agents) state.agents.set(agent.id, agent)
-  const shell = new MasterShell({ clock, random: new SimRandom(seed), log: silentLog, kv }, { state, onFailure: (error) => { failures.push(error) } })
+  const shell = new MasterShell({ clock, random: new SimRandom(seed), log: silentLog, kv }, { state, ...(credentials !== undefined && { credentials }), onFailure: (error) => { failures.push(error) } })
   const agent = new ScriptedAgent()
   agent.report = (report) => { shell.report(report) }
   const port = await shell.http.listen('127.0.0.1', 0)

@@ -12,10 +12,19 @@ export interface ReplayInit {
   /** Resources of each agent, by the number in its rack attribute (`r1`, ...). */
   racks?: number[]
   resourcesOf?: (rack: number) => Resource[]
+  /** Of agents that are not on 127.0.0.1. */
+  machineOf?: (rack: number) => { hostname: string, ip: string }
   /** Replay ends before the first note that holds this text. */
   until?: string
   /** Answers that are known to differ, by the text of the note before: the status that is given here. */
   otherStatus?: Record<string, number>
+  /** What operators and agents do at a note, other than by HTTP. */
+  onNote?: (note: string, replay: Replay) => void
+  /** Pings fail after so long. */
+  pingTimeoutMs?: number
+  credentials?: Array<{ principal: string, secret: string }>
+  /** An agent that returns sends its updates twice at once: ours sends them once. */
+  repeatsMayMiss?: boolean
   /** Errors whose text is known to differ, by the text of the note before. */
   otherText?: string[]
 }
@@ -44,8 +53,11 @@ export class Replay {
   private readonly standIns = new Map<string, string[]>()
   /** Connections whose answer is known to differ. */
   private readonly differing = new Set<number>()
+  private readonly comparedUuids = new Set<string>()
   private readonly seenUpdates = new Set<string>()
-  private master!: TestMaster
+  /** Tasks that were spawned, or have ended, before an update told so. */
+  readonly acted = new Set<string>()
+  master!: TestMaster
   private tornDown = false
   private note = ''
 
@@ -57,13 +69,16 @@ export class Replay {
 
   async run (): Promise<void> {
     const { racks = [1, 2, 3], resourcesOf = defaultResources, until } = this.init
-    this.master = await startTestMaster(racks.map((rack) => agentOf(`agent-${rack}`, resourcesOf(rack), [rackAttribute(rack)])))
+    this.master = await startTestMaster(racks.map((rack) => agentOf(`agent-${rack}`, resourcesOf(rack), [rackAttribute(rack)], this.init.machineOf?.(rack))), 1, this.init.credentials)
+    if (this.init.pingTimeoutMs !== undefined) this.master.state.pingTimeoutMs = this.init.pingTimeoutMs
     this.endOrphans()
     try {
       for (const line of this.lines) {
         if (line.note !== undefined) {
           if (until !== undefined && line.note.includes(until)) break
           this.note = line.note
+          await this.elapse(line.t)
+          this.init.onNote?.(line.note, this)
           continue
         }
         await this.elapse(line.t)
@@ -185,6 +200,9 @@ export class Replay {
 
   private async compareEvent (actual: RawConnection, recorded: any): Promise<void> {
     await this.letAgentAct(recorded)
+    const repeated = recorded.update?.status.uuid !== undefined && this.comparedUuids.has(recorded.update.status.uuid)
+    if (this.init.repeatsMayMiss === true && repeated && this.nextEvent(actual, recorded)?.update?.status.uuid !== this.ids.get(recorded.update.status.uuid)) return
+    if (recorded.update?.status.uuid !== undefined) this.comparedUuids.add(recorded.update.status.uuid)
     await this.until(() => this.nextEvent(actual, recorded) !== undefined, () => `no event comes, but was recorded: ${JSON.stringify(recorded)}`)
     const own = this.nextEvent(actual, recorded)
     this.consumed.add(own)
@@ -197,7 +215,7 @@ export class Replay {
   /** The next one; of answers to a reconciliation, which come in any order, the one about the same task or operation. */
   private nextEvent (actual: RawConnection, recorded: any): any {
     const left = actual.events.filter((event) => event.type !== 'OFFERS' && event.type !== 'HEARTBEAT' && !this.consumed.has(event))
-    return left.find((event) => isReconciliation(recorded) && subjectOf(event) === subjectOf(recorded)) ?? left[0]
+    return left.find((event) => isUnordered(recorded) && event.type === recorded.type && subjectOf(event) === subjectOf(recorded)) ?? left[0]
   }
 
   private learn (recorded: string, own: string | undefined, recordedMaster: string): void {
@@ -219,12 +237,13 @@ export class Replay {
     const { agent } = this.master
     const id: string = status.task_id.value
     if (status.state === 'TASK_STARTING') {
+      if (this.acted.delete(`${id} spawned`)) return
       await this.until(() => agent.orders.has(id), () => `${id} is not launched`)
       agent.spawned(id)
     } else if (status.source === 'SOURCE_AGENT') {
       await this.until(() => agent.orders.has(id), () => `${id} is not launched`)
       agent.launchFailed(id, this.translate(status.message.replace('Failed to launch container: ', '')))
-    } else if (status.message !== undefined) {
+    } else if (status.message !== undefined && !this.acted.delete(`${id} ended`)) {
       const { containerId } = agent.orders.get(id)!
       if (status.reason === 'REASON_MAX_COMPLETION_TIME_REACHED') await this.until(() => agent.killed.includes(containerId), () => `${id} is not killed`)
       agent.exited(id, exitOf(status.message))
@@ -283,12 +302,13 @@ export class Replay {
   }
 }
 
-function isReconciliation ({ update, update_operation_status: operation }: any): boolean {
-  return update?.status.reason === 'REASON_RECONCILIATION' || (operation !== undefined && operation.status.uuid === undefined)
+/** The master answers, and tells of the tasks of an agent, in any order; what an agent tells of several tasks comes in any order, too. */
+function isUnordered ({ type, update, update_operation_status: operation }: any): boolean {
+  return update !== undefined || type === 'RESCIND' || (operation !== undefined && operation.status.uuid === undefined)
 }
 
-function subjectOf ({ update, update_operation_status: operation }: any): string | undefined {
-  return update?.status.task_id.value ?? operation?.status.operation_id.value
+function subjectOf ({ type, update, update_operation_status: operation }: any): string | undefined {
+  return update !== undefined ? `${update.status.task_id.value} ${update.status.source}` : operation?.status.operation_id.value ?? (type === 'RESCIND' ? 'rescind' : undefined)
 }
 
 function defaultResources (rack: number): Resource[] {

@@ -83,6 +83,8 @@ class NullVolume implements VolumeClient {
   async listxattr (): Promise<string[]> { return [] }
   async removexattr (): Promise<void> { throw posixError('ENODATA') }
   forget (): void {}
+  async syncNames (): Promise<void> {}
+
   async statfs (): Promise<StatFs> { return emptyStatfs }
   async sync (): Promise<void> {}
   async close (): Promise<void> {}

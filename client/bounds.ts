@@ -41,6 +41,26 @@ export const invalidationsInFlightMax = 64
 /** How long a write waits for its lease. */
 export const leasePatienceMs = 60_000
 
+// Changes decided here, under exclusive leases, on their way to their partition.
+export const changesQueuedMax = 4_096
+export const changesQueuedBytesMax = 8 * mebi
+export const changeRequestBytesMax = 512 * kibi
+/** So long after the first change others join it in one request, */
+export const changeBatchDelayMs = 3
+/** unless there are so many. */
+export const changeBatchNow = 128
+export const changeRetryMs = 100
+/** Inode numbers asked for at a time; more are asked for when fewer than the second number are left. */
+export const inodeNumbersAtOnce = 8_192
+export const inodeNumbersLeftMin = 4_096
+/** A directory is taken exclusively with its second change in a row, */
+export const changesBeforeHolding = 2
+/** but not so soon after somebody else wanted it. */
+export const contendedDirectoryMs = 2_000
+export const contendedDirectoriesMax = 1_024
+/** Names of a directory that are read in advance once it is held. */
+export const heldListingNamesMax = 8_192
+
 // Writes, per file.
 export const writePieceBytesMax = mebi
 /** Pieces up to this size join others of their chunk in one request. */

@@ -3,6 +3,7 @@ import type { VolumeInfo } from '../partitioning/types.ts'
 import type { BlockCache } from './block-cache.ts'
 import type { ChunkStore } from './chunk-store.ts'
 import type { FileTable } from './file-table.ts'
+import type { HeldChanges } from './held-changes.ts'
 import type { InodeCache } from './inode-cache.ts'
 import type { Inodes } from './inodes.ts'
 import type { Leases } from './leases.ts'
@@ -26,6 +27,7 @@ export interface VolumeContext {
   readonly changes: OwnChanges
   readonly leases: Leases
   readonly inodes: Inodes
+  readonly held: HeldChanges
   readonly files: FileTable
   readonly chunks: ChunkStore
   readonly unsynced: UnsyncedChunks

@@ -43,6 +43,12 @@ export class CachedDirectory {
   /** No name exists but those that are known. */
   get isComplete (): boolean { return this.complete }
 
+  /** No name that is known exists. */
+  get isEmpty (): boolean {
+    for (const { ino } of this.names.values()) if (ino !== 0) return false
+    return true
+  }
+
   find (name: string): CachedName | undefined { return this.names.get(name) }
 
   /** Notes that a name stands for `ino`, or, with 0, that it does not exist. */

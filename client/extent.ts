@@ -79,12 +79,14 @@ export class Extent {
     const wanted = Math.max(end, this.reached + this.stepBytes)
     const extent = Math.ceil(wanted / chunkSize) * chunkSize
     const since = cached.session.guard.begin()
+    cached.asked++
     try {
       const { body } = await cached.session.call('meta.extent', { op: context.operations.next(), ino: cached.ino, extent }, { leased: true, mutation: true })
       this.reached = Math.max(this.reached, body.attr.extent)
       this.stepBytes = Math.min(extentStepBytesMax, this.stepBytes * 2)
       context.inodes.install(cached.session, body.attr, since)
     } finally {
+      cached.asked--
       cached.session.guard.end()
     }
   }

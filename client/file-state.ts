@@ -489,7 +489,14 @@ export class FileState {
     if (inline === null && this.movedBy !== 0 && this.extent.inRecord > 0 && await context.unsynced.syncChunk(cached.ino, 0)) throw this.lose(lostError(cached.ino))
     const sequence = inline === null ? upTo : this.placedUpTo
     const { mtime } = this.local!
+    const decided = context.held.commit(cached, inline?.length ?? size, mtime, inline)
+    if (decided !== null) {
+      this.committedUpTo(sequence, inline)
+      cached.attr = this.localAttr(decided)
+      return
+    }
     const since = cached.session.guard.begin()
+    cached.asked++
     try {
       const { body } = await cached.session.call('meta.commit', {
         op: context.operations.next(), ino: cached.ino, size: inline?.length ?? size, mtime, inline: inline !== null
@@ -501,6 +508,7 @@ export class FileState {
       if (code === 'ENOENT' || code === 'ESTALE') this.lose(error)
       throw error
     } finally {
+      cached.asked--
       cached.session.guard.end()
     }
   }
@@ -516,6 +524,9 @@ export class FileState {
     }
     this.settleTokens(sequence)
   }
+
+  /** What was told to have happened did not. */
+  changeFailed (error: unknown): void { this.noteLate(error) }
 
   /** Under a new session: the changes stand if nobody else changed the inode meanwhile. */
   private async recover (): Promise<void> {

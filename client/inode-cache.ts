@@ -29,10 +29,14 @@ export class CachedInode {
   symlink: string | null = null
   /** Values of extended attributes; null for those that do not exist. */
   xattrs: Map<string, Buffer | null> | null = null
+  /** It has none: it was made here. */
+  hasNoXattrs = false
   held: { attr: InodeAttr | null, directory: CachedDirectory | null } | null = null
   recall: OngoingRecall | null = null
   /** Set while the file is open or has changes to commit: the inode then stays in the cache. */
   file: FileState | null = null
+  /** Requests under way whose answers bring attributes: until then nothing is decided here. */
+  asked = 0
   /** Since the last pass of the eviction. */
   used = true
 
@@ -117,6 +121,7 @@ export class InodeCache {
     cached.attr = null
     cached.symlink = null
     cached.xattrs = null
+    cached.hasNoXattrs = false
     cached.lease = 'none'
     if (cached.file === null && cached.recall === null && this.inodes.get(cached.ino) === cached) this.inodes.delete(cached.ino)
   }

@@ -1,3 +1,4 @@
+import { inodesOf, type Change } from '../fsnode/protocol/changes.ts'
 import { codeOf, messageOf, posixError } from '../fsnode/protocol/errors.ts'
 import type { InodeAttr, RecallRequest, RecallResponse } from '../fsnode/protocol/metadata.ts'
 import { evictionScanInodes, invalidateMsMax, invalidationsInFlightMax, leasePatienceMs } from './bounds.ts'
@@ -67,6 +68,7 @@ export class Leases implements SessionOwner {
     sessions.find(request.partition)?.guard.disturb(request.ino)
     const cached = cache.get(request.ino)
     if (cached === undefined) {
+      await sessions.find(request.partition)?.changes?.drained()
       await this.invalidate(invalidationOf(request))
       return { open: false }
     }
@@ -79,12 +81,17 @@ export class Leases implements SessionOwner {
 
   heldLeases (session: MetadataSession, withOpen: boolean): { shared: number[], exclusive: number[] } {
     const held = { shared: [] as number[], exclusive: [] as number[] }
+    const changes = session.changes?.concerned()
     for (const cached of this.context.cache.values()) {
-      if (cached.session !== session) continue
+      // What its partition does not have yet cannot be held there.
+      if (cached.session !== session || changes?.made.has(cached.ino) === true) continue
+      changes?.held.delete(cached.ino)
       if (cached.lease !== 'none') held[cached.lease].push(cached.ino)
       // A leader must ask before it lets the content of an open file go; it would not know that this one is open.
       else if (withOpen && this.context.files.isOpen(cached.ino)) held.shared.push(cached.ino)
     }
+    // Of changes that an earlier process decided.
+    if (changes !== undefined) held.exclusive.push(...changes.held)
     return held
   }
 
@@ -100,6 +107,18 @@ export class Leases implements SessionOwner {
       cached.file?.leaseLost(true)
     }
     void this.invalidateAll(inos)
+  }
+
+  changeFailed (change: Change, code: string): void {
+    const { cache, log } = this.context
+    const { held, made } = inodesOf(change)
+    log.error('a change that was acknowledged is lost', { change: change[0], inodes: [...held, made].filter((ino) => ino !== 0), code })
+    for (const ino of made === 0 ? held : [...held, made]) {
+      const cached = cache.get(ino)
+      cached?.file?.changeFailed(posixError(code.startsWith('ATOLL_') ? 'EIO' : code, 'a change of the file that was acknowledged is lost'))
+      if (cached !== undefined) cache.drop(cached)
+      this.invalidateSoon({ ino, what: 'content' })
+    }
   }
 
   evictIfOverfull (): void {
@@ -140,7 +159,10 @@ export class Leases implements SessionOwner {
     let finish = (): void => {}
     const recall: OngoingRecall = { done: new Promise((resolve) => { finish = resolve }), phase: 'open', served: false }
     cached.recall = recall
+    if (cached.lease === 'exclusive' && cached.directory !== null) this.context.held.wanted(cached.ino)
     try {
+      // From here on everything of this inode is the partition's to decide; what was decided here before gets there first.
+      await cached.session.changes?.drained()
       if (request.names !== undefined) await this.giveUpNames(cached, request.names)
       else if (request.to === 'shared') await this.giveUpWriting(cached, recall)
       else await this.giveUpAll(cached, recall)
@@ -170,6 +192,7 @@ export class Leases implements SessionOwner {
   private async giveUpNames (cached: CachedInode, names: string[]): Promise<void> {
     for (const name of names) cached.directory?.forget(name)
     cached.attr = null
+    if (cached.lease === 'exclusive') cached.lease = 'shared'
     await this.invalidate({ ino: cached.ino, what: 'entries', names })
   }
 

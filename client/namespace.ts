@@ -11,6 +11,8 @@ import type { MetadataSession } from './session.ts'
 import type { OperationContext, SetAttributes } from './types.ts'
 
 const renameExchange = 2
+/** Made once: it is asked for before every first write to a file. */
+const noAttribute = posixError('ENODATA')
 
 type MutationBody<M extends Method> = Omit<Methods[M]['request'], 'partition' | 'session' | 'op'>
 
@@ -29,7 +31,12 @@ export class Namespace {
   }
 
   /** Creates, or finds, a regular file and opens it. `file` is null when it must be opened by its number. `step`: which try this is, from 0. */
-  create (dir: number, name: string, mode: number, exclusive: boolean, by: OperationContext, step: number): Promise<{ attr: InodeAttr, created: boolean, file: FileState | null }> {
+  async create (dir: number, name: string, mode: number, exclusive: boolean, by: OperationContext, step: number): Promise<{ attr: InodeAttr, created: boolean, file: FileState | null }> {
+    const { held } = this.context
+    const earlier = held.earlier(by)
+    if (earlier?.[0] === 'create') return { attr: await this.context.inodes.getattr(earlier[4]), created: true, file: null }
+    const made = held.create(dir, name, mode, by)
+    if (made !== null) return { ...made, created: true }
     const request = { dir, name, mode: regularType | (mode & 0o7777), caller: callerOf(by), exclusive, lease: 'exclusive' as const }
     return this.mutate(dir, 'meta.create', request, by, { inos: [dir], names: [[dir, name]] }, (session, body, since) => {
       const cached = this.noteCreated(session, dir, name, body, since)
@@ -43,9 +50,17 @@ export class Namespace {
 
   /** Any inode that is not opened at once: `mode` holds its type. */
   async make (dir: number, name: string, mode: number, extra: { rdev?: number, symlink?: string }, by: OperationContext): Promise<InodeAttr> {
-    const request = { dir, name, mode, caller: callerOf(by), exclusive: true, lease: 'shared' as const, ...extra }
+    const { held } = this.context
+    const earlier = held.earlier(by)
+    if (earlier?.[0] === 'create') return this.context.inodes.getattr(earlier[4])
+    const made = held.make(dir, name, mode, extra, by)
+    if (made !== null) return made
+    // A new directory is about to be filled.
+    const lease = (mode & typeMask) === directoryType && this.context.sessions.of(dir).changes !== null ? 'exclusive' as const : 'shared' as const
+    const request = { dir, name, mode, caller: callerOf(by), exclusive: true, lease, ...extra }
     const attr = await this.mutate(dir, 'meta.create', request, by, { inos: [dir], names: [[dir, name]] }, (session, body, since) => {
       const cached = this.noteCreated(session, dir, name, body, since)
+      if (cached !== null && lease === 'exclusive') cached.lease = lease
       if (cached !== null && extra.symlink !== undefined) cached.symlink = extra.symlink
       if (cached !== null && (mode & typeMask) === directoryType && cached.directory === null) {
         this.context.cache.setDirectory(cached, CachedDirectory.empty(this.context.inodes.count, dir))
@@ -56,6 +71,10 @@ export class Namespace {
   }
 
   async link (ino: number, dir: number, name: string, by: OperationContext): Promise<InodeAttr> {
+    const { held } = this.context
+    if (held.earlier(by) !== undefined) return this.context.inodes.getattr(ino)
+    const linked = held.link(ino, dir, name, by)
+    if (linked !== null) return linked
     const attr = await this.mutate(dir, 'meta.link', { ino, dir, name }, by, { inos: [ino, dir], names: [[dir, name]] }, (session, body, since) => {
       this.noteInode(session, ino, body.attr, since)
       this.noteNames(session, dir, body.dirAttr, since, [{ name, ino, type: body.attr.mode & typeMask }])
@@ -65,16 +84,22 @@ export class Namespace {
   }
 
   async unlink (dir: number, name: string, by: OperationContext): Promise<void> {
+    const { held } = this.context
+    if (held.earlier(by) !== undefined || held.unlink(dir, name, by)) return
     const ino = await this.inoOf(dir, name)
     await this.mutate(dir, 'meta.unlink', { dir, name, open: this.context.files.isOpen(ino) }, by, { inos: [dir, ino], names: [[dir, name]] }, (session, body, since) => { this.noteRemoved(session, dir, name, body, since) })
   }
 
   async rmdir (dir: number, name: string, by: OperationContext): Promise<void> {
+    const { held } = this.context
+    if (held.earlier(by) !== undefined || held.rmdir(dir, name, by)) return
     const ino = await this.inoOf(dir, name)
     await this.mutate(dir, 'meta.rmdir', { dir, name }, by, { inos: [dir, ino], names: [[dir, name]] }, (session, body, since) => { this.noteRemoved(session, dir, name, body, since) })
   }
 
   async rename (dir: number, name: string, newDir: number, newName: string, flags: number, by: OperationContext): Promise<void> {
+    const { held } = this.context
+    if (held.earlier(by) !== undefined || held.rename(dir, name, newDir, newName, flags, by)) return
     const exchange = (flags & renameExchange) !== 0
     const moved = await this.inoOf(dir, name)
     // The answer to an exchange does not tell what else has moved.
@@ -88,6 +113,8 @@ export class Namespace {
   }
 
   async setattr (ino: number, changes: SetAttributes, by: OperationContext): Promise<InodeAttr> {
+    const set = this.context.held.setattr(ino, changes, by)
+    if (set !== null) return set
     const file = this.context.cache.get(ino)?.file
     const send = (): Promise<InodeAttr> => this.mutate(ino, 'meta.setattr', { ino, ...definedOf(changes) }, by, { inos: [ino] }, (session, { attr }, since) => {
       this.noteInode(session, ino, attr, since)
@@ -102,7 +129,9 @@ export class Namespace {
   async getxattr (ino: number, name: string): Promise<Buffer> {
     const { cache, sessions, changes } = this.context
     await this.context.inodes.getattr(ino)
-    const known = changes.inode(ino) ? undefined : cache.get(ino)?.xattrs?.get(name)
+    const inode = changes.inode(ino) ? undefined : cache.get(ino)
+    if (inode?.hasNoXattrs === true) throw noAttribute
+    const known = inode?.xattrs?.get(name)
     if (known !== undefined) {
       if (known === null) throw posixError('ENODATA', name)
       return known
@@ -126,6 +155,7 @@ export class Namespace {
   }
 
   async listxattr (ino: number): Promise<string[]> {
+    if (!this.context.changes.inode(ino) && this.context.cache.get(ino)?.hasNoXattrs === true) return []
     return (await this.context.sessions.of(ino).call('meta.listxattr', { ino })).body.names
   }
 
@@ -142,9 +172,11 @@ export class Namespace {
     ino: number, method: M, request: MutationBody<M>, by: OperationContext, subject: Subject,
     note: (session: MetadataSession, body: Methods[M]['response'], since: number) => T, step = 0
   ): Promise<T> {
-    const { sessions, operations, leases, changes } = this.context
+    const { sessions, operations, leases, changes, held } = this.context
     const { inos, names = [] } = subject
     const session = sessions.of(ino)
+    // Other partitions may take part.
+    await held.settled()
     const since = session.guard.begin()
     changes.begin(inos, names)
     try {
@@ -152,6 +184,7 @@ export class Namespace {
       const answer = await session.call(method, body, { mutation: true })
       const result = note(session, answer.body, since)
       leases.evictIfOverfull()
+      for (const [dir] of names) held.changedElsewhere(dir)
       return result
     } catch (error) {
       if (codeOf(error).startsWith('ATOLL_')) this.doubt(subject)
@@ -174,6 +207,7 @@ export class Namespace {
       if (cached === undefined || cached.lease === 'exclusive') continue
       cached.attr = null
       cached.xattrs = null
+      cached.hasNoXattrs = false
     }
   }
 
@@ -256,7 +290,9 @@ export class Namespace {
 
   private noteXattrChange (session: MetadataSession, ino: number, name: string, attr: InodeAttr, since: number): void {
     session.guard.change(ino, name)
-    this.context.cache.get(ino)?.xattrs?.delete(name)
+    const cached = this.context.cache.get(ino)
+    if (cached !== undefined) cached.hasNoXattrs = false
+    cached?.xattrs?.delete(name)
     this.noteInode(session, ino, attr, since)
   }
 

@@ -68,6 +68,7 @@ export class OpenFileHandle implements OpenFile {
   async sync (): Promise<void> {
     await this.reporting(async () => {
       await this.file.flush()
+      await this.context.held.settled(this.ino)
       await this.context.unsynced.sync(this.ino)
     })
   }

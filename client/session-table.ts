@@ -49,8 +49,10 @@ export class SessionTable {
   private make (index: number): MetadataSession {
     const { volume, id, client, resumed } = this.init
     if (!(index >= 0 && index < volume.metadataPartitions)) throw posixError('ENOENT', 'no such inode')
-    const session = new MetadataSession(this.components, { partition: metadataPartitionId(volume.id, index), id, client, resumed })
+    const session = new MetadataSession(this.components, { partition: metadataPartitionId(volume.id, index), index, id, client, resumed })
     this.byIndex[index] = session
+    const recovered = this.components.journal?.recoverChanges().filter((change) => change.partition === index) ?? []
+    if (recovered.length > 0) session.changes!.resume(recovered)
     return session
   }
 }

@@ -1,3 +1,4 @@
+import type { Change } from '../fsnode/protocol/changes.ts'
 import { AtollError, codeOf, isRetryable, messageOf, posixError } from '../fsnode/protocol/errors.ts'
 import type { SessionResponse } from '../fsnode/protocol/metadata.ts'
 import type { Method, Methods } from '../fsnode/protocol/methods.ts'
@@ -5,13 +6,17 @@ import type { Answer, Peer } from '../fsnode/protocol/peer.ts'
 import type { Clock, Logger, Timer } from '../fsnode/protocol/ports.ts'
 import { outageMsMax, type ClusterRouter } from '../fsnode/protocol/router.ts'
 import { claimRetryMs, leaseMarginShare, mutationWindow, renewalAttempts, renewalsPerLease, sessionsPerRequestMax } from './bounds.ts'
+import { ChangeStream } from './change-stream.ts'
 import { GrantGuard } from './grant-guard.ts'
+import type { ChangeJournal } from './types.ts'
 
 export interface SessionComponents {
   router: ClusterRouter
   clock: Clock
   log: Logger
   owner: SessionOwner
+  /** Null: nothing is told to have happened before the partition has it. */
+  journal: ChangeJournal | null
 }
 
 /** Whoever holds leases under the session. */
@@ -22,10 +27,14 @@ export interface SessionOwner {
   lapsed (session: MetadataSession): void
   /** The session and its leases are gone for good. */
   expired (session: MetadataSession): void
+  /** A change that was told to have happened did not. */
+  changeFailed (change: Change, code: string): void
 }
 
 export interface SessionInit {
   partition: string
+  /** Of the partition in its volume. */
+  index: number
   id: string
   /** For people: who this is. */
   client: string
@@ -49,6 +58,8 @@ export interface SessionCallOptions {
 export class MetadataSession {
   readonly partition: string
   readonly guard = new GrantGuard()
+  /** Null: every change is the partition's to decide. */
+  readonly changes: ChangeStream | null
   /** Monotonic milliseconds: until then what is cached under leases is current. */
   validUntil = -Infinity
   private readonly components: SessionComponents
@@ -78,6 +89,13 @@ export class MetadataSession {
     this.init = init
     this.partition = init.partition
     this.id = init.id
+    const { clock, log, journal, owner } = components
+    this.changes = journal === null ? null : new ChangeStream({
+      clock, log, journal,
+      send: async (first, packed) => (await this.send('meta.changes', { first }, { payload: [packed], leased: true })).body,
+      failed: (change, code) => { owner.changeFailed(change, code) },
+      broken: () => { this.lose(this.generation) }
+    }, init.index)
   }
 
   get isValid (): boolean { return this.validUntil > this.components.clock.now() }
@@ -86,6 +104,11 @@ export class MetadataSession {
   async call<M extends Method> (
     method: M, body: Omit<Methods[M]['request'], 'partition' | 'session'>, options: SessionCallOptions = {}
   ): Promise<Answer<M>> {
+    // The partition must know what it is asked about.
+    if (this.changes?.isEmpty === false) {
+      if (!this.isReady) await this.ready()
+      await this.changes.drained()
+    }
     if (options.mutation !== true) return this.send(method, body, options)
     // What a lease obliges to write back goes ahead: others may wait for it.
     while (options.leased !== true && this.mutationsStarted - this.oldestMutation() >= mutationWindow) {
@@ -140,6 +163,7 @@ export class MetadataSession {
   async close (): Promise<void> {
     const wasOpen = this.state === 'open'
     this.state = 'closed'
+    this.changes?.close()
     this.timer?.cancel()
     this.validUntil = -Infinity
     if (!wasOpen) return
@@ -180,6 +204,8 @@ export class MetadataSession {
         this.lose(generation)
         continue
       }
+      // What it has is no longer under way: else what was made would not be claimed.
+      this.changes?.opened(body.streamed, body.failed)
       await this.watch()
       if (await this.claimed(body.term, deadline)) {
         this.term = body.term
@@ -298,6 +324,7 @@ export class MetadataSession {
     this.guard.disturbAll()
     this.components.log.warn('session expired: everything cached under it is dropped', { partition: this.partition })
     this.components.owner.expired(this)
+    this.changes?.lost()
   }
 
   private failed (what: string, error: unknown): void {

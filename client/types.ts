@@ -29,6 +29,31 @@ export interface WriteJournal {
   record (ino: number, offset: number, data: readonly Buffer[]): number
   /** The nodes have it. */
   settle (token: number): void
+  /** Present: changes of names and attributes may be told to have happened, too, before their partition has them. */
+  readonly changes?: ChangeJournal
+}
+
+/** A change of names or attributes that was told to have happened before its partition had it. */
+export interface JournaledChange {
+  /** Index of the metadata partition. */
+  partition: number
+  /** Which session of the process: 0 is the one that the next process continues. */
+  generation: number
+  sequence: number
+  /** Of the operation that it was for: should that be asked for again, it has happened. */
+  operationId: number | undefined
+  bytes: Buffer
+}
+
+export interface RecoveredChange extends JournaledChange { token: number }
+
+/** Where changes that were told to have happened survive a crash of this process, until their partition has them. */
+export interface ChangeJournal {
+  /** Synchronous. Returns the token for `settle`; throws when full. */
+  record (change: JournaledChange): number
+  settle (token: number): void
+  /** Unsettled changes of an earlier process, oldest first. */
+  recoverChanges (): readonly RecoveredChange[]
 }
 
 export interface OpenFile {
@@ -98,6 +123,8 @@ export interface VolumeClient {
   /** Whoever used the inode above this client has dropped it: an unlinked file's content may go. */
   forget (ino: number): void
   statfs (): Promise<StatFs>
+  /** Every change of names and attributes up to now is on stable storage: in the directory's partition, or in all. */
+  syncNames (dir?: number): Promise<void>
   /** Everything written through this client is on stable storage. */
   sync (): Promise<void>
   close (): Promise<void>

@@ -1,3 +1,4 @@
+import { decodeChange } from '../fsnode/protocol/changes.ts'
 import { codeOf, posixError } from '../fsnode/protocol/errors.ts'
 import type { InodeAttr } from '../fsnode/protocol/metadata.ts'
 import type { Clock, Logger, Network, Random } from '../fsnode/protocol/ports.ts'
@@ -10,6 +11,7 @@ import { BlockCache } from './block-cache.ts'
 import { ChunkStore } from './chunk-store.ts'
 import type { VolumeContext } from './context.ts'
 import { FileTable } from './file-table.ts'
+import { HeldChanges } from './held-changes.ts'
 import { InodeCache, type InodeCacheInit } from './inode-cache.ts'
 import { directoryType, Inodes, regularType, symlinkType, typeMask, type DirectoryPage } from './inodes.ts'
 import { Leases } from './leases.ts'
@@ -72,12 +74,13 @@ export class AtollVolumeClient implements VolumeClient {
     this.context = Object.assign(context, {
       volume, clock, random, log, journal, leases, chunks,
       operations: new OperationNumbers(clock),
-      sessions: new SessionTable({ router: this.router, clock, log, owner: leases }, {
+      sessions: new SessionTable({ router: this.router, clock, log, owner: leases, journal: journal?.changes ?? null }, {
         volume, client, id: init.session ?? random.bytes(sessionIdBytes).toString('hex'), resumed: init.session !== undefined
       }),
       cache: new InodeCache(init.cache),
       changes: new OwnChanges(),
       inodes: new Inodes(context),
+      held: new HeldChanges(context),
       files: new FileTable(context),
       unsynced: new UnsyncedChunks({ chunks, onLost: (ino, error) => this.context.files.failed(ino, error) }),
       readAhead: new ReadAheadBudget(),
@@ -90,6 +93,7 @@ export class AtollVolumeClient implements VolumeClient {
   async start (patienceMs?: number): Promise<void> {
     await this.router.start(patienceMs)
     await this.getattr(rootInode)
+    await this.finishChanges()
     if (this.init.session !== undefined) await this.inheritOrphans()
   }
 
@@ -199,8 +203,11 @@ export class AtollVolumeClient implements VolumeClient {
     return { blocks, blocksFree, blocksAvailable: blocksFree, files: inodes + filesFreeTold, filesFree: filesFreeTold, blockSize: blockSizeBytes, nameLengthMax: 255 }
   }
 
+  async syncNames (dir?: number): Promise<void> { await this.context.held.settled(dir) }
+
   async sync (): Promise<void> {
     await this.context.files.flushAll()
+    await this.context.held.settled()
     await this.context.unsynced.syncAll()
   }
 
@@ -213,10 +220,21 @@ export class AtollVolumeClient implements VolumeClient {
   private async shutDown (): Promise<void> {
     try {
       await this.context.files.flushAll()
+      await this.context.held.settled()
     } finally {
       await this.context.sessions.close()
       this.router.close()
     }
+  }
+
+  /** What an earlier process of this session had told to have happened gets to the partitions before anything is answered. */
+  private async finishChanges (): Promise<void> {
+    const { sessions, held } = this.context
+    const recovered = this.context.journal?.changes?.recoverChanges() ?? []
+    if (recovered.length === 0) return
+    for (const { operationId, bytes } of recovered) if (operationId !== undefined) held.remember(operationId, decodeChange(bytes))
+    await Promise.all(sessions.all().map((session) => session.ready()))
+    await held.settled()
   }
 
   /** Unlinked files that the earlier process of this session had open are this one's to let go. */

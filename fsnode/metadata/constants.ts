@@ -8,6 +8,10 @@ export const sessionIdBytesMax = 128
 export const clientNameBytesMax = 1_024
 /** Remembered answers per session: a client has at most this many unanswered mutations. */
 export const resultsPerSessionMax = 512
+/** Changes that failed, of those that a session decided by itself: remembered until so many more have failed. */
+export const failedChangesKept = 64
+/** Inode numbers given to a session at a time. */
+export const inodesPerRequestMax = 65_536
 /** Leases over all sessions of a partition; beyond it the oldest are recalled. */
 export const leasesMax = 200_000
 export const leaseEvictionBatch = 64

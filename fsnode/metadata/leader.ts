@@ -239,11 +239,15 @@ export class Leader {
     }
     try {
       if (!this.store.writer.hasRoom) await this.store.writer.room()
-      return { intents, open: await this.clear(self, wanted) }
+      const open = await this.clear(self, wanted)
+      // Who gave up a directory has sent what it changed there: a name may stand for another inode than before.
+      if (sameIntents(intentsOf(claims()), intents)) return { intents, open }
     } catch (error) {
       this.intents.release(intents)
       throw error
     }
+    this.intents.release(intents)
+    return this.acquire(self, claims, deadline - this.components.clock.now())
   }
 
   /** Resolves when nobody is changing the inode. Rejects with ATOLL_BUSY after `waitMs`. */
@@ -347,6 +351,10 @@ export class Leader {
       if (this.leases.size > leasesMax && recalls.length > 0 && !this.hasEnded) this.evict()
     })
   }
+}
+
+function sameIntents (one: readonly Intent[], other: readonly Intent[]): boolean {
+  return one.length === other.length && one.every(({ key, mode }, index) => key === other[index]!.key && mode === other[index]!.mode)
 }
 
 export function intentsOf (claims: readonly Claim[]): Intent[] {

@@ -48,10 +48,10 @@ export const truncationCodec: Codec<number, Truncation> = {
 }
 
 export const sessionCodec: Codec<string, Session> = {
-  encode: ({ client, openedAt }) => encode([client, openedAt]),
+  encode: ({ client, openedAt, streamed, failed }) => encode([client, openedAt, streamed, failed]),
   decode: (bytes, id) => {
-    const [client, openedAt] = decode(bytes) as [string, bigint]
-    return { id, client, openedAt, nextResult: 0, results: new Map() }
+    const [client, openedAt, streamed = 0, failed = []] = decode(bytes) as [string, bigint, number?, Session['failed']?]
+    return { id, client, openedAt, streamed, failed, nextResult: 0, results: new Map() }
   }
 }
 

@@ -1,6 +1,7 @@
 import { AtollError } from '../protocol/errors.ts'
 import type { Handlers } from '../protocol/peer.ts'
 import type { MetadataPartition } from './partition.ts'
+import * as changes from './requests/changes.ts'
 import * as inodes from './requests/inodes.ts'
 import * as names from './requests/names.ts'
 import * as reads from './requests/reads.ts'
@@ -44,6 +45,9 @@ export function metadataHandlers (find: (partitionId: string) => MetadataPartiti
     'meta.setxattr': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => inodes.setxattr(leader, session, request)),
     'meta.removexattr': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => inodes.removexattr(leader, session, request)),
     'meta.forget': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => inodes.forget(leader, session, request)),
+    'meta.changes': (request, payload, { peer }) =>
+      at(request).attend(request, peer, (leader, session) => changes.changes(leader, session, request, payload)),
+    'meta.inodes': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => changes.inodes(leader, session, request)),
 
     'meta.transaction': async (request) => ({ body: await serveTransaction(await at(request).opened(), request) })
   }

@@ -11,6 +11,8 @@ export class LiveSession {
   ended = false
   /** Mutations under way: a retry that comes meanwhile waits for the same answer. */
   readonly inFlight = new Map<number, Promise<Reply<any>>>()
+  /** Its own changes: each request after the one before. */
+  stream: Promise<unknown> = Promise.resolve()
   private readonly listeners = new Set<() => void>()
 
   constructor (id: string, now: number) {

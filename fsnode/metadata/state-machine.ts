@@ -2,7 +2,7 @@ import { decode } from '../protocol/frame.ts'
 import { messageOf } from '../protocol/errors.ts'
 import type { Logger } from '../protocol/ports.ts'
 import type { CommittedEntry, StateMachine } from '../raft/types.ts'
-import type { CommandName, CommandTuple } from './command.ts'
+import { streamOperation, type CommandName, type CommandTuple } from './command.ts'
 import { type Context, failure } from './operations/context.ts'
 import { operations } from './operations/index.ts'
 import { readSnapshot, writeSnapshot } from './snapshot.ts'
@@ -111,9 +111,10 @@ export class MetadataStateMachine implements StateMachine {
     const { store } = context
     const session = store.sessions.get(sessionId)
     if (session === undefined) return failure('ATOLL_SESSION_EXPIRED')
+    context.session = session
+    if (op === streamOperation) return operation(context, args as never)
     const remembered = session.results.get(op)
     if (remembered !== undefined) return remembered.outcome
-    context.session = session
     const outcome = operation(context, args as never)
     if (outcome.code === undefined || !outcome.code.startsWith('ATOLL_')) store.remember(session, op, outcome)
     return outcome

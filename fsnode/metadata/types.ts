@@ -31,6 +31,8 @@ export interface Outcome {
   replaced?: number
   /** Sequence number of a transaction that was begun. */
   transaction?: number
+  /** Of a session's own changes, those that failed. */
+  failed?: Array<[sequence: number, code: string]>
   /** What a participant answers to 'prepare', one per part. */
   results?: PartResult[]
 }
@@ -42,6 +44,10 @@ export interface Session {
   client: string
   /** Wall clock, ns. */
   openedAt: bigint
+  /** Its own changes ('meta.changes') up to this one have happened. */
+  streamed: number
+  /** The last of them that failed. */
+  failed: Array<[sequence: number, code: string]>
   /** Sequence of the next remembered result. */
   nextResult: number
   /** By operation number, oldest first. */

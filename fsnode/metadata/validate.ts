@@ -7,6 +7,8 @@ import { AtollError } from '../protocol/errors.ts'
 const checks: Record<string, (value: unknown) => boolean> = {
   session: isText,
   op: isCount,
+  first: isCount,
+  count: isCount,
   ino: isCount,
   dir: isCount,
   newDir: isCount,

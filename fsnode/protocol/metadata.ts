@@ -55,6 +55,10 @@ export interface SessionResponse {
   leaseDurationMs: number
   /** The leader's term: when it changes, leases must be claimed anew (meta.claim). */
   term: number
+  /** The session's own changes up to this one have happened (meta.changes). */
+  streamed: number
+  /** The last of them that failed. */
+  failed: Array<[sequence: number, code: string]>
 }
 export interface RenewRequest extends ToPartition {}
 /** After a change of leader: the leases that the client still holds. Conflicting changes wait for it. */
@@ -143,6 +147,16 @@ export interface LeaseRequest extends ToPartition { ino: number, mode: LeaseMode
 export interface LeaseResponse { attr: InodeAttr, inline?: Buffer }
 /** Gives leases back, unasked. */
 export interface ReleaseRequest extends ToPartition { inos: number[] }
+/**
+ * What the session has decided by itself under exclusive leases on every inode and directory concerned. The payload is
+ * a list of changes (protocol/changes.ts), numbered from `first`; a session numbers its changes from 1 without a gap.
+ * What it makes it holds exclusively.
+ */
+export interface ChangesRequest extends ToPartition { first: number }
+export interface ChangesResponse { failed: Array<[sequence: number, code: string]> }
+/** Inode numbers for what the session will make by itself. */
+export interface InodesRequest extends Mutation { count: number }
+export interface InodesResponse { first: number, count: number }
 /** The client no longer has this orphan open. */
 export interface ForgetRequest extends Mutation { ino: number }
 export interface OrphansRequest extends ToPartition {}
@@ -188,6 +202,8 @@ export interface MetadataMethods {
   'meta.listxattr': { request: ListxattrRequest, response: ListxattrResponse }
   'meta.lease': { request: LeaseRequest, response: LeaseResponse }
   'meta.release': { request: ReleaseRequest, response: Empty }
+  'meta.changes': { request: ChangesRequest, response: ChangesResponse }
+  'meta.inodes': { request: InodesRequest, response: InodesResponse }
   'meta.forget': { request: ForgetRequest, response: Empty }
   'meta.orphans': { request: OrphansRequest, response: OrphansResponse }
   'meta.statfs': { request: MetaStatfsRequest, response: MetaStatfsResponse }

@@ -1,5 +1,5 @@
 import { closeSync, fstatSync, openSync, readSync, writeSync, writevSync } from 'node:fs'
-import type { WriteJournal } from '../../client/types.ts'
+import type { ChangeJournal, JournaledChange, RecoveredChange, WriteJournal } from '../../client/types.ts'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
 import { readU64, writeU64 } from '../protocol/bytes.ts'
 import { Ring } from './ring.ts'
@@ -18,30 +18,49 @@ const stateSettled = 2
 /** A write that was acknowledged, and that the nodes may not have. */
 export interface RecoveredWrite { token: number, ino: number, offset: number, data: Buffer }
 
-interface Found { token: number, ino: number, offset: number, length: number, dataAt: number, settled: boolean }
+/** What a record holds: a write, or a change of names or attributes. */
+const kinds = { write: 0, change: 1 } as const
+
+interface Found { token: number, kind: number, ino: number, offset: number, length: number, dataAt: number, settled: boolean }
+
+/** In a change's record: the generation of its session above, the sequence below. */
+const sequencesPerGeneration = 2 ** 40
+/** Before its bytes: the id of the operation, or 0. */
+const operationIdBytes = 8
 
 /**
- * Writes that a mount has acknowledged and the nodes may not have yet, in a file on tmpfs: they
+ * Writes and changes that a mount has acknowledged and the nodes may not have yet, in a file on tmpfs: they
  * survive the death of the worker. (Not of the machine: fsync is what that takes.)
  *
  * File: a superblock {magic u32, pad, sequence u64, position u64} that tells where the oldest record
  * is, then the ring. Record: {magic u32, state u32, sequence u64, ino u64, offset u64, length u64,
- * pad u64}, data, {sequence u64, length u64}. A record counts when its trailer matches: it is written
+ * kind u64}, data, {sequence u64, length u64}. In the record of a change, ino is the index of its partition, offset its
+ * generation and sequence. A record counts when its trailer matches: it is written
  * last, so a write that was cut short is none.
  */
 export class FileJournal implements WriteJournal {
   private readonly fd: number
   private readonly ring: Ring
   private readonly recovered: RecoveredWrite[]
+  private readonly recoveredChanges: RecoveredChange[]
   private readonly header = Buffer.alloc(headerBytes)
   private readonly trailer = Buffer.alloc(trailerBytes)
   private readonly superblock = Buffer.alloc(24)
   private readonly stateSettledBytes = Buffer.from([stateSettled, 0, 0, 0])
 
-  private constructor (fd: number, ring: Ring, recovered: RecoveredWrite[]) {
+  readonly changes: ChangeJournal
+  private readonly operationId = Buffer.alloc(operationIdBytes)
+
+  private constructor (fd: number, ring: Ring, recovered: Recovered = { writes: [], changes: [] }) {
     this.fd = fd
     this.ring = ring
-    this.recovered = recovered
+    this.recovered = recovered.writes
+    this.recoveredChanges = recovered.changes
+    this.changes = {
+      record: (change) => this.recordChange(change),
+      settle: (token) => { this.settle(token) },
+      recoverChanges: () => this.recoveredChanges
+    }
     this.header.writeUInt32LE(magic, 0)
     this.superblock.writeUInt32LE(magic, 0)
   }
@@ -59,7 +78,7 @@ export class FileJournal implements WriteJournal {
       // Written and not merely extended: what tmpfs has given it cannot run out later.
       const zeros = Buffer.alloc(1 << 20)
       for (let at = 0; at < superblockBytes + capacity;) at += writeSync(fd, zeros, 0, Math.min(zeros.length, superblockBytes + capacity - at), at)
-      const journal = new FileJournal(fd, new Ring({ capacity }), [])
+      const journal = new FileJournal(fd, new Ring({ capacity }))
       journal.writeSuperblock()
       return journal
     }
@@ -85,7 +104,14 @@ export class FileJournal implements WriteJournal {
   get waiting (): number { return this.ring.size }
 
   /** Throws ATOLL_JOURNAL_FULL. */
-  record (ino: number, offset: number, data: readonly Buffer[]): number {
+  record (ino: number, offset: number, data: readonly Buffer[]): number { return this.append(kinds.write, ino, offset, data) }
+
+  private recordChange ({ partition, generation, sequence, operationId = 0, bytes }: JournaledChange): number {
+    writeU64(this.operationId, operationId, 0)
+    return this.append(kinds.change, partition, generation * sequencesPerGeneration + sequence, [this.operationId, bytes])
+  }
+
+  private append (kind: number, ino: number, offset: number, data: readonly Buffer[]): number {
     let length = 0
     for (const piece of data) length += piece.length
     const wasEmpty = this.ring.size === 0
@@ -99,6 +125,7 @@ export class FileJournal implements WriteJournal {
     writeU64(header, ino, 16)
     writeU64(header, offset, 24)
     writeU64(header, length, 32)
+    writeU64(header, kind, 40)
     writeU64(trailer, record.sequence, 0)
     writeU64(trailer, length, 8)
     writeAll(this.fd, [header, ...data, trailer], superblockBytes + record.position, record.length)
@@ -130,8 +157,10 @@ function writeAll (fd: number, pieces: readonly Buffer[], position: number, leng
   for (let at = written; at < length;) at += writeSync(fd, rest, at, length - at, position + at)
 }
 
+interface Recovered { writes: RecoveredWrite[], changes: RecoveredChange[] }
+
 /** Follows the records from where the ring says the oldest is, as far as their sequences and trailers fit. */
-function scan (fd: number, ring: Ring): RecoveredWrite[] {
+function scan (fd: number, ring: Ring): Recovered {
   const found: Found[] = []
   for (;;) {
     const { sequence, position } = ring.next
@@ -141,13 +170,29 @@ function scan (fd: number, ring: Ring): RecoveredWrite[] {
     found.push(next)
     ring.restore({ sequence, position: next.dataAt - headerBytes, length: headerBytes + next.length + trailerBytes, settled: next.settled })
   }
-  const settled = found.filter((record) => record.settled)
-  return found.filter((record) => !record.settled).flatMap((record) => {
+  const settled = found.filter((record) => record.settled && record.kind === kinds.write)
+  const waiting = found.filter((record) => !record.settled)
+  const writes = waiting.filter(({ kind }) => kind === kinds.write).flatMap((record) => {
     const left = read(fd, record, replacements(settled, record))
     // Nobody will ask for it, so nobody will settle it.
     if (left.length === 0) ring.settle(record.token)
     return left
   })
+  return { writes, changes: waiting.filter(({ kind }) => kind === kinds.change).map((record) => readChange(fd, record)) }
+}
+
+function readChange (fd: number, { token, ino, offset, length, dataAt }: Found): RecoveredChange {
+  const data = Buffer.allocUnsafeSlow(length)
+  readSync(fd, data, 0, length, superblockBytes + dataAt)
+  const operationId = readU64(data, 0)
+  return {
+    token,
+    partition: ino,
+    generation: Math.floor(offset / sequencesPerGeneration),
+    sequence: offset % sequencesPerGeneration,
+    operationId: operationId === 0 ? undefined : operationId,
+    bytes: data.subarray(operationIdBytes)
+  }
 }
 
 function readRecord (fd: number, capacity: number, position: number, sequence: number): Found | null {
@@ -159,7 +204,7 @@ function readRecord (fd: number, capacity: number, position: number, sequence: n
   const trailer = Buffer.alloc(trailerBytes)
   readSync(fd, trailer, 0, trailerBytes, superblockBytes + dataAt + length)
   if (readU64(trailer, 0) !== sequence || readU64(trailer, 8) !== length) return null
-  return { token: sequence, ino: readU64(header, 16), offset: readU64(header, 24), length, dataAt, settled: header.readUInt32LE(stateAt) === stateSettled }
+  return { token: sequence, kind: readU64(header, 40), ino: readU64(header, 16), offset: readU64(header, 24), length, dataAt, settled: header.readUInt32LE(stateAt) === stateSettled }
 }
 
 interface Extent { from: number, to: number }

@@ -207,6 +207,8 @@ export class MemoryVolume implements VolumeClient {
     if (this.inodes.get(ino)?.attr.nlink === 0) this.inodes.delete(ino)
   }
 
+  async syncNames (): Promise<void> {}
+
   async statfs (): Promise<StatFs> {
     return { blocks: 1 << 20, blocksFree: 1 << 19, blocksAvailable: 1 << 19, files: 1 << 20, filesFree: (1 << 20) - this.inodes.size, blockSize: 4096, nameLengthMax: 255 }
   }

@@ -13,6 +13,8 @@ export interface CreateArgs {
   rdev?: number
   symlink?: string
   exclusive: boolean
+  /** Given out before by 'allocate-inodes'; absent: the next one. */
+  ino?: number
 }
 
 /** create(2), mkdir(2), mknod(2) and symlink(2) of an inode that lives with its directory. */
@@ -31,7 +33,7 @@ export function create (context: Context, args: CreateArgs): Outcome {
   }
   const makesDirectory = isDirectory(args.mode)
   if (makesDirectory && directory.nlink >= subdirectoriesMax) return failure('EMLINK')
-  const inode = newInode(context, nextInode(context), inherit(directory, args), dir)
+  const inode = newInode(context, args.ino ?? nextInode(context), inherit(directory, args), dir)
   setContent(context, inode, args)
   store.entries.put(`${dir}/${name}`, { ino: inode.ino, type: fileType(inode.mode) })
   touchDirectory(context, directory, 1, makesDirectory ? 1 : 0)

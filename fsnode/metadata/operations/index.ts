@@ -1,4 +1,5 @@
 import { beginTruncation, endTruncation, setattr } from './attributes.ts'
+import { allocateInodes, changes } from './changes.ts'
 import { commit, extent } from './content.ts'
 import { create } from './create.ts'
 import { link } from './link.ts'
@@ -25,6 +26,8 @@ export const operations = {
   setxattr,
   removexattr,
   forget,
+  changes,
+  'allocate-inodes': allocateInodes,
   'begin-truncation': beginTruncation,
   'end-truncation': endTruncation,
   'open-session': openSession,

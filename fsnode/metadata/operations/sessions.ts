@@ -9,7 +9,7 @@ export function openSession ({ store, now }: Context, { id, client, existing }: 
   if (store.sessions.get(id) !== undefined) return done
   if (existing === true) return failure('ATOLL_SESSION_EXPIRED')
   if (store.sessions.all.size >= sessionsMax) return failure('ATOLL_TOO_MANY_SESSIONS')
-  store.addSession({ id, client, openedAt: now, nextResult: 0, results: new Map() })
+  store.addSession({ id, client, openedAt: now, streamed: 0, failed: [], nextResult: 0, results: new Map() })
   return done
 }
 

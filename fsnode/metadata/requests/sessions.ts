@@ -18,7 +18,7 @@ export async function open (leader: Leader, { session: id, client, existing }: S
   const session = leader.addSession(id)
   session.touch(leader.components.clock.now(), peer)
   session.attach(peer)
-  return { body: term(leader) }
+  return { body: term(leader, session) }
 }
 
 /** The barrier makes sure that no other leader has counted this session's time from earlier on. */
@@ -26,7 +26,7 @@ export async function renew (leader: Leader, session: LiveSession, peer: Peer): 
   session.attach(peer)
   await leader.barrier()
   leader.requireLeading()
-  return { body: term(leader) }
+  return { body: term(leader, session) }
 }
 
 /**
@@ -63,6 +63,7 @@ export async function close (leader: Leader, session: LiveSession): Promise<Answ
   return { body: {} }
 }
 
-function term (leader: Leader): SessionResponse {
-  return { leaseDurationMs, term: leader.init.term }
+function term (leader: Leader, session: LiveSession): SessionResponse {
+  const { streamed = 0, failed = [] } = leader.store.sessions.get(session.id) ?? {}
+  return { leaseDurationMs, term: leader.init.term, streamed, failed }
 }

@@ -28,8 +28,8 @@ export const releasedir: Handler = (context, request, reply) => {
   reply.empty()
 }
 
-export const fsyncdir: Handler = (_context, request, reply) => {
+export const fsyncdir: Handler = async (context, request, reply) => {
   parseFsync(request)
-  // An operation on names is on stable storage when it is acknowledged.
+  await context.client.syncNames(inoOf(context, request.nodeid))
   reply.empty()
 }

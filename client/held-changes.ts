@@ -1,0 +1,297 @@
+import type { Change } from '../fsnode/protocol/changes.ts'
+import { codeOf } from '../fsnode/protocol/errors.ts'
+import type { InodeAttr } from '../fsnode/protocol/metadata.ts'
+import { metadataIndexOf, rootInode } from '../partitioning/routing.ts'
+import { changesBeforeHolding, contendedDirectoriesMax, contendedDirectoryMs, heldListingNamesMax, nameBytesMax, readdirPageEntries } from './bounds.ts'
+import type { VolumeContext } from './context.ts'
+import { CachedDirectory } from './directory-cache.ts'
+import type { FileState } from './file-state.ts'
+import type { CachedInode } from './inode-cache.ts'
+import { InodeNumbers } from './inode-numbers.ts'
+import { directoryType, regularType, typeMask } from './inodes.ts'
+import type { OperationContext, SetAttributes } from './types.ts'
+
+const setUserId = 0o4000
+const setGroupId = 0o2000
+const groupExecute = 0o0010
+const renameNoReplace = 1
+const linksMax = 65_000
+const symlinkBytesMax = 4_095
+
+/** A directory that this client holds exclusively and whose names it knows. */
+interface HeldDirectory { cached: CachedInode, attr: InodeAttr, names: CachedDirectory }
+
+/**
+ * Changes of names and attributes that this client decides by itself, as it holds everything concerned exclusively and
+ * knows it: nobody else can see the difference. They happen here at once and go to the partition behind
+ * (`ChangeStream`). Every method gives null, or false, when the partition has to be asked instead.
+ */
+export class HeldChanges {
+  private readonly context: VolumeContext
+  private readonly numbers: InodeNumbers
+  /** Changes in a row of a directory that is not held. */
+  private readonly changed = new Map<number, number>()
+  /** Directories that somebody else wanted, and until when they are left alone. */
+  private readonly contended = new Map<number, number>()
+  private readonly taking = new Set<number>()
+  /** Operations that an earlier process has told to have happened. */
+  private readonly happened = new Map<number, Change>()
+
+  constructor (context: VolumeContext) {
+    this.context = context
+    this.numbers = new InodeNumbers(context)
+  }
+
+  /** Operations of `changes` have happened: whoever asks for one again is told so. */
+  remember (operationId: number, change: Change): void { this.happened.set(operationId, change) }
+
+  /** What an earlier process has done for this very operation. */
+  earlier ({ operationId }: OperationContext): Change | undefined {
+    return operationId === undefined || this.happened.size === 0 ? undefined : this.happened.get(operationId)
+  }
+
+  create (dir: number, name: string, mode: number, by: OperationContext): { attr: InodeAttr, file: FileState } | null {
+    const made = this.make(dir, name, regularType | (mode & 0o7777), {}, by)
+    if (made === null) return null
+    const cached = this.context.cache.get(made.ino)!
+    return { attr: made, file: this.context.files.open(cached) }
+  }
+
+  /** Anything new in a directory; `mode` holds its type. */
+  make (dir: number, name: string, mode: number, extra: { rdev?: number, symlink?: string }, by: OperationContext): InodeAttr | null {
+    const held = this.directory(dir)
+    if (held === null || this.inoOf(held, name) !== 0 || !isPlainName(name)) return null
+    const type = mode & typeMask
+    const isDirectory = type === directoryType
+    const { symlink = null } = extra
+    if (isDirectory && (dir === rootInode || held.attr.nlink >= linksMax)) return null // where a child of the root lives is the partition's to say
+    if (symlink !== null && (symlink === '' || Buffer.byteLength(symlink) > symlinkBytesMax)) return null
+    const ino = this.numbers.take(held.cached.session)
+    if (ino === null) return null
+    const { gid, mode: given } = inherited(held.attr, by.gid, mode)
+    const rdev = type === 0o020000 || type === 0o060000 ? extra.rdev ?? 0 : 0
+    const now = this.context.clock.wallNs()
+    if (!this.send(held.cached, ['create', now, dir, name, ino, given, by.uid, gid, rdev, symlink], by)) return null
+    const attr: InodeAttr = {
+      ino, mode: given, nlink: isDirectory ? 2 : 1, uid: by.uid, gid, rdev, size: symlink === null ? 0 : Buffer.byteLength(symlink), extent: 0,
+      isInline: type === regularType, atime: now, mtime: now, ctime: now, version: 1
+    }
+    this.nameChanged(held, name, ino, type, now, isDirectory ? 1 : 0)
+    const { cache, inodes, leases } = this.context
+    const cached = cache.ensure(ino, held.cached.session)
+    cached.lease = 'exclusive'
+    cached.attr = attr
+    cached.symlink = symlink
+    cached.hasNoXattrs = true
+    if (isDirectory) cache.setDirectory(cached, CachedDirectory.empty(inodes.count, dir))
+    leases.evictIfOverfull()
+    return attr
+  }
+
+  unlink (dir: number, name: string, by: OperationContext): boolean {
+    const held = this.directory(dir)
+    const child = held === null ? null : this.child(held, name)
+    if (child === null || isDirectory(child.attr!) || child.file !== null) return false
+    const now = this.context.clock.wallNs()
+    if (!this.send(held!.cached, ['unlink', now, dir, name, child.ino], by)) return false
+    this.nameChanged(held!, name, 0, 0, now, 0)
+    this.nameLost(child, now)
+    return true
+  }
+
+  rmdir (dir: number, name: string, by: OperationContext): boolean {
+    const held = this.directory(dir)
+    const child = held === null ? null : this.child(held, name)
+    if (child === null || !isDirectory(child.attr!) || child.directory?.isComplete !== true || !child.directory.isEmpty) return false
+    const now = this.context.clock.wallNs()
+    if (!this.send(held!.cached, ['rmdir', now, dir, name, child.ino], by)) return false
+    this.nameChanged(held!, name, 0, 0, now, -1)
+    this.context.cache.drop(child)
+    return true
+  }
+
+  /** A file to a name in a directory of the same partition; a directory only within its own. */
+  rename (dir: number, name: string, newDir: number, newName: string, flags: number, by: OperationContext): boolean {
+    if ((flags & ~renameNoReplace) !== 0 || !isPlainName(newName)) return false
+    const from = this.directory(dir)
+    const to = dir === newDir ? from : this.directory(newDir)
+    if (from === null || to === null || from.cached.session !== to.cached.session) return false
+    const child = this.child(from, name)
+    const replaced = this.inoOf(to, newName)
+    if (child === null || replaced === null || replaced === child.ino) return false
+    if (isDirectory(child.attr!) && dir !== newDir) return false
+    if (replaced !== 0 && (flags & renameNoReplace) !== 0) return false
+    const target = replaced === 0 ? null : this.child(to, newName)
+    if (replaced !== 0 && (target === null || isDirectory(child.attr!) || isDirectory(target.attr!) || target.file !== null)) return false
+    const now = this.context.clock.wallNs()
+    if (!this.send(from.cached, ['rename', now, dir, name, newDir, newName, child.ino, replaced], by)) return false
+    const type = child.attr!.mode & typeMask
+    this.nameChanged(from, name, 0, 0, now, 0)
+    this.nameChanged(dir === newDir ? { ...from, attr: from.cached.attr! } : to, newName, child.ino, type, now, 0)
+    this.note(child, { ...child.attr!, ctime: now, version: child.attr!.version + 1 })
+    if (target !== null) this.nameLost(target, now)
+    return true
+  }
+
+  link (ino: number, dir: number, name: string, by: OperationContext): InodeAttr | null {
+    const held = this.directory(dir)
+    const cached = this.inode(ino)
+    if (held === null || cached === null || cached.session !== held.cached.session || !isPlainName(name)) return null
+    const attr = cached.attr!
+    if (this.inoOf(held, name) !== 0 || isDirectory(attr) || attr.nlink === 0 || attr.nlink >= linksMax) return null
+    const now = this.context.clock.wallNs()
+    if (!this.send(held.cached, ['link', now, dir, name, ino], by)) return null
+    this.nameChanged(held, name, ino, attr.mode & typeMask, now, 0)
+    this.note(cached, { ...attr, nlink: attr.nlink + 1, ctime: now, version: attr.version + 1 })
+    return cached.attr
+  }
+
+  setattr (ino: number, changes: SetAttributes, by: OperationContext): InodeAttr | null {
+    const cached = this.inode(ino)
+    if (cached === null || changes.size !== undefined || cached.file?.isDirty === true) return null
+    const now = this.context.clock.wallNs()
+    const attr = cached.attr!
+    const { mode, uid, gid } = changes
+    const atime = changes.atime === 'now' ? now : changes.atime
+    const mtime = changes.mtime === 'now' ? now : changes.mtime
+    if (!this.send(cached, ['setattr', now, ino, mode ?? null, uid ?? null, gid ?? null, atime ?? null, mtime ?? null], by)) return null
+    const owned = uid === undefined && gid === undefined ? attr.mode : withoutPrivileges(attr.mode)
+    this.note(cached, {
+      ...attr,
+      uid: uid ?? attr.uid,
+      gid: gid ?? attr.gid,
+      mode: mode === undefined ? owned : (attr.mode & typeMask) | (mode & 0o7777),
+      atime: atime ?? attr.atime,
+      mtime: mtime ?? attr.mtime,
+      ctime: now,
+      version: attr.version + 1
+    })
+    return cached.attr
+  }
+
+  /** What was written to an open file. `data` null: it is in chunks, which have it. Gives the record as it is now. */
+  commit (cached: CachedInode, size: number, mtime: bigint, data: Buffer | null): InodeAttr | null {
+    if (this.inode(cached.ino) !== cached) return null
+    const attr = cached.attr!
+    const now = this.context.clock.wallNs()
+    if (!this.send(cached, ['commit', now, cached.ino, size, mtime, data])) return null
+    return { ...attr, size: data === null ? Math.max(attr.size, size) : size, mtime, ctime: now, isInline: data !== null, version: attr.version + 1 }
+  }
+
+  /** The partition has changed a name for this client: a directory that goes on being changed is worth being held. */
+  changedElsewhere (dir: number): void {
+    const { cache, clock } = this.context
+    const cached = cache.get(dir)
+    if (cached === undefined || cached.lease === 'exclusive' || cached.recall !== null || cached.session.changes === null || this.taking.has(dir)) return
+    if ((this.contended.get(dir) ?? 0) > clock.now()) return
+    const times = (this.changed.get(dir) ?? 0) + 1
+    this.changed.delete(dir)
+    if (times < changesBeforeHolding) this.changed.set(dir, times)
+    else void this.hold(cached)
+    if (this.changed.size > contendedDirectoriesMax) this.changed.delete(this.changed.keys().next().value!)
+  }
+
+  /** Somebody else wants the directory. */
+  wanted (dir: number): void {
+    this.contended.delete(dir)
+    this.contended.set(dir, this.context.clock.now() + contendedDirectoryMs)
+    if (this.contended.size > contendedDirectoriesMax) this.contended.delete(this.contended.keys().next().value!)
+  }
+
+  /** Every change up to now is with its partition: of an inode's, or with all. */
+  async settled (ino?: number): Promise<void> {
+    const { sessions } = this.context
+    if (ino !== undefined) await sessions.of(ino).changes?.drained()
+    else await Promise.all(sessions.opened().map((session) => session.changes?.drained()))
+  }
+
+  private async hold (cached: CachedInode): Promise<void> {
+    const { leases, inodes, log } = this.context
+    const { ino } = cached
+    this.taking.add(ino)
+    try {
+      await leases.exclusive(cached)
+      for (let names = 0, after = ''; names < heldListingNamesMax && this.directory(ino)?.names.isComplete === false;) {
+        const { entries, done } = await inodes.readdir(ino, after, readdirPageEntries)
+        if (done || entries.length === 0) break
+        names += entries.length
+        after = entries.at(-1)!.name
+      }
+    } catch (error) {
+      log.debug('a directory is not held', { ino, code: codeOf(error) })
+    } finally {
+      this.taking.delete(ino)
+    }
+  }
+
+  private directory (ino: number): HeldDirectory | null {
+    const cached = this.inode(ino)
+    return cached === null || cached.directory === null ? null : { cached, attr: cached.attr!, names: cached.directory }
+  }
+
+  /** The inode if it is this client's alone, now, and nothing that was asked of its partition is on the way. */
+  private inode (ino: number): CachedInode | null {
+    const { cache, leases, changes } = this.context
+    const cached = cache.get(ino)
+    if (cached === undefined || changes.inode(ino) || cached.lease !== 'exclusive' || cached.attr === null || cached.recall !== null || cached.asked > 0) return null
+    const { session } = cached
+    return session.changes !== null && session.isValid && session.changes.hasRoom && !leases.isReleasing(ino) ? cached : null
+  }
+
+  /** What the name stands for: 0, nothing; null, not known. */
+  private inoOf ({ names }: HeldDirectory, name: string): number | null {
+    return names.find(name)?.ino ?? (names.isComplete ? 0 : null)
+  }
+
+  private child (held: HeldDirectory, name: string): CachedInode | null {
+    const ino = this.inoOf(held, name)
+    const cached = ino === null || ino === 0 ? null : this.inode(ino)
+    return cached?.session === held.cached.session && metadataIndexOf(cached.ino) === metadataIndexOf(held.cached.ino) ? cached : null
+  }
+
+  private send ({ session }: CachedInode, change: Change, by?: OperationContext): boolean {
+    return session.changes!.add(change, by?.operationId)
+  }
+
+  private nameChanged ({ cached, attr, names }: HeldDirectory, name: string, ino: number, type: number, now: bigint, links: number): void {
+    const version = attr.version + 1
+    cached.session.guard.change(cached.ino, name)
+    names.set(name, ino, type, version)
+    cached.used = true
+    this.note(cached, { ...attr, nlink: attr.nlink + links, mtime: now, ctime: now, version })
+  }
+
+  private nameLost (cached: CachedInode, now: bigint): void {
+    const attr = cached.attr!
+    if (attr.nlink > 1) {
+      this.note(cached, { ...attr, nlink: attr.nlink - 1, ctime: now, version: attr.version + 1 })
+      return
+    }
+    this.context.unsynced.forget(cached.ino)
+    this.context.cache.drop(cached)
+  }
+
+  private note (cached: CachedInode, attr: InodeAttr): void {
+    cached.attr = cached.file === null ? attr : cached.file.localAttr(attr)
+  }
+}
+
+function isDirectory ({ mode }: InodeAttr): boolean { return (mode & typeMask) === directoryType }
+
+function isPlainName (name: string): boolean {
+  return name !== '' && name !== '.' && name !== '..' && !name.includes('/') && !name.includes('\0') && Buffer.byteLength(name) <= nameBytesMax
+}
+
+/** The directory's group and set-group-ID bit pass on to what is made in it. */
+function inherited (directory: InodeAttr, gid: number, mode: number): { gid: number, mode: number } {
+  if ((directory.mode & setGroupId) === 0) return { gid, mode }
+  return { gid: directory.gid, mode: (mode & typeMask) === directoryType ? mode | setGroupId : mode }
+}
+
+/** What a change of owner leaves of a mode, as the partition does it (fsnode/metadata/mode.ts). */
+function withoutPrivileges (mode: number): number {
+  if ((mode & typeMask) !== regularType) return mode
+  const kept = mode & ~setUserId
+  return (mode & groupExecute) === 0 ? kept : kept & ~setGroupId
+}
+

@@ -16,6 +16,7 @@ const commands: Record<string, () => Promise<AddCommand>> = {
   node: async () => (await import('./commands/node.ts')).nodeCommand,
   scrub: async () => (await import('./commands/scrub.ts')).scrubCommand,
   fsck: async () => (await import('./commands/fsck.ts')).fsckCommand,
+  simulate: async () => (await import('./commands/simulate.ts')).simulateCommand,
   bench: async () => (await import('./commands/bench.ts')).benchCommand,
   scheduler: async () => (await import('./commands/scheduler.ts')).schedulerCommand
 }

@@ -1,4 +1,5 @@
-import type { FaultTree, Spread } from './fault-tree.ts'
+import { faultTree, spreadOf, type FaultTree, type Spread } from './fault-tree.ts'
+import type { HawaiiInput, HawaiiOutcome } from './hawaii.ts'
 
 export interface FewestMovesInput {
   tree: FaultTree
@@ -63,6 +64,23 @@ export function leastMoves ({ tree, spread, current, shares, slots }: FewestMove
     return { holds, lacks: Math.max(0, holds - keepable[vertex]!, below.reduce((sum, child) => sum + child.lacks, 0)) }
   }
   return Math.max(slots.length - keeps(0), lacks(0).lacks)
+}
+
+/** The least that had to move for an outcome, where all partitions have the same replica count; a bound that may not be reachable. */
+export function leastMovesOf (input: HawaiiInput, outcome: HawaiiOutcome): number {
+  const replicas = input.partitions[0]?.replicas
+  if (replicas === undefined || outcome.shares.length === 0) return 0
+  const weights = new Map(input.nodes.map((node) => [node.id, node]))
+  const tree = faultTree(outcome.shares.map(({ node }) => weights.get(node)!))
+  const numbers = new Map(outcome.shares.map(({ node }, at) => [node, at]))
+  const numbersOf = (ids: readonly string[]): number[] => ids.map((id) => numbers.get(id)).filter((at) => at !== undefined)
+  return leastMoves({
+    tree,
+    spread: spreadOf(tree, replicas),
+    current: input.partitions.map(({ current }) => numbersOf(current ?? [])),
+    slots: Int32Array.from(outcome.assignments.flatMap((assignment) => numbersOf(assignment.replicas))),
+    shares: Float64Array.from(outcome.shares, ({ replicaShare }) => replicaShare)
+  })
 }
 
 /** The flow's residual graph. Arc 2k is arc k forwards, 2k + 1 backwards. */

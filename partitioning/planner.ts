@@ -169,7 +169,7 @@ class Chain {
     const after = this.held.filter((node) => node !== from && node !== to)
     if (to !== null) after.push(to)
     const lead = this.leadAfter(from, to, after)
-    this.found.push({ kind: 'replica', partition: id, from, to, lead, source: this.nodes.get(this.leader ?? '')?.state === 'gone' ? null : this.leader, bytes: to === null ? 0 : bytes, urgency, after: -1 })
+    this.found.push({ kind: 'replica', partition: id, from, to, lead, source: this.source(), bytes: to === null ? 0 : bytes, urgency, after: -1 })
     this.held = after
     if (lead !== null) this.leader = lead
     if (to !== null) this.serving.add(to)
@@ -184,6 +184,12 @@ class Chain {
     if (from === null || from !== this.leader) return null
     const candidates = after.filter((node) => node === to || this.serving.has(node))
     return candidates.find((node) => node === lead) ?? candidates.find((node) => this.wanted.includes(node)) ?? candidates[0] ?? null
+  }
+
+  /** The primary, or who will follow it where it is gone. */
+  private source (): NodeId | null {
+    const isThere = (node: NodeId | null): node is NodeId => node !== null && this.serving.has(node) && (this.nodes.get(node)?.state ?? 'gone') !== 'gone'
+    return isThere(this.leader) ? this.leader : this.held.find(isThere) ?? null
   }
 
   /** By the replicas that can be counted on now; one on a node that is being emptied counts half. */

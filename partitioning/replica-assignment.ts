@@ -199,14 +199,11 @@ export class ReplicaAssignment {
 
   /** First those of the node's partitions whose other nodes know somebody who lacks a replica. */
   private shedSteered (node: number): void {
+    const order = this.lack[node]! < 0 ? this.shuffled(node) : []
     while (this.lack[node]! < 0 && this.needy.size > 0 && this.steeredNodes < steeredNodesMax) {
       let best: [number, number] | null = null
       let most = 0
-      let at = 0
-      // Neighbours among them tend to share their nodes: look at some from everywhere.
-      const stride = Math.ceil(this.held[node]!.size / steeredPartitionsMax)
-      for (const partition of this.held[node]!) {
-        if (at++ % stride !== 0) continue
+      for (const partition of order.slice(0, steeredPartitionsMax)) {
         if (most >= this.width - 1) break
         this.mark(partition, 1)
         this.count(node, -1)
@@ -218,13 +215,14 @@ export class ReplicaAssignment {
       }
       if (best === null) return
       this.replace(best[0], node, best[1])
+      order.splice(order.indexOf(best[0]), 1)
     }
   }
 
   private shedDirectly (node: number): void {
     if (this.partners !== null) this.shedSteered(node)
     if (this.lack[node]! >= 0) return
-    for (const partition of [...this.held[node]!]) {
+    for (const partition of this.shuffled(node)) {
       if (this.lack[node]! >= 0 || this.wanted[0] === 0) return
       this.mark(partition, 1)
       this.count(node, -1)
@@ -233,6 +231,12 @@ export class ReplicaAssignment {
       this.count(leaf >= 0 ? this.tree.nodeAt[leaf]! : node, 1)
       this.mark(partition, -1)
     }
+  }
+
+  /** In an order of its own: if all nodes began with the same partitions, these would end up together on the nodes that are filled. */
+  private shuffled (node: number): number[] {
+    const order = new Map([...this.held[node]!].map((partition) => [partition, mixed(partition, this.hashes[this.tree.leafOf[node]!]!)]))
+    return [...order.keys()].sort((one, other) => order.get(one)! - order.get(other)! || one - other)
   }
 
   /** Breadth first over nodes: an edge is a partition whose replica may move from the one to the other. */

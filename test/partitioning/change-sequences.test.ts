@@ -1,10 +1,9 @@
 import { expect } from 'chai'
-import { faultTree, spreadOf } from '../../partitioning/fault-tree.ts'
-import { leastMoves } from '../../partitioning/fewest-moves.ts'
+import { leastMovesOf } from '../../partitioning/fewest-moves.ts'
 import { hawaii, type HawaiiInput, type HawaiiOutcome, type PlacementNode } from '../../partitioning/hawaii.ts'
 import { SimRandom } from '../sim/random.ts'
 import { checkCounts, checkSpread } from './checks.ts'
-import { canMoveWithin, primariesCanBeWithinOne, usable } from './naive-placement.ts'
+import { canMoveWithin, primariesCanBeWithinOne } from './naive-placement.ts'
 
 /** Changes in all; ATOLL_PLACEMENT_CHANGES=10000 for a long run. */
 const changesInAll = Number(process.env['ATOLL_PLACEMENT_CHANGES'] ?? 2000)
@@ -67,12 +66,7 @@ function checkOutcome (input: HawaiiInput, outcome: HawaiiOutcome, seen: Seen): 
     seen.unevenLeads++
     expect(primariesCanBeWithinOne(outcome), 'primaries could be within one').to.equal(false)
   }
-  const names = new Map(outcome.shares.map(({ node }, at) => [node, at]))
-  const current = input.partitions.map((partition) => (partition.current ?? []).map((id) => names.get(id)).filter((at) => at !== undefined))
-  const slots = Int32Array.from(outcome.assignments.flatMap(({ replicas }) => replicas), (id) => names.get(id)!)
-  const tree = faultTree(usable(input).sort((one, other) => one.id < other.id ? -1 : 1))
-  const spread = spreadOf(tree, input.partitions[0]!.replicas)
-  const bound = leastMoves({ tree, spread, current, slots, shares: Float64Array.from(outcome.shares, ({ replicaShare }) => replicaShare) })
+  const bound = leastMovesOf(input, outcome)
   seen.changes++
   seen.moved += outcome.added
   expect(outcome.added).to.be.at.least(bound)

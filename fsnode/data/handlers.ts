@@ -29,6 +29,7 @@ export function dataHandlers (find: (partitionId: string) => DataPartitionReplic
       if (request.extents !== undefined) requireExtents(request.extents, byteLengthOf(payload))
       if (endOf(request, byteLengthOf(payload)) > chunkBytesMax) throw posixError('EFBIG', `a chunk holds at most ${chunkBytesMax} bytes`)
       await chunkReplicaOf(request).write(request, payload)
+      giveBack(payload)
       return { body: {} }
     },
     'data.read': async (request) => {
@@ -50,7 +51,12 @@ export function dataHandlers (find: (partitionId: string) => DataPartitionReplic
       await chunkReplicaOf(request).sync(request)
       return { body: {} }
     },
-    'replica.apply': async (request, payload) => ({ body: await chunkReplicaOf(request).apply(request, payload) }),
+    'replica.apply': async (request, payload) => {
+      const body = await chunkReplicaOf(request).apply(request, payload)
+      // Pieces of a whole chunk are collected.
+      if (request.kind === 'write') giveBack(payload)
+      return { body }
+    },
     'replica.digests': async (request) => {
       requireCount(request.limit, digestPageMax, 'limit')
       if (request.chunks !== undefined) requireChunks(request.chunks)
@@ -79,6 +85,11 @@ export function dataHandlers (find: (partitionId: string) => DataPartitionReplic
       return { body: {} }
     }
   }
+}
+
+/** Received bytes that are on disk, or in the page cache, and that nobody refers to. After an error that is not certain: they are left to the collector. */
+function giveBack (payload: readonly Buffer[]): void {
+  for (const part of payload) bulkBuffers.give(part)
 }
 
 function requireExtents (extents: unknown, bytes: number): void {

@@ -1,5 +1,6 @@
 import type { NodeId } from '../../partitioning/types.ts'
 import type { ReplicaApplyRequest, ReplicaApplyResponse } from '../protocol/data.ts'
+import { bulkBuffers } from '../protocol/buffer-pool.ts'
 import { AtollError, codeOf, isRetryable, messageOf } from '../protocol/errors.ts'
 import type { Peer } from '../protocol/peer.ts'
 import type { Clock, Logger, Timer } from '../protocol/ports.ts'
@@ -58,6 +59,8 @@ export class ReplicaLink {
   private readonly components: LinkComponents
   private readonly init: LinkInit
   private readonly pending = new Set<Entry>()
+  /** Those of them that an earlier session may still be sending: their payloads are left to the collector. */
+  private readonly doubtful = new Set<Entry>()
   private readonly drains = new Set<{ left: Set<Entry>, resolve: () => void, reject: (error: AtollError) => void }>()
   /** Set while the session is open. */
   private peer: Peer | null = null
@@ -84,6 +87,7 @@ export class ReplicaLink {
   send (entry: Entry): void {
     this.pending.add(entry)
     this.pendingBytes += entry.bytes + entryBytes
+    for (const part of entry.payload) bulkBuffers.share(part)
     if (this.peer !== null) this.transmit(this.peer, entry)
     else void this.open()
   }
@@ -152,6 +156,7 @@ export class ReplicaLink {
     for (const { reject } of this.drains) reject(new AtollError('ATOLL_STALE_EPOCH', `${this.node} takes no writes any more`))
     this.drains.clear()
     this.pending.clear()
+    this.doubtful.clear()
     this.pendingBytes = 0
   }
 
@@ -215,6 +220,7 @@ export class ReplicaLink {
   private remove (entry: Entry): void {
     if (!this.pending.delete(entry)) return
     this.pendingBytes -= entry.bytes + entryBytes
+    if (!this.doubtful.delete(entry)) for (const part of entry.payload) bulkBuffers.give(part)
     for (const drain of this.drains) {
       if (!drain.left.delete(entry) || drain.left.size > 0) continue
       this.drains.delete(drain)
@@ -223,6 +229,7 @@ export class ReplicaLink {
   }
 
   private broken (error: unknown): void {
+    for (const entry of this.pending) this.doubtful.add(entry)
     this.peer = null
     this.session++
     this.failingSince ??= this.components.clock.now()

@@ -4,25 +4,33 @@ export const pooledBuffersMax = 16
 /** Smaller buffers are cheaper to allocate. */
 export const pooledBytesMin = 64 * 1024
 
+interface Lent { slab: Buffer, users: number }
+
 export class BufferPool {
   private readonly free: Buffer[] = []
   /** What is out; a buffer that is never given back is left to the collector. */
-  private readonly lent = new WeakMap<ArrayBufferLike, Buffer>()
+  private readonly lent = new WeakMap<ArrayBufferLike, Lent>()
 
-  /** `length` bytes with any contents. */
+  /** `length` bytes with any contents, with one user. */
   take (length: number): Buffer {
     if (length < pooledBytesMin || length > pooledBufferBytes) return Buffer.allocUnsafe(length)
     const slab = this.free.pop() ?? Buffer.allocUnsafeSlow(pooledBufferBytes)
-    this.lent.set(slab.buffer, slab)
+    this.lent.set(slab.buffer, { slab, users: 1 })
     return slab.subarray(0, length)
   }
 
-  /** Nobody may look at the buffer, or any slice of it, from now on. One that is not from here is ignored. */
+  /** One more user, who will give the buffer back too. */
+  share (buffer: Buffer): void {
+    const lent = this.lent.get(buffer.buffer)
+    if (lent !== undefined) lent.users++
+  }
+
+  /** One user less. After the last, nobody may look at the buffer or any slice of it. One that is not from here is ignored. */
   give (buffer: Buffer): void {
-    const slab = this.lent.get(buffer.buffer)
-    if (slab === undefined) return
+    const lent = this.lent.get(buffer.buffer)
+    if (lent === undefined || --lent.users > 0) return
     this.lent.delete(buffer.buffer)
-    if (this.free.length < pooledBuffersMax) this.free.push(slab)
+    if (this.free.length < pooledBuffersMax) this.free.push(lent.slab)
   }
 }
 

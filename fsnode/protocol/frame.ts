@@ -1,4 +1,5 @@
 import { Packr } from 'msgpackr'
+import { bulkBuffers } from './buffer-pool.ts'
 import { AtollError } from './errors.ts'
 
 /**
@@ -20,10 +21,11 @@ export interface Frame {
   kind: FrameKind
   requestId: number
   head: unknown
-  /** Slices of what was received, in order; empty buffers do not occur. */
+  /** None, or one buffer that is not empty. */
   payload: Buffer[]
 }
 
+const empty = Buffer.alloc(0)
 const packr = new Packr({ useRecords: false, int64AsType: 'bigint', encodeUndefinedAsNil: false })
 
 /** MessagePack as used everywhere on wire and disk. Integers above 2^32 travel as doubles, bigints as int64. */
@@ -55,67 +57,96 @@ export function encodeFrame (kind: FrameKind, requestId: number, head: unknown, 
 }
 
 /**
- * Cuts a byte stream into frames. Payload bytes are handed on as slices of the received chunks;
- * only a header or head that straddles two chunks is copied.
+ * Cuts a byte stream into frames. A head or payload that lies within one chunk is a slice of it; one that does not is
+ * collected in one buffer (a large payload in one of `bulkBuffers`), into which a connection may receive what
+ * is missing directly: see `place`.
  */
 export class FrameDecoder {
   private readonly onFrame: (frame: Frame) => void
-  private pending: Buffer = Buffer.alloc(0)
+  /** Of a header that has not come whole. */
+  private pending: Buffer = empty
   private frame: Frame | null = null
-  private payloadLeft = 0
+  private headLength = 0
+  private payloadLength = 0
+  /** The head or payload that is being collected, and how much of it there is. */
+  private part: Buffer | null = null
+  private filled = 0
 
   constructor (onFrame: (frame: Frame) => void) {
     this.onFrame = onFrame
   }
 
+  /** Where the bytes that come next belong; null when they may be anywhere. What was put there is given to `push` as any other chunk. */
+  place (): Buffer | null { return this.part === null ? null : this.part.subarray(this.filled) }
+
   /** @throws AtollError ATOLL_BAD_MESSAGE when the stream cannot be a stream of frames; the connection is then useless. */
   push (chunk: Buffer): void {
     let rest = chunk
     while (rest.length > 0) {
-      rest = this.frame === null ? this.takeHead(rest) : this.takePayload(rest)
+      if (this.part !== null) rest = this.fill(this.part, rest)
+      else if (this.frame === null) rest = this.takeHeader(rest)
+      else rest = this.takeSlice(rest)
     }
   }
 
-  private takeHead (chunk: Buffer): Buffer {
+  private takeHeader (chunk: Buffer): Buffer {
     const bytes = this.pending.length === 0 ? chunk : Buffer.concat([this.pending, chunk])
-    this.pending = bytes
-    if (bytes.length < frameHeaderBytes) return empty
+    if (bytes.length < frameHeaderBytes) {
+      this.pending = bytes
+      return empty
+    }
+    this.pending = empty
     const headLength = bytes.readUInt32LE(0)
     const payloadLength = bytes.readUInt32LE(4)
     const kind = bytes.readUInt32LE(12)
     if (headLength > headBytesMax || payloadLength > payloadBytesMax || kind > frameKind.notice) {
       throw new AtollError('ATOLL_BAD_MESSAGE', 'not a frame: impossible header')
     }
-    const headEnd = frameHeaderBytes + headLength
-    if (bytes.length < headEnd) return empty
-    this.pending = empty
-    this.frame = {
-      kind: kind as FrameKind,
-      requestId: bytes.readUInt32LE(8),
-      head: decodeHead(bytes.subarray(frameHeaderBytes, headEnd)),
-      payload: []
+    // No value takes no bytes at all.
+    if (headLength === 0) throw new AtollError('ATOLL_BAD_MESSAGE', 'not a frame: no head')
+    this.frame = { kind: kind as FrameKind, requestId: bytes.readUInt32LE(8), head: undefined, payload: [] }
+    this.headLength = headLength
+    this.payloadLength = payloadLength
+    return bytes.subarray(frameHeaderBytes)
+  }
+
+  /** The head or the payload, if the chunk has all of it; else it is collected from here on. */
+  private takeSlice (chunk: Buffer): Buffer {
+    const length = this.headLength > 0 ? this.headLength : this.payloadLength
+    if (chunk.length < length) {
+      this.part = this.headLength > 0 ? Buffer.allocUnsafe(length) : bulkBuffers.take(length)
+      this.filled = 0
+      return chunk
     }
-    this.payloadLeft = payloadLength
-    if (payloadLength === 0) this.finish()
-    return bytes.subarray(headEnd)
+    this.took(chunk.length === length ? chunk : chunk.subarray(0, length))
+    return chunk.subarray(length)
   }
 
-  private takePayload (chunk: Buffer): Buffer {
-    const part = chunk.length > this.payloadLeft ? chunk.subarray(0, this.payloadLeft) : chunk
-    this.frame!.payload.push(part)
-    this.payloadLeft -= part.length
-    if (this.payloadLeft === 0) this.finish()
-    return chunk.subarray(part.length)
+  private fill (part: Buffer, chunk: Buffer): Buffer {
+    const count = Math.min(chunk.length, part.length - this.filled)
+    const isInPlace = chunk.buffer === part.buffer && chunk.byteOffset === part.byteOffset + this.filled
+    if (!isInPlace) chunk.copy(part, this.filled, 0, count)
+    this.filled += count
+    if (this.filled === part.length) {
+      this.part = null
+      this.took(part)
+    }
+    return count === chunk.length ? empty : chunk.subarray(count)
   }
 
-  private finish (): void {
+  private took (bytes: Buffer): void {
     const frame = this.frame!
+    if (this.headLength > 0) {
+      this.headLength = 0
+      frame.head = decodeHead(bytes)
+      if (this.payloadLength > 0) return
+    } else {
+      frame.payload.push(bytes)
+    }
     this.frame = null
     this.onFrame(frame)
   }
 }
-
-const empty = Buffer.alloc(0)
 
 function decodeHead (bytes: Buffer): unknown {
   try {

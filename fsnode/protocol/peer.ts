@@ -74,6 +74,7 @@ export class Peer {
         connection.close()
       }
     }
+    connection.place = () => decoder.place()
     connection.onClose = (error) => { this.ended(error) }
   }
 

@@ -34,6 +34,11 @@ export interface Connection {
   readonly queuedBytes: number
   /** The one receiver of bytes; set right after the connection is made. */
   onData: (chunk: Buffer) => void
+  /**
+   * Set by a receiver that knows where the bytes that come next belong: asked after each `onData`, which is then given the part
+   * of that buffer that was filled. null: anywhere. A connection may do without.
+   */
+  place?: (() => Buffer | null) | undefined
   /** Called once, whoever closed. */
   onClose: (error?: Error) => void
   close (): void

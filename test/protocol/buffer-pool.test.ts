@@ -17,6 +17,18 @@ describe('the pool of large buffers', () => {
     expect(pool.take(pooledBytesMin).buffer).to.not.equal(pool.take(pooledBytesMin).buffer)
   })
 
+  it('takes a buffer back when the last of those who share it gives it', () => {
+    const pool = new BufferPool()
+    const first = pool.take(pooledBytesMin)
+    pool.share(first)
+    pool.share(first.subarray(3, 4))
+    pool.give(first)
+    pool.give(first)
+    expect(pool.take(pooledBytesMin).buffer).to.not.equal(first.buffer)
+    pool.give(first)
+    expect(pool.take(pooledBytesMin).buffer).to.equal(first.buffer)
+  })
+
   it('ignores buffers that are not its own, and keeps a bounded number', () => {
     const pool = new BufferPool()
     pool.give(Buffer.alloc(pooledBufferBytes))

@@ -29,6 +29,32 @@ describe('frames', () => {
     }
   })
 
+  it('take what a connection puts where they want it, uncopied, for payloads and for heads of any length', () => {
+    const payloads = [randomBytes(100), randomBytes(200_000), randomBytes(1_000_000), randomBytes(3_000_000)]
+    const heads = payloads.map((payload) => ['data.write', { text: 'x'.repeat(payload.length / 7) }])
+    const bytes = Buffer.concat(payloads.flatMap((payload, index) => encodeFrame(frameKind.request, index, heads[index], [payload])))
+    for (const stepMax of [1_000, 65_536, 300_000]) {
+      const frames: Frame[] = []
+      const decoder = new FrameDecoder((frame) => frames.push(frame))
+      let inPlace = 0
+      for (let at = 0; at < bytes.length;) {
+        const place = decoder.place()
+        const length = Math.min(stepMax, bytes.length - at, place?.length ?? Infinity)
+        if (place === null) {
+          decoder.push(bytes.subarray(at, at + length))
+        } else {
+          inPlace += bytes.copy(place, 0, at, at + length)
+          decoder.push(place.subarray(0, length))
+        }
+        at += length
+      }
+      expect(frames.map(({ head }) => head)).to.deep.equal(heads)
+      for (const [index, frame] of frames.entries()) expect(Buffer.concat(frame.payload).equals(payloads[index]!)).to.equal(true)
+      expect(frames.every((frame) => frame.payload.length === 1)).to.equal(true)
+      expect(inPlace).to.be.at.least(3_000_000)
+    }
+  })
+
   it('refuse a stream that is not one of frames', () => {
     const decoder = new FrameDecoder(() => {})
     expect(() => { decoder.push(Buffer.from('GET / HTTP/1.1\r\nHost: here\r\n\r\n')) }).to.throw(AtollError).with.property('code', 'ATOLL_BAD_MESSAGE')

@@ -16,6 +16,8 @@ export const nodeMemMb = 256
 /** Share of the free disk that all nodes together reserve. */
 export const diskShareMax = 0.9
 export const nodeDiskMbMin = 64
+/** All reservations of a cluster that grew are at most so many times the disk. */
+export const growthDisksMax = 4
 /** Below the ports that Linux gives to outgoing connections (32768 and on): a node must find its own free at each start. */
 const portsFirst = 20_000
 const portsLast = 32_767
@@ -36,6 +38,8 @@ export interface Embedded {
   framework: Framework
   /** Ends all nodes, then the framework and the master. */
   shutdown (): Promise<void>
+  /** Ends framework and master; the nodes go on, and the next start takes them over. */
+  leave (): Promise<void>
 }
 
 /**
@@ -49,7 +53,7 @@ export async function startEmbedded (components: EmbeddedComponents, { directory
   const master = await startLocalMaster({ ...components, log: log.child({ part: 'master' }) }, {
     workDir: join(directory, 'master'),
     port: 0,
-    resources: { ports: await portsFor(directory, nodes), diskMb: diskMb * nodes },
+    resources: { ports: await portsFor(directory, nodes), diskMb: agentDiskMb(directory, diskMb * nodes) },
     onFailure: (error) => {
       log.error('the embedded scheduler cannot go on; the nodes do', { error: error.message })
       process.exit(1)
@@ -78,7 +82,12 @@ export async function startEmbedded (components: EmbeddedComponents, { directory
       await master.shutdown()
       await kv.close()
     }
-    return { master, framework, shutdown }
+    const leave = async (): Promise<void> => {
+      await framework.close()
+      await master.close()
+      await kv.close()
+    }
+    return { master, framework, shutdown, leave }
   } catch (error) {
     await master.close()
     throw error
@@ -104,6 +113,16 @@ function diskMbPerNode (directory: string, nodes: number): number {
     })
   }
   return Math.max(nodeDiskMbMin, diskMb)
+}
+
+/**
+ * What the agent has to offer. The nodes of a new cluster share what is free; those that come later get a share of what is free
+ * then, though all of it is reserved: the volumes are on one disk, and each node watches how much is really left.
+ */
+function agentDiskMb (directory: string, wantedMb: number): number {
+  if (!existsSync(join(directory, 'framework'))) return wantedMb
+  const { blocks, bsize } = statfsSync(directory)
+  return wantedMb + growthDisksMax * Math.floor(blocks * bsize / 1024 / 1024)
 }
 
 /** A range that nobody listens in now: two clusters may share a machine. What is reserved already stays as it is. */

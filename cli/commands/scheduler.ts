@@ -41,9 +41,11 @@ async function embedded (options: SchedulerOptions): Promise<void> {
   directory.prepare()
   const settings: ClusterSettings = { nodes: options.nodes, replicas: options.replicas ?? Math.min(3, options.nodes), placement: options.placement ?? 'hawaii' }
   const log = createLogger('scheduler')
-  const ended = Promise.withResolvers<void>()
-  const stop = (): void => { ended.resolve() }
+  const ended = Promise.withResolvers<'stop' | 'leave'>()
+  const stop = (): void => { ended.resolve('stop') }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop)
+  // Whoever starts another one in its place, with other settings, has the nodes go on.
+  process.on('SIGUSR2', () => { ended.resolve('leave') })
   // Whoever has removed a cluster file that was damaged asks for a new one.
   let rewrite = (): void => {}
   process.on('SIGHUP', () => { rewrite() })
@@ -64,7 +66,11 @@ async function embedded (options: SchedulerOptions): Promise<void> {
   publish(true)
   running.framework.onChange(() => { publish(false) })
   log.info('running', { master: running.master.url, nodes: settings.nodes })
-  await ended.promise
+  if (await ended.promise === 'leave') {
+    log.info('leaving; the nodes go on')
+    await running.leave()
+    return
+  }
   log.info('ending the nodes')
   await running.shutdown()
 }

@@ -22,7 +22,7 @@ interface UpOptions { data: string, mount: string | false, nodes?: number, repli
 export function upCommand (program: Command): void {
   program.command('up')
     .description('start a cluster on this machine, with a volume "main" mounted')
-    .option('--nodes <n>', `storage nodes (default: ${nodesDefault})`, wholeNumber)
+    .option('--nodes <n>', `storage nodes (default: ${nodesDefault}, or as many as there are; more than there are: they are added)`, wholeNumber)
     .option('--replicas <n>', `copies of everything (default: ${replicasDefault}, or the number of nodes if that is less)`, wholeNumber)
     .addOption(placementOption())
     .option('--data <dir>', 'where everything is kept', dataDirectoryDefault)
@@ -64,7 +64,7 @@ function isAnythingRunning (directory: DataDirectory): boolean {
   return scheduler !== undefined && (isAlive(scheduler) || directory.liveMounts().length > 0 || directory.nodeProcesses().length > 0)
 }
 
-/** The cluster keeps the settings it was made with; asking for others is an error, not a silent no. */
+/** The cluster keeps the settings it was made with, but for nodes that are added; asking for others is an error, not a silent no. */
 function settle (directory: DataDirectory, options: UpOptions): ClusterSettings {
   const existing = directory.readScheduler()?.settings
   const nodes = options.nodes ?? existing?.nodes ?? nodesDefault
@@ -74,7 +74,10 @@ function settle (directory: DataDirectory, options: UpOptions): ClusterSettings 
     placement: options.placement ?? existing?.placement ?? 'hawaii' as const
   }
   for (const name of existing === undefined ? [] : ['nodes', 'replicas', 'placement'] as const) {
-    if (settings[name] === existing![name]) continue
+    if (settings[name] === existing![name] || (name === 'nodes' && settings.nodes > existing!.nodes)) continue
+    if (name === 'nodes') {
+      throw new AtollError('ATOLL_SETTINGS_DIFFER', `the cluster in ${directory.path} has ${existing!.nodes} nodes, not ${settings.nodes}`, { hint: `empty a node first, and it can be stopped: atoll node drain NODE --data ${directory.path}` })
+    }
     throw new AtollError('ATOLL_SETTINGS_DIFFER', `the cluster in ${directory.path} was made with ${name} ${existing![name]}, not ${settings[name]}`, { hint: `start it as it is: atoll up --data ${directory.path}; or make another: atoll up --data OTHER` })
   }
   if (settings.replicas > nodes) {

@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { connect, type Cluster } from '../../client/connect.ts'
+import { AtollError } from '../../fsnode/protocol/errors.ts'
 import { mountVolume } from '../commands/mount.ts'
 import { reportStatus } from '../commands/status.ts'
 import type { ClusterFile, ClusterSettings, DataDirectory } from '../data-directory.ts'
@@ -13,6 +14,8 @@ export const startLimitMs = 60_000
 /** How long replicas may catch up before the start is called done anyway. */
 export const healthLimitMs = 10_000
 const healthPollMs = 100
+/** For a scheduler to end without its nodes. */
+export const leaveLimitMs = 10_000
 
 export interface BringUpInit {
   settings: ClusterSettings
@@ -26,15 +29,16 @@ export interface BringUpInit {
 /** Makes everything run that does not, in the order in which it depends on each other. */
 export async function bringUp (directory: DataDirectory, init: BringUpInit): Promise<void> {
   const { settings, mountPoint, progress, signal } = init
+  await leaveForMoreNodes(directory, init)
   const watch = ensureScheduler(directory, init)
   await watch.until('waiting for the scheduler', () => watch.file !== null)
   progress.step(`launching ${nodesText(settings.nodes)}`)
-  await watch.until('launching nodes', () => watch.file!.nodes.length === settings.nodes)
+  await watch.until('launching nodes', () => watch.file!.nodes.length >= settings.nodes)
   const file = watch.file!
   progress.step('waiting for the nodes to agree')
   const cluster = await watch.race('waiting for a node that answers', connect({ nodes: file.nodes, patienceMs: startLimitMs }))
   try {
-    await watch.until('waiting for the nodes to register', () => cluster.map.nodes.filter((node) => node.state === 'up').length === settings.nodes)
+    await watch.until('waiting for the nodes to register', () => cluster.map.nodes.filter((node) => node.state !== 'down').length >= settings.nodes)
     await ensureVolume(cluster, settings, watch, progress)
     await serveAndMount(cluster, directory, file, watch, init)
     const { partitions } = await healthy(cluster, directory, signal)
@@ -45,6 +49,19 @@ export async function bringUp (directory: DataDirectory, init: BringUpInit): Pro
 }
 
 function nodesText (nodes: number): string { return nodes === 1 ? '1 storage node' : `${nodes} storage nodes` }
+
+/** A scheduler that runs with fewer nodes leaves them to the next one. */
+async function leaveForMoreNodes (directory: DataDirectory, { settings, progress }: BringUpInit): Promise<void> {
+  const running = directory.readScheduler()
+  if (running === null || !isAlive(running.process) || running.settings.nodes >= settings.nodes) return
+  progress.step(`adding ${nodesText(settings.nodes - running.settings.nodes)}`)
+  process.kill(running.process.pid, 'SIGUSR2')
+  const endMs = performance.now() + leaveLimitMs
+  while (isAlive(running.process)) {
+    if (performance.now() > endMs) throw new AtollError('ATOLL_STOP_FAILED', `the scheduler (process ${running.process.pid}) does not make way for another one`, { hint: `look at its log: tail ${directory.log('scheduler')}` })
+    await new Promise((resolve) => { setTimeout(resolve, healthPollMs) })
+  }
+}
 
 /** The running scheduler, or a new one that takes over what still runs. */
 function ensureScheduler (directory: DataDirectory, { settings, progress, signal, onScheduler }: BringUpInit): StartWatch {

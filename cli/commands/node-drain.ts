@@ -26,7 +26,7 @@ const stuckMs = 120_000
 
 export function drainCommand (node: Command): void {
   withClusterOptions(node.command('drain <id>'))
-    .description('move everything that a node holds to the others, while all serves')
+    .description('move everything that a node holds to the others, while all serves; of a node that is down: replace it now')
     .option('--cancel', 'end it: the node keeps what it has and gets its share again')
     .option('--detach', 'do not wait; nor does Ctrl-C end it')
     .option('--json', 'for programs')
@@ -50,6 +50,7 @@ async function untilEmpty (cluster: Cluster, id: string, options: DrainOptions):
   const began = performance.now()
   let first: DrainReport | null = null
   let [least, leastAt] = [Infinity, began]
+  let told = ''
   for (;; await delay(pollMs)) {
     const report = await reportOf(cluster, id)
     first ??= report
@@ -65,8 +66,10 @@ async function untilEmpty (cluster: Cluster, id: string, options: DrainOptions):
       throw new AtollError('ATOLL_DRAIN_STUCK', `node ${id} still holds ${text(report)}; nothing has left it for ${stuckMs / 1000} s`, { hint: `see what waits: atoll partition plans${clusterOptionText(options)}; too few other nodes? atoll node list` })
     }
     const done = partsOf(first) - left
-    const seconds = done > 0 ? (now - began) / 1000 / done * left : null
-    progress.step(`node ${id}: ${text(report)} left${seconds === null ? '' : `, about ${formatSeconds(seconds)}`}`)
+    const seconds = done > 0 ? (leastAt - began) / 1000 / done * left : null
+    const line = `node ${id}: ${text(report)} left${seconds === null ? '' : `, about ${formatSeconds(seconds)}`}`
+    if (line !== told) progress.step(line)
+    told = line
   }
 }
 

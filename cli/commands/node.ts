@@ -15,6 +15,12 @@ export function nodeCommand (program: Command): void {
   withClusterOptions(node.command('list')).description('all nodes with their share, load and fault domain').option('--json', 'for programs').action(list)
   withClusterOptions(node.command('show <id>')).description('one node: its groups, partitions and memory').option('--json', 'for programs').action(show)
   drainCommand(node)
+  withClusterOptions(node.command('remove <id>'))
+    .description('forget a node that is down and holds nothing (see: drain)')
+    .action(async (id: string, options: Options) => {
+      await withCluster(options, ({ router }) => router.toManager('manager.remove-node', { node: id }))
+      print(`node ${id} is forgotten`)
+    })
 }
 
 async function list (options: Options): Promise<void> {

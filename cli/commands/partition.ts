@@ -4,6 +4,7 @@ import { AtollError } from '../../fsnode/protocol/errors.ts'
 import type { LoadsResponse } from '../../fsnode/protocol/manager.ts'
 import { withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { formatBytes, print, printJson, printTable } from '../output.ts'
+import { backupCommands } from './partition-backup.ts'
 import { explainCommand } from './partition-explain.ts'
 import { planCommands } from './partition-plans.ts'
 import { topCommand } from './partition-top.ts'
@@ -52,6 +53,7 @@ export function partitionCommand (program: Command): void {
   explainCommand(partition)
   topCommand(partition)
   planCommands(partition)
+  backupCommands(partition)
 }
 
 async function list (options: ListOptions): Promise<void> {

@@ -84,8 +84,8 @@ export function planFor (input: BalanceInput, { kind, targets, basis, why, token
 }
 
 /** Whether the node keeps its replicas and may get more. */
-export function stays ({ facts, nowMs }: Pick<BalanceInput, 'facts' | 'nowMs'>, node: NodeInfo): boolean {
-  if (node.state === 'draining') return false
+export function stays ({ state, facts, nowMs }: Pick<BalanceInput, 'state' | 'facts' | 'nowMs'>, node: NodeInfo): boolean {
+  if (node.state === 'draining' || state.history(node.id).drains) return false
   return node.state === 'up' || facts.downForMs(node.id, nowMs) < replaceAfterMs
 }
 
@@ -100,7 +100,7 @@ export function evenSignature (input: Pick<BalanceInput, 'state' | 'facts' | 'no
   return hashOf([nodesOf(input, input.state.map.nodes), placement, replicas])
 }
 
-function nodesOf (input: Pick<BalanceInput, 'facts' | 'nowMs'>, nodes: readonly NodeInfo[]): unknown[] {
+function nodesOf (input: Pick<BalanceInput, 'state' | 'facts' | 'nowMs'>, nodes: readonly NodeInfo[]): unknown[] {
   const staying = nodes.filter((node) => stays(input, node)).sort((one, other) => one.id < other.id ? -1 : 1)
   return staying.map(({ id, domain, capacityBytes }) => [id, domain, Math.round(Math.log2(Math.max(1, capacityBytes)) * capacityStepsPerDoubling)])
 }
@@ -155,6 +155,7 @@ function targetsFrom ({ assignments }: PlacementOutcome, partitions: readonly Da
 function isEndangered (input: BalanceInput, { replicas }: DataPartition, wanted: number): boolean {
   const counted = replicas.filter(({ node }) => {
     const info = input.state.node(node)
+    // What is being emptied still serves; what is down and given up does not count.
     return info !== undefined && (info.state === 'draining' || stays(input, info))
   })
   return counted.length < wanted

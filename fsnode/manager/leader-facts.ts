@@ -40,6 +40,7 @@ export class LeaderFacts {
   hotLeadsAtMs: number
   private readonly notices: Notice[] = []
   private readonly loads = new Map<PartitionId, Rates & { atMs: number }>()
+  /** Also of partitions that the map does not know: a manager that has lost its state can be told of them (map-backup.ts). */
   private readonly stored = new Map<PartitionId, Map<NodeId, number>>()
   private readonly nodes = new Map<NodeId, HeardNode>()
   /** When this leader first saw a fence, by map version. */
@@ -105,6 +106,9 @@ export class LeaderFacts {
   /** What a replica of the partition holds, as far as nodes have told: the fullest one counts. */
   storedBytes (partition: PartitionId): number { return Math.max(0, ...(this.stored.get(partition)?.values() ?? [])) }
 
+  /** Nodes that have files of the partition, and how much. */
+  holdersOf (partition: PartitionId): ReadonlyMap<NodeId, number> { return this.stored.get(partition) ?? new Map() }
+
   get storedPartitions (): Iterable<PartitionId> { return this.stored.keys() }
 
   usageOf (node: NodeId): NodeUsage | null { return this.nodes.get(node)?.usage ?? null }
@@ -124,9 +128,7 @@ export class LeaderFacts {
       for (const { since } of state.record(id)!.fences) seen.set(since, this.fencesSeen.get(since) ?? nowMs)
     }
     this.fencesSeen = seen
-    for (const table of [this.loads, this.stored]) {
-      if (table.size > state.map.data.length) for (const id of table.keys()) if (state.record(id) === undefined) table.delete(id)
-    }
+    if (this.loads.size > state.map.data.length) for (const id of this.loads.keys()) if (state.record(id) === undefined) this.loads.delete(id)
     for (const node of state.map.nodes) {
       if (node.state !== 'down') this.downSince.delete(node.id)
       else if (!this.downSince.has(node.id)) this.downSince.set(node.id, nowMs)
@@ -182,7 +184,9 @@ export class LeaderFacts {
 
   private storedAt (node: NodeId, stored: ReadonlyArray<[PartitionId, number]>): void {
     const heard = new Map(stored.slice(0, dataPartitionsMax))
-    for (const [partition, held] of this.stored) if (!heard.has(partition)) held.delete(node)
+    for (const [partition, held] of this.stored) {
+      if (!heard.has(partition) && held.delete(node) && held.size === 0) this.stored.delete(partition)
+    }
     for (const [partition, bytes] of heard) {
       if (!(bytes >= 0)) continue
       let held = this.stored.get(partition)

@@ -98,8 +98,9 @@ export class ManagerState {
   apply (change: MapChange): boolean {
     if (change.base !== this.current.version) return false
     const { nodes, volumes, data, metadata } = this.current
-    const next: ClusterMap = { ...this.current, version: this.current.version + 1 }
+    const next: ClusterMap = { ...this.current, version: Math.max(this.current.version + 1, change.version ?? 0) }
     if (change.nodes !== undefined) next.nodes = merged(nodes, change.nodes)
+    if (change.removedNodes !== undefined) next.nodes = next.nodes.filter(({ id }) => !change.removedNodes!.includes(id))
     if (change.volumes !== undefined) next.volumes = merged(volumes, change.volumes)
     if (change.managers !== undefined) {
       next.managers = change.managers.members
@@ -150,7 +151,7 @@ export class ManagerState {
 
   private index (): void {
     if (this.positions.size !== this.current.data.length) this.positions = new Map(this.current.data.map(({ id }, at) => [id, at]))
-    if (this.nodePositions.size !== this.current.nodes.length) this.nodePositions = new Map(this.current.nodes.map(({ id }, at) => [id, at]))
+    if (this.nodePositions.size !== this.current.nodes.length || this.current.nodes.some(({ id }, at) => this.nodePositions.get(id) !== at)) this.nodePositions = new Map(this.current.nodes.map(({ id }, at) => [id, at]))
   }
 
   private settle (partition: DataPartition): void {

@@ -1,8 +1,9 @@
 import type { ClusterMap, NodeInfo, VolumeInfo } from '../../partitioning/types.ts'
 import { AtollError } from '../protocol/errors.ts'
 import type {
-  BalanceSettings, ControlPlanRequest, CreateVolumeRequest, DrainNodeRequest, HeartbeatRequest, HeartbeatResponse, LoadsResponse, MapRequest, MapResponse,
-  MembersChangedRequest, MovePartitionRequest, PlanResponse, PlansResponse, PlanSummary, RebalanceRequest, RebalanceResponse, RegisterRequest, RemoveVolumeRequest,
+  BalanceSettings, ControlPlanRequest, CreateVolumeRequest, DrainNodeRequest, HeartbeatRequest, HeartbeatResponse, LoadsResponse, MapBackup, MapRequest, MapResponse,
+  MembersChangedRequest, MovePartitionRequest, PlanResponse, PlansResponse, PlanSummary, RebalanceRequest, RebalanceResponse, RegisterRequest, RemoveNodeRequest,
+  RemoveVolumeRequest, RestoreRequest, RestoreResponse,
   ReplicaSyncedRequest, ReportReplicaRequest, SetVolumeRequest
 } from '../protocol/manager.ts'
 import type { GroupStatus } from '../raft/types.ts'
@@ -14,7 +15,8 @@ import type { MapChange } from './map-change.ts'
 import { MapWaiters } from './map-waiters.ts'
 import type { ManagerState } from './manager-state.ts'
 import { managerGroupId, membersChanged, membersEvenKey, membersSignature, moveMember } from './members.ts'
-import { controlPlans, evenPlan, movePlan, planNamed, requireUp, setBalance, setVolume, startPlan, volumeNamed } from './plan-requests.ts'
+import { backupOf, restoration } from './map-backup.ts'
+import { controlPlans, evenPlan, movePlan, planNamed, removeNode, requireUp, setBalance, setVolume, startPlan, volumeNamed } from './plan-requests.ts'
 import { plannedMoves, summaryOf, type PlanHead, type PlanRecord } from './plans.ts'
 import { checkedRegistration, differs } from './registration.ts'
 import { createVolume, existingVolume, removeVolume } from './volumes.ts'
@@ -196,6 +198,31 @@ export class Manager {
     await leadership.change((state) => setVolume(state, request))
     leadership.planSoon()
     return { volume: volumeNamed(leadership.state, request.name) }
+  }
+
+  /** Rejects with ATOLL_UNKNOWN_NODE, or ATOLL_NODE_IN_USE while it is up or holds anything. */
+  async removeNode (request: RemoveNodeRequest): Promise<void> {
+    const leadership = await this.lead()
+    await leadership.change((state) => removeNode(state, request))
+  }
+
+  async backup (): Promise<MapBackup> {
+    const { state, balanceInput } = await this.lead()
+    return backupOf(state, balanceInput.wallMs)
+  }
+
+  /** Rejects as `restoration` throws. */
+  async restore ({ backup, dryRun }: RestoreRequest): Promise<RestoreResponse> {
+    const leadership = await this.lead()
+    let report = restoration(leadership.state, leadership.facts, backup).report
+    if (dryRun === true) return report
+    await leadership.change((state) => {
+      const restored = restoration(state, leadership.facts, backup)
+      report = restored.report
+      return restored.change
+    })
+    this.components.log.warn('the cluster map was restored from a backup', { volumes: report.volumes, partitions: report.partitions.length })
+    return report
   }
 
   async membersChanged (request: MembersChangedRequest): Promise<ClusterMap> {

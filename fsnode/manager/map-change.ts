@@ -26,6 +26,10 @@ export interface MapChange {
   volumes?: VolumeInfo[]
   metadata?: MetadataPartition[]
   managers?: { members: NodeId[], change?: MembersChange }
+  /** Nodes that hold nothing and are gone. */
+  removedNodes?: NodeId[]
+  /** In place of the next one: larger than any that was ever seen. */
+  version?: number
   /** Volumes that go, with all their partitions. */
   removedVolumes?: number[]
   /** Token of the request that made a volume: a retry finds its own. */
@@ -58,5 +62,5 @@ export function decodeChange (command: Uint8Array): MapChange | null {
 
 export function isEmpty (change: MapChange): boolean {
   const { base, ...parts } = change
-  return Object.values(parts).every((part) => part === undefined || (Array.isArray(part) && part.length === 0))
+  return Object.values(parts).every((part: unknown) => part === undefined || (Array.isArray(part) && part.length === 0))
 }

@@ -1,7 +1,7 @@
 import { stepPlan } from '../../partitioning/planner.ts'
 import type { VolumeInfo } from '../../partitioning/types.ts'
 import { AtollError } from '../protocol/errors.ts'
-import type { BalanceSettings, ControlPlanRequest, MovePartitionRequest, RebalanceRequest, SetVolumeRequest } from '../protocol/manager.ts'
+import type { BalanceSettings, ControlPlanRequest, MovePartitionRequest, RebalanceRequest, RemoveNodeRequest, SetVolumeRequest } from '../protocol/manager.ts'
 import { clusterSignature, planFor, rebalancePlan, replacing, type BalanceInput } from './balancer.ts'
 import { copiesPerNodeMax, plansUnfinishedMax, replicasMax } from './bounds.ts'
 import type { ManagerState } from './manager-state.ts'
@@ -91,6 +91,20 @@ export function setVolume (state: ManagerState, { name, placement, replicas }: S
     return { ...state.record(partition.id)!, partition: { ...partition, epoch: partition.epoch + 1 } }
   })
   return { base: state.map.version, volumes: [next], records }
+}
+
+/** @throws AtollError ATOLL_UNKNOWN_NODE, ATOLL_NODE_IN_USE. */
+export function removeNode ({ map }: ManagerState, { node: id }: RemoveNodeRequest): MapChange {
+  const node = map.nodes.find((candidate) => candidate.id === id)
+  if (node === undefined) throw new AtollError('ATOLL_UNKNOWN_NODE', `there is no node ${String(id)}`, { hint: 'atoll node list' })
+  const holds = [
+    ...map.data.filter(({ replicas }) => replicas.some((replica) => replica.node === id)).map((partition) => partition.id),
+    ...map.metadata.filter(({ members, change }) => members.includes(id) || change?.hosts.includes(id) === true).map((partition) => partition.id),
+    ...(map.managers.includes(id) || map.managersChange?.hosts.includes(id) === true ? ['the manager'] : [])
+  ]
+  if (holds.length > 0) throw new AtollError('ATOLL_NODE_IN_USE', `node ${id} holds ${holds.length} replicas and members: ${holds.slice(0, 5).join(', ')}`, { hint: `atoll node drain ${id}` })
+  if (node.state !== 'down') throw new AtollError('ATOLL_NODE_IN_USE', `node ${id} runs`, { hint: 'stop it first' })
+  return { base: map.version, removedNodes: [id] }
 }
 
 export function volumeNamed (state: ManagerState, name: string): VolumeInfo {

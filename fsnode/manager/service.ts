@@ -23,6 +23,12 @@ export function managerHandlers (find: () => Manager): Handlers {
     'manager.plans': async () => ({ body: await find().plans() }),
     'manager.plan': async ({ plan }) => ({ body: await find().plan(plan) }),
     'manager.control-plan': async (request) => ({ body: await find().controlPlan(request) }),
+    'manager.remove-node': async (request) => {
+      await find().removeNode(request)
+      return { body: {} }
+    },
+    'manager.backup': async () => ({ body: { backup: await find().backup() } }),
+    'manager.restore': async (request) => ({ body: await find().restore(request) }),
     'manager.set-balance': async (request) => ({ body: await find().setBalance(request) }),
     'manager.set-volume': async (request) => ({ body: await find().setVolume(request) }),
     'manager.loads': async () => ({ body: await find().loads() }),

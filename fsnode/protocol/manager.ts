@@ -104,6 +104,26 @@ export interface SetVolumeResponse { volume: VolumeInfo }
 export interface PartitionLoadRate { partition: PartitionId, readBytes: number, writeBytes: number, reads: number, writes: number }
 export interface LoadsResponse { loads: PartitionLoadRate[], stored: Array<{ partition: PartitionId, bytes: number }> }
 
+/** The node is down and holds nothing. */
+export interface RemoveNodeRequest { node: NodeId }
+/** What the manager knows, as JSON: see fsnode/manager/map-backup.ts. */
+export interface BackupResponse { backup: MapBackup }
+export interface MapBackup {
+  format: 1
+  /** Wall-clock milliseconds. */
+  takenMs: number
+  map: ClusterMap
+  nextVolume: number
+  tokens: Array<[volume: number, token: string]>
+  balance: BalanceSettings
+}
+export interface RestoreRequest { backup: MapBackup, dryRun?: boolean }
+/** For each partition that comes back: who leads it at first, and who has files of it. */
+export interface RestoreResponse {
+  volumes: string[]
+  partitions: Array<{ partition: PartitionId, leads: NodeId | null, compare: NodeId[], bytes: number }>
+}
+
 export interface NodeHello {
   clusterId: string
   nodeId: NodeId
@@ -138,6 +158,9 @@ export interface ManagerMethods {
   'manager.plans': { request: Empty, response: PlansResponse }
   'manager.plan': { request: PlanRequest, response: PlanResponse }
   'manager.control-plan': { request: ControlPlanRequest, response: PlansResponse }
+  'manager.remove-node': { request: RemoveNodeRequest, response: Empty }
+  'manager.backup': { request: Empty, response: BackupResponse }
+  'manager.restore': { request: RestoreRequest, response: RestoreResponse }
   'manager.set-balance': { request: Partial<BalanceSettings>, response: PlansResponse }
   'manager.set-volume': { request: SetVolumeRequest, response: SetVolumeResponse }
   'manager.loads': { request: Empty, response: LoadsResponse }

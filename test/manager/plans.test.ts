@@ -305,6 +305,61 @@ describe('plans of moves', () => {
     expect(replicaMovesMax).to.be.greaterThan(1)
   })
 
+  it('draining a node that is dead replaces what it held at once; then it can be forgotten', async () => {
+    await begin({ nodes: 5, managers: 1 })
+    await cluster.createVolume({ dataPartitions: 10 })
+    await cluster.clock.advance(1_000)
+    expect(await failure(ask('manager.remove-node', { node: 'node-5' }))).to.equal('ATOLL_NODE_IN_USE')
+    cluster.kill('node-5')
+    await cluster.clock.until(() => cluster.node('node-5').state === 'down', 5_000)
+    await ask('manager.drain-node', { node: 'node-5', drain: true })
+    await cluster.clock.until(() => cluster.states('node-5').size === 0 && cluster.healthy(), 60_000)
+    expect(cluster.map.data.every(({ replicas }) => replicas.length === 3)).to.equal(true)
+    // The members of Raft groups are changed by their leaders, which are not here.
+    await cluster.clock.until(() => cluster.map.metadata.every(({ change, members }) => !members.includes('node-5') || change?.target.includes('node-5') === false), 10_000)
+    for (const { id, change } of cluster.map.metadata) {
+      if (change !== undefined) await ask('manager.members-changed', { group: id, revision: change.revision, members: change.target })
+    }
+    await ask('manager.remove-node', { node: 'node-5' })
+    expect(cluster.map.nodes.map(({ id }) => id)).to.not.include('node-5')
+    expect(await failure(ask('manager.remove-node', { node: 'node-5' }))).to.equal('ATOLL_UNKNOWN_NODE')
+    await cluster.clock.until(() => cluster.healthy(), 20_000)
+  })
+
+  it('a backup brings back what the manager has lost: the fullest replica leads, all others are compared, nothing is dropped before', async () => {
+    await begin()
+    await cluster.createVolume({ dataPartitions: 6 })
+    await cluster.clock.advance(6_000)
+    const { backup } = JSON.parse(JSON.stringify(await ask('manager.backup', {}))) as Methods['manager.backup']['response']
+    expect(await failure(ask('manager.restore', { backup }))).to.equal('ATOLL_VOLUME_EXISTS')
+    // Since then a partition has moved away altogether, and time has passed.
+    const moved = partition('1.d.0')
+    const free = cluster.ids.filter((id) => !holders('1.d.0').includes(id))
+    for (const [at, to] of free.entries()) await planEnds((await ask('manager.move-partition', { partition: '1.d.0', from: moved.replicas[at]!.node, to })).plan!.id)
+    const last = cluster.map
+    cluster.finish()
+    // The manager begins anew, knowing nothing; the nodes still have their files.
+    await begin()
+    for (const id of cluster.ids) {
+      cluster.process(id).report.stored = last.data.filter(({ replicas }) => replicas.some(({ node }) => node === id)).map(({ id: one }) => [one, one === '1.d.0' && id === free[0] ? 2e6 : 1e6])
+    }
+    await cluster.clock.advance(2_000)
+    const report = await ask('manager.restore', { backup, dryRun: true })
+    expect(cluster.map.volumes).to.deep.equal([])
+    const first = report.partitions.find((one) => one.partition === '1.d.0')!
+    const kept = moved.replicas.at(-1)!.node
+    // Of those that served when the backup was taken only one still has files.
+    expect([first.leads, first.compare]).to.deep.equal([kept, [...moved.replicas.map(({ node }) => node).filter((node) => node !== kept), ...free]])
+    await ask('manager.restore', { backup })
+    expect(cluster.map.version).to.be.greaterThan(last.version)
+    expect(cluster.map.data.every(({ id, epoch }) => epoch > last.data.find((one) => one.id === id)!.epoch)).to.equal(true)
+    await cluster.clock.until(() => cluster.healthy() && cluster.map.data.every(({ replicas }) => replicas.length === 3), 60_000)
+    expect(cluster.map.volumes).to.deep.equal(last.volumes)
+    expect(await failure(ask('manager.restore', { backup: { ...backup, map: { ...backup.map, clusterId: 'other' } } }))).to.equal('ATOLL_WRONG_CLUSTER')
+    expect(await failure(ask('manager.restore', { backup: { format: 1 } as never }))).to.equal('ATOLL_BAD_ARGUMENT')
+    expect(await failure(ask('manager.restore', { backup: null as never }))).to.equal('ATOLL_BAD_ARGUMENT')
+  })
+
   it('a state of a version without plans opens, with nothing to do', () => {
     const { plans: _, balance: __, even: ___, ...image } = ManagerState.empty('c', ['a']).image
     const state = new ManagerState(image)

@@ -4,7 +4,7 @@ import type { Context } from './effects.ts'
 import { rescindInverseOffers } from './maintenance.ts'
 import type { Outcome } from './outcome.ts'
 import { taskKey, type Agent, type Framework, type MasterState, type Task } from './state.ts'
-import { beginKill, complete, isInUse, killTask, sendPendingOf } from './tasks.ts'
+import { beginKill, complete, endForGood, isInUse, killTask, sendPendingOf } from './tasks.ts'
 
 /**
  * Whether the master hears of an agent.
@@ -153,10 +153,17 @@ export function drain (state: MasterState, agent: Agent, request: { maxGraceMs: 
 }
 
 function drainTask (state: MasterState, task: Task, { maxGraceMs, markGone }: { maxGraceMs: number | null, markGone: boolean }, out: Outcome, context: Context): void {
-  task.draining = markGone ? 'gone' : 'drained'
   const ownNs = task.info.kill_policy?.grace_period?.nanoseconds
   const graceNs = maxGraceMs === null ? ownNs : Math.min(ownNs ?? Infinity, maxGraceMs * 1e6)
-  killTask(state, task, graceNs === undefined ? undefined : { grace_period: { nanoseconds: graceNs } }, out, context)
+  const policy = graceNs === undefined ? undefined : { grace_period: { nanoseconds: graceNs } }
+  if (markGone) {
+    // Its end is told in advance: nobody will ever hear of it again.
+    beginKill(task, policy, out)
+    endForGood(state, task, out, context)
+  } else {
+    task.draining = true
+    killTask(state, task, policy, out, context)
+  }
 }
 
 /** An agent is drained when its last task has ended and is acknowledged. */

@@ -131,6 +131,9 @@ function answerOf (state: MasterState, type: QueryType): unknown {
       latest_status: { operation_id: { value: operationId }, state: outcome, uuid: { value: uuid }, agent_id: { value: agentId } },
       uuid: { value: uuid }
     })) }
+    case 'GET_METRICS': return { metrics: metricsOf(state) }
+    case 'GET_QUOTA': return { status: {} }
+    case 'GET_LOGGING_LEVEL': return { level: 0 }
     case 'GET_MAINTENANCE_STATUS': return { status: maintenanceStatus(state) }
     case 'GET_MAINTENANCE_SCHEDULE': return { schedule: state.maintenance.schedule.windows.length === 0 ? {} : state.maintenance.schedule }
     case 'GET_ROLES': return { roles: rolesJson(state) }
@@ -141,6 +144,20 @@ function answerOf (state: MasterState, type: QueryType): unknown {
       get_agents: answerOf(state, 'GET_AGENTS')
     }
   }
+}
+
+/** A few of Mesos's, under its names. */
+function metricsOf (state: MasterState): Array<{ name: string, value: number }> {
+  const tasks = [...state.tasks.values()]
+  const agents = [...state.agents.values()]
+  return Object.entries({
+    'master/elected': 1,
+    'master/frameworks_connected': [...state.frameworks.values()].filter(({ stream }) => stream !== null).length,
+    'master/outstanding_offers': state.offers.size,
+    'master/slaves_active': agents.filter(({ presence }) => presence === 'registered').length,
+    'master/slaves_unreachable': agents.filter(({ presence }) => presence === 'unreachable').length,
+    'master/tasks_running': tasks.filter((task) => task.state === 'TASK_RUNNING').length
+  }).map(([name, value]) => ({ name, value }))
 }
 
 function agentJson (state: MasterState, agent: Agent): unknown {

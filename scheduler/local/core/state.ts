@@ -98,8 +98,8 @@ export interface Task {
   orphan: boolean
   /** Launched while its agent did not hear of anything. */
   neverArrived?: boolean
-  /** It ends because its agent is being drained; 'gone': for good. */
-  draining?: 'drained' | 'gone'
+  /** It ends because its agent is being drained. */
+  draining?: boolean
   healthy?: boolean
   /** The first one is in delivery. */
   updates: Array<PendingUpdate<TaskStatus>>

@@ -55,8 +55,8 @@ export function exited (state: MasterState, task: Task, exit: ProcessExit, out: 
   const fields: Partial<TaskStatus> = { message: exitMessage(exit) }
   if (killing?.overdue === true) fields.reason = 'REASON_MAX_COMPLETION_TIME_REACHED'
   if (healthy === false) fields.healthy = false
-  if (task.draining !== undefined) fields.reason = 'REASON_AGENT_DRAINING'
-  const outcome = task.draining === 'gone' ? 'TASK_GONE_BY_OPERATOR' : killing !== undefined && !killing.overdue ? 'TASK_KILLED' : killing === undefined && succeeded(exit) ? 'TASK_FINISHED' : 'TASK_FAILED'
+  if (task.draining === true) fields.reason = 'REASON_AGENT_DRAINING'
+  const outcome = killing !== undefined && !killing.overdue ? 'TASK_KILLED' : killing === undefined && succeeded(exit) ? 'TASK_FINISHED' : 'TASK_FAILED'
   end(state, task, outcome, fields, out, context)
 }
 
@@ -75,6 +75,11 @@ function end (state: MasterState, task: Task, outcome: TaskState, fields: Partia
   checkDrains(state, out, context)
 }
 
+/** Its agent is being drained and will never be heard of again. */
+export function endForGood (state: MasterState, task: Task, out: Outcome, context: Context): void {
+  update(state, task, 'TASK_GONE_BY_OPERATOR', { reason: 'REASON_AGENT_DRAINING' }, out, context)
+}
+
 /** Nothing is left to tell about it. */
 export function complete (state: MasterState, task: Task, out: Outcome): void {
   state.tasks.delete(task.key)
@@ -91,7 +96,7 @@ export function killTask (state: MasterState, task: Task, policy: KillPolicy | u
   beginKill(task, policy ?? task.info.kill_policy, out)
   const framework = state.frameworks.get(task.frameworkId)
   if (repeated || task.process === undefined || framework?.capabilities.has('TASK_KILLING_STATE') !== true) return
-  update(state, task, 'TASK_KILLING', task.draining === undefined ? {} : { reason: 'REASON_AGENT_DRAINING' }, out, context)
+  update(state, task, 'TASK_KILLING', task.draining !== true ? {} : { reason: 'REASON_AGENT_DRAINING' }, out, context)
 }
 
 export function beginKill (task: Task, policy: KillPolicy | undefined, out: Outcome, overdue = false): void {

@@ -1,16 +1,17 @@
 import type { Resource } from '../../mesos/types.ts'
 import { id, resource } from './messages.ts'
 import type { MachineId, Schedule } from '../core/maintenance.ts'
-import { amount, boolean, enumeration, list, message, optional, required, string, type Decoder } from './schema.ts'
+import { amount, boolean, enumeration, integer, list, message, optional, required, string, type Decoder } from './schema.ts'
 
 interface Id { value: string }
 
-const queries = ['GET_HEALTH', 'GET_VERSION', 'GET_MASTER', 'GET_AGENTS', 'GET_FRAMEWORKS', 'GET_TASKS', 'GET_EXECUTORS', 'GET_OPERATIONS', 'GET_ROLES', 'GET_STATE', 'GET_MAINTENANCE_STATUS', 'GET_MAINTENANCE_SCHEDULE'] as const
+const queries = ['GET_HEALTH', 'GET_VERSION', 'GET_MASTER', 'GET_AGENTS', 'GET_FRAMEWORKS', 'GET_TASKS', 'GET_EXECUTORS', 'GET_OPERATIONS', 'GET_ROLES', 'GET_STATE', 'GET_MAINTENANCE_STATUS', 'GET_MAINTENANCE_SCHEDULE',
+  'GET_METRICS', 'GET_QUOTA', 'GET_LOGGING_LEVEL'] as const
 const mutations = ['TEARDOWN', 'RESERVE_RESOURCES', 'UNRESERVE_RESOURCES', 'CREATE_VOLUMES', 'DESTROY_VOLUMES', 'UPDATE_MAINTENANCE_SCHEDULE', 'START_MAINTENANCE', 'STOP_MAINTENANCE',
   'DRAIN_AGENT', 'DEACTIVATE_AGENT', 'REACTIVATE_AGENT', 'MARK_AGENT_GONE'] as const
 /** Known to Mesos, meaningless or not offered on one machine. */
 const unsupported = [
-  'GET_FLAGS', 'GET_METRICS', 'GET_LOGGING_LEVEL', 'SET_LOGGING_LEVEL', 'LIST_FILES', 'READ_FILE', 'SUBSCRIBE', 'GET_QUOTA', 'UPDATE_QUOTA', 'SET_QUOTA', 'REMOVE_QUOTA', 'GET_WEIGHTS', 'UPDATE_WEIGHTS',
+  'GET_FLAGS', 'SET_LOGGING_LEVEL', 'LIST_FILES', 'READ_FILE', 'SUBSCRIBE', 'UPDATE_QUOTA', 'SET_QUOTA', 'REMOVE_QUOTA', 'GET_WEIGHTS', 'UPDATE_WEIGHTS',
   'GROW_VOLUME', 'SHRINK_VOLUME'] as const
 
 export type QueryType = typeof queries[number]
@@ -33,7 +34,7 @@ export type OperatorCall =
 
 const agentOnly = message({ agent_id: required(id) })
 const machine = message({ hostname: optional(string), ip: optional(string) })
-const duration = message({ nanoseconds: required(amount) })
+const duration = message({ nanoseconds: required(integer) })
 const unavailability = message({ start: required(duration), duration: optional(duration) })
 const resources = message({ agent_id: required(id), resources: list(resource) })
 const volumes = message({ agent_id: required(id), volumes: list(resource) })

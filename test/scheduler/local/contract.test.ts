@@ -1,6 +1,11 @@
 import { ports, scalar } from './master-harness.ts'
 import { Replay } from './replay.ts'
 
+/** What a note says that happens to agents, by a text in it. */
+const script = (steps: Record<string, (replay: Replay) => void>) => (note: string, replay: Replay): void => {
+  for (const [text, action] of Object.entries(steps)) if (note.includes(text)) action(replay)
+}
+
 describe('embedded master: answers as the recorded Mesos master did', function () {
   this.timeout(60_000)
 
@@ -30,5 +35,43 @@ describe('embedded master: answers as the recorded Mesos master did', function (
       ...[scalar('cpus', 2), scalar('mem', 1024), scalar('disk', 4000)].map((resource) => ({ ...resource, reservations: [{ type: 'STATIC' as const, role: 'atoll' }] })),
       scalar('cpus', 2), scalar('mem', 2048), scalar('disk', 10000), ports(31000 + rack * 100, 31099 + rack * 100)
     ]
+  }).run())
+
+  it('08: an agent becomes unreachable and returns with its tasks', () => new Replay('08-agent-unreachable-and-back', {
+    pingTimeoutMs: 3000,
+    repeatsMayMiss: true,
+    onNote: script({
+      'is stopped (SIGSTOP) while': ({ master, acted }) => {
+        // It was launched, but what the agent knew of it did not arrive any more.
+        master.shell.setPresence('agent-1', 'hanging')
+        master.agent.spawned('node-1')
+        acted.add('node-1 spawned')
+      },
+      'goes on (SIGCONT)': ({ master, acted }) => {
+        master.agent.exited('plain-1', { status: 4 })
+        acted.add('plain-1 ended')
+        master.shell.setPresence('agent-1', 'registered')
+      },
+      'SIGSTOP again': ({ master }) => { master.shell.setPresence('agent-1', 'hanging') },
+      SIGCONT: ({ master }) => { master.shell.setPresence('agent-1', 'registered') }
+    })
+  }).run())
+
+  it('10: an agent is marked gone', () => new Replay('10-agent-marked-gone').run())
+
+  it('11: maintenance, inverse offers', () => new Replay('11-maintenance-and-inverse-offers', {
+    machineOf: (rack) => ({ hostname: `127.0.0.${rack}`, ip: `127.0.0.${rack}` }),
+    onNote: script({ 'it is started again': ({ master }) => { master.shell.setPresence('agent-1', 'registered') } })
+  }).run())
+
+  it('12: an agent is drained, deactivated, drained for good', () => new Replay('12-drain-and-reactivate-agent').run())
+
+  it('14: basic authentication', () => new Replay('14-basic-authentication', {
+    credentials: [{ principal: 'atoll', secret: 'secret' }, { principal: 'operator', secret: 'operator-secret' }]
+  }).run())
+
+  it('19: what operators ask', () => new Replay('19-operator-api', {
+    until: 'operator: RESERVE_RESOURCES',
+    otherStatus: { 'operator SUBSCRIBE on connection 1': 501 }
   }).run())
 })

@@ -30,8 +30,10 @@ export interface ReplayInit {
 }
 
 /** What of a message is a matter of chance, of time or of the machine. */
-const accidental = new Set(['timestamp', 'uuid', 'container_id', 'executor_pid', 'port', 'pid', 'capabilities', 'id'])
+const accidental = new Set(['timestamp', 'unreachable_time', 'uuid', 'container_id', 'executor_pid', 'port', 'pid', 'capabilities', 'id'])
 const slackMs = 3000
+/** Messages of one allocation. */
+const togetherSeconds = 0.1
 
 /**
  * Sends the recorded requests of a real master's clients to ours, at the recorded times, with our ids in place of the
@@ -57,6 +59,8 @@ export class Replay {
   private readonly seenUpdates = new Set<string>()
   /** Tasks that were spawned, or have ended, before an update told so. */
   readonly acted = new Set<string>()
+  private readonly offersToStandFor: any[] = []
+  private position = 0
   master!: TestMaster
   private tornDown = false
   private note = ''
@@ -73,7 +77,8 @@ export class Replay {
     if (this.init.pingTimeoutMs !== undefined) this.master.state.pingTimeoutMs = this.init.pingTimeoutMs
     this.endOrphans()
     try {
-      for (const line of this.lines) {
+      for (const [position, line] of this.lines.entries()) {
+        this.position = position
         if (line.note !== undefined) {
           if (until !== undefined && line.note.includes(until)) break
           this.note = line.note
@@ -191,11 +196,21 @@ export class Replay {
     const actual = this.actual.get(conn)!
     const events = recorded.events.slice(this.comparedEvents.get(conn) ?? 0)
     this.comparedEvents.set(conn, recorded.events.length)
-    for (const event of events) {
+    for (const [index, event] of events.entries()) {
       if (event.type === 'HEARTBEAT') continue
-      if (event.type === 'OFFERS') await this.compareOffers(conn, event.offers.offers)
+      if (event.type === 'OFFERS') await this.compareOffers(conn, event.offers.offers, events.slice(index + 1).some(({ type }) => type === 'OFFERS'))
+      else if (event.type === 'RESCIND') await this.compareRescind(actual, event.rescind.offer_id.value)
       else await this.compareEvent(actual, event)
     }
+  }
+
+  /** All that stood for the recorded offer is rescinded. */
+  private async compareRescind (actual: RawConnection, recordedId: string): Promise<void> {
+    const own = this.standIns.get(recordedId) ?? []
+    const rescinded = (): any[] => actual.events.filter((event) => event.type === 'RESCIND' && own.includes(event.rescind.offer_id.value))
+    await this.until(() => rescinded().length === own.length, () => `${recordedId} is not rescinded`)
+    for (const event of rescinded()) this.consumed.add(event)
+    this.onOffer = this.onOffer.filter((offer) => offer.recordedId !== recordedId)
   }
 
   private async compareEvent (actual: RawConnection, recorded: any): Promise<void> {
@@ -250,7 +265,7 @@ export class Replay {
     }
   }
 
-  private async compareOffers (conn: number, offers: any[]): Promise<void> {
+  private async compareOffers (conn: number, offers: any[], more: boolean): Promise<void> {
     // These crossed the TEARDOWN.
     if (this.tornDown) return
     for (const offer of offers) {
@@ -259,12 +274,21 @@ export class Replay {
       this.onOffer.push({ framework: offer.framework_id.value, agent: rack, resources: offer.resources, recordedId: offer.id.value })
     }
     const framework: string = offers[0].framework_id.value
+    // What came in several messages there may come in one here.
+    this.offersToStandFor.push(...offers)
+    if (more || this.moreOffersFollow(conn)) return
     const expected = (): string[] => this.sumOf(this.onOffer.filter((offer) => offer.framework === framework))
     const own = (): string[] => this.sumOf(this.ownOffers(framework).map(({ agentId, resources }) => ({ agent: agentId, resources: [...resources] })))
     await this.until(() => own().join() === expected().join(), () => `offered are\n${own().join('\n')}\nbut recorded was\n${expected().join('\n')}`)
-    for (const offer of offers) this.standFor(framework, offer.id.value, this.rackOf(offer.attributes))
+    for (const offer of this.offersToStandFor.splice(0)) this.standFor(framework, offer.id.value, this.rackOf(offer.attributes))
     const sample = this.actual.get(conn)!.events.findLast(({ type }) => type === 'OFFERS').offers.offers[0]
     expect(Object.keys(sample).sort(), 'fields of an offer').to.deep.equal(Object.keys(offers[0]).sort())
+  }
+
+  private moreOffersFollow (conn: number): boolean {
+    const index = this.position
+    const { t } = this.lines[index]!
+    return this.lines.slice(index + 1, index + 6).some((line) => line.conn === conn && line.t - t < togetherSeconds && line.bytes?.includes('"type":"OFFERS"') === true)
   }
 
   /** What was offered as one there may have come in several parts here, and the other way round. */
@@ -303,12 +327,12 @@ export class Replay {
 }
 
 /** The master answers, and tells of the tasks of an agent, in any order; what an agent tells of several tasks comes in any order, too. */
-function isUnordered ({ type, update, update_operation_status: operation }: any): boolean {
-  return update !== undefined || type === 'RESCIND' || (operation !== undefined && operation.status.uuid === undefined)
+function isUnordered ({ update, update_operation_status: operation }: any): boolean {
+  return update !== undefined || (operation !== undefined && operation.status.uuid === undefined)
 }
 
-function subjectOf ({ type, update, update_operation_status: operation }: any): string | undefined {
-  return update !== undefined ? `${update.status.task_id.value} ${update.status.source}` : operation?.status.operation_id.value ?? (type === 'RESCIND' ? 'rescind' : undefined)
+function subjectOf ({ update, update_operation_status: operation }: any): string | undefined {
+  return update !== undefined ? `${update.status.task_id.value} ${update.status.source}` : operation?.status.operation_id.value 
 }
 
 function defaultResources (rack: number): Resource[] {

@@ -1,3 +1,4 @@
+import { giveBack } from '../fsnode/protocol/buffer-pool.ts'
 import { cachedBlockBytesMax, blockFileBytesMax, readBlockBytes } from './bounds.ts'
 import { sliceBuffers } from './ranges.ts'
 
@@ -93,7 +94,11 @@ export class FileBlocks {
     this.blocks.set(index, block)
     this.components.cache.add(block)
     // Slices of what was received would keep more than the block in memory.
-    block.loading = loading.then((bytes) => block.bytes = [Buffer.concat(bytes)], (error: unknown) => {
+    block.loading = loading.then((bytes) => {
+      block.bytes = [Buffer.concat(bytes)]
+      giveBack(bytes)
+      return block.bytes
+    }, (error: unknown) => {
       this.remove(block)
       throw error
     })

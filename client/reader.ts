@@ -1,3 +1,4 @@
+import { bulkBuffers, giveBack } from '../fsnode/protocol/buffer-pool.ts'
 import { byteLengthOf } from '../fsnode/protocol/frame.ts'
 import type { FileBlocks } from './block-cache.ts'
 import { readAheadBytesMax, readAheadBytesPerFile, readRequestBytes } from './bounds.ts'
@@ -35,6 +36,8 @@ interface Segment {
   bytes: Promise<Buffer[]>
   /** Bytes of it that were handed on. */
   consumed: number
+  /** Those who wait for its bytes. */
+  readers: number
 }
 
 /** Only the third in a row of such reads makes a sequence. */
@@ -66,7 +69,10 @@ export class ChunkReader {
     this.chunkSize = chunkSize
   }
 
-  /** Exactly `length` bytes, which must lie within `size`; zeros where nothing was written. */
+  /**
+   * Exactly `length` bytes, which must lie within `size`; zeros where nothing was written. Who is done with them may give each of the
+   * buffers back to `bulkBuffers`.
+   */
   async read (offset: number, length: number, size: number): Promise<Buffer[]> {
     const sequential = this.isSequential(offset, length) && this.components.mayKeep()
     this.nextOffset = offset + length
@@ -89,8 +95,7 @@ export class ChunkReader {
 
   /** Forgets what was read ahead. */
   drop (): void {
-    for (const segment of this.segments.values()) this.components.budget.give(segment.end - segment.start)
-    this.segments.clear()
+    for (const segment of this.segments.values()) this.remove(segment)
     this.windowBytes = 0
     this.aheadTo = 0
   }
@@ -115,7 +120,7 @@ export class ChunkReader {
       if (!this.components.budget.take(segmentEnd - this.aheadTo)) return
       const bytes = this.fetchRange(this.aheadTo, segmentEnd - this.aheadTo)
       bytes.catch(() => {})
-      this.segments.set(this.aheadTo, { start: this.aheadTo, end: segmentEnd, bytes, consumed: 0 })
+      this.segments.set(this.aheadTo, { start: this.aheadTo, end: segmentEnd, bytes, consumed: 0, readers: 0 })
       this.aheadTo = segmentEnd
     }
   }
@@ -124,7 +129,11 @@ export class ChunkReader {
     if (this.segments.get(segment.start) !== segment) return
     this.segments.delete(segment.start)
     this.components.budget.give(segment.end - segment.start)
+    if (segment.readers === 0) this.recycle(segment)
   }
+
+  /** Nobody can reach the segment any more; what was handed on of it has users of its own. */
+  private recycle (segment: Segment): void { segment.bytes.then(giveBack, () => {}) }
 
   /** Requests end at multiples of their size within the chunk. */
   private requestEnd (at: number): number {
@@ -146,15 +155,18 @@ export class ChunkReader {
 
   private async fromSegment (segment: Segment, at: number, length: number): Promise<Buffer[]> {
     segment.consumed += length
+    segment.readers++
     if (segment.consumed >= segment.end - segment.start) this.remove(segment)
-    let bytes: Buffer[]
     try {
-      bytes = await segment.bytes
+      const slices = sliceBuffers(await segment.bytes, at - segment.start, length)
+      for (const slice of slices) bulkBuffers.share(slice)
+      return slices
     } catch {
       if (this.segments.get(segment.start) === segment) this.drop()
-      return this.fetchRange(at, length)
+      return await this.fetchRange(at, length)
+    } finally {
+      if (--segment.readers === 0 && this.segments.get(segment.start) !== segment) this.recycle(segment)
     }
-    return sliceBuffers(bytes, at - segment.start, length)
   }
 
   private readonly fetch = (offset: number, length: number): Promise<Buffer[]> => this.fetchRange(offset, length)

@@ -58,7 +58,10 @@ export interface ChangeJournal {
 
 export interface OpenFile {
   readonly ino: number
-  /** Bytes from `offset`, shorter only at the end of the file. Buffers are handed over uncopied. */
+  /**
+   * Bytes from `offset`, shorter only at the end of the file. Buffers are handed over uncopied; who is done with them, and keeps
+   * no slice, may give each back once (`giveBack`, fsnode/protocol/buffer-pool.ts).
+   */
   read (offset: number, length: number): Promise<Buffer[]>
   /**
    * With a journal, resolves when recorded there (and sent soon); without, when every in-sync replica has it.

@@ -1,6 +1,6 @@
 import { extentsMax, type ChunkAddress } from '../protocol/data.ts'
 import { AtollError, posixError } from '../protocol/errors.ts'
-import { bulkBuffers } from '../protocol/buffer-pool.ts'
+import { bulkBuffers, giveBack } from '../protocol/buffer-pool.ts'
 import { byteLengthOf, payloadBytesMax } from '../protocol/frame.ts'
 import type { Handlers } from '../protocol/peer.ts'
 import { chunkBytesMax } from './chunk-header.ts'
@@ -29,6 +29,7 @@ export function dataHandlers (find: (partitionId: string) => DataPartitionReplic
       if (request.extents !== undefined) requireExtents(request.extents, byteLengthOf(payload))
       if (endOf(request, byteLengthOf(payload)) > chunkBytesMax) throw posixError('EFBIG', `a chunk holds at most ${chunkBytesMax} bytes`)
       await chunkReplicaOf(request).write(request, payload)
+      // Written, and nobody refers to it. After an error that is not certain: it is left to the collector.
       giveBack(payload)
       return { body: {} }
     },
@@ -85,11 +86,6 @@ export function dataHandlers (find: (partitionId: string) => DataPartitionReplic
       return { body: {} }
     }
   }
-}
-
-/** Received bytes that are on disk, or in the page cache, and that nobody refers to. After an error that is not certain: they are left to the collector. */
-function giveBack (payload: readonly Buffer[]): void {
-  for (const part of payload) bulkBuffers.give(part)
 }
 
 function requireExtents (extents: unknown, bytes: number): void {

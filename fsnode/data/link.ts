@@ -1,6 +1,6 @@
 import type { NodeId } from '../../partitioning/types.ts'
 import type { ReplicaApplyRequest, ReplicaApplyResponse } from '../protocol/data.ts'
-import { bulkBuffers } from '../protocol/buffer-pool.ts'
+import { bulkBuffers, giveBack } from '../protocol/buffer-pool.ts'
 import { AtollError, codeOf, isRetryable, messageOf } from '../protocol/errors.ts'
 import type { Peer } from '../protocol/peer.ts'
 import type { Clock, Logger, Timer } from '../protocol/ports.ts'
@@ -220,7 +220,7 @@ export class ReplicaLink {
   private remove (entry: Entry): void {
     if (!this.pending.delete(entry)) return
     this.pendingBytes -= entry.bytes + entryBytes
-    if (!this.doubtful.delete(entry)) for (const part of entry.payload) bulkBuffers.give(part)
+    if (!this.doubtful.delete(entry)) giveBack(entry.payload)
     for (const drain of this.drains) {
       if (!drain.left.delete(entry) || drain.left.size > 0) continue
       this.drains.delete(drain)

@@ -3,10 +3,13 @@ export const pooledBufferBytes = 1024 * 1024 + 64 * 1024
 export const pooledBuffersMax = 16
 /** Smaller buffers are cheaper to allocate. */
 export const pooledBytesMin = 64 * 1024
+/** Buffers are made in multiples of this size. */
+const stepBytes = 64 * 1024
 
 interface Lent { slab: Buffer, users: number }
 
 export class BufferPool {
+  /** By size, the smallest first. */
   private readonly free: Buffer[] = []
   /** What is out; a buffer that is never given back is left to the collector. */
   private readonly lent = new WeakMap<ArrayBufferLike, Lent>()
@@ -14,7 +17,8 @@ export class BufferPool {
   /** `length` bytes with any contents, with one user. */
   take (length: number): Buffer {
     if (length < pooledBytesMin || length > pooledBufferBytes) return Buffer.allocUnsafe(length)
-    const slab = this.free.pop() ?? Buffer.allocUnsafeSlow(pooledBufferBytes)
+    const fitting = this.free.findIndex((slab) => slab.length >= length)
+    const slab = fitting === -1 ? Buffer.allocUnsafeSlow(Math.ceil(length / stepBytes) * stepBytes) : this.free.splice(fitting, 1)[0]!
     this.lent.set(slab.buffer, { slab, users: 1 })
     return slab.subarray(0, length)
   }
@@ -30,8 +34,16 @@ export class BufferPool {
     const lent = this.lent.get(buffer.buffer)
     if (lent === undefined || --lent.users > 0) return
     this.lent.delete(buffer.buffer)
-    if (this.free.length < pooledBuffersMax) this.free.push(lent.slab)
+    const { slab } = lent
+    const larger = this.free.findIndex((other) => other.length > slab.length)
+    this.free.splice(larger === -1 ? this.free.length : larger, 0, slab)
+    if (this.free.length > pooledBuffersMax) this.free.shift()
   }
+}
+
+/** For each of the buffers. */
+export function giveBack (buffers: readonly Buffer[]): void {
+  for (const buffer of buffers) bulkBuffers.give(buffer)
 }
 
 export const bulkBuffers = new BufferPool()

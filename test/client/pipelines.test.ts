@@ -4,6 +4,7 @@ import { blockFileBytesMax, readAheadBytesPerFile, readBlockBytes, writePieceByt
 import { ChunkReader, ReadAheadBudget } from '../../client/reader.ts'
 import { ChunkWriter, type WriteRecord } from '../../client/writer.ts'
 import type { WriteJournal } from '../../client/types.ts'
+import { bulkBuffers, giveBack } from '../../fsnode/protocol/buffer-pool.ts'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
 import { SimRandom } from '../sim/random.ts'
 import { settle } from '../sim/clock.ts'
@@ -230,6 +231,36 @@ describe('client: chunk reads', () => {
     await read(7)
     await read(0)
     expect(fetched.length).to.equal(6)
+  })
+
+  it('in sequence keep what others still look at when the memory is used again', async () => {
+    const pending: Array<() => void> = []
+    const reader = new ChunkReader({
+      budget: new ReadAheadBudget(),
+      blocks: new FileBlocks({ cache: new BlockCache(), mayKeep: () => false }),
+      mayKeep: () => true,
+      fetch: (chunk, offset, length) => new Promise((resolve) => {
+        pending.push(() => { resolve([bulkBuffers.take(length).fill((chunk * 4 * mebi + offset) / mebi + 1)]) })
+      })
+    }, 4 * mebi)
+    const kept: Buffer[] = []
+    const step = mebi / 2
+    const reads = new Map<number, Promise<Buffer[]>>()
+    for (let offset = 0; offset < 24 * mebi; offset += step) {
+      reads.set(offset, reader.read(offset, step, size))
+      if (offset % (3 * mebi) === 0) for (const answer of pending.splice(0).reverse()) answer()
+      await settle()
+      for (const [at, read] of offset % (3 * mebi) === 0 ? reads : []) {
+        const bytes = await read
+        reads.delete(at)
+        expect(Buffer.concat(bytes).equals(Buffer.alloc(step, Math.floor(at / mebi) + 1)), `at ${at}`).to.equal(true)
+        // Every other half is kept, as by somebody who never gives anything back.
+        if (at % mebi === 0) kept.push(...bytes)
+        else giveBack(bytes)
+      }
+    }
+    expect(kept.map((bytes) => bytes.every((byte) => byte === bytes[0]))).to.not.include(false)
+    expect(new Set(kept.map((bytes) => bytes[0])).size).to.be.at.least(20)
   })
 
   it('are answered from their own bytes when the block around them cannot be read', async () => {

@@ -6,7 +6,22 @@ describe('the pool of large buffers', () => {
     const pool = new BufferPool()
     const first = pool.take(pooledBytesMin)
     pool.give(first.subarray(100, 200))
-    expect(pool.take(pooledBufferBytes).buffer).to.equal(first.buffer)
+    expect(pool.take(pooledBytesMin).buffer).to.equal(first.buffer)
+  })
+
+  it('hands out the smallest that is large enough, and keeps the larger ones', () => {
+    const pool = new BufferPool()
+    const sizes = [pooledBufferBytes, pooledBytesMin, 4 * pooledBytesMin]
+    const taken = sizes.map((size) => pool.take(size))
+    for (const buffer of taken) pool.give(buffer)
+    expect(pool.take(2 * pooledBytesMin).buffer).to.equal(taken[2]!.buffer)
+    expect(pool.take(2 * pooledBytesMin).buffer).to.equal(taken[0]!.buffer)
+    const made = pool.take(2 * pooledBytesMin).buffer
+    expect(taken.some(({ buffer }) => buffer === made)).to.equal(false)
+    const large = Array.from({ length: pooledBuffersMax }, () => pool.take(pooledBufferBytes))
+    for (const buffer of large) pool.give(buffer)
+    const again = new Set(large.map(() => pool.take(pooledBytesMin).buffer))
+    expect(large.every(({ buffer }) => again.has(buffer))).to.equal(true)
   })
 
   it('never lends one buffer twice, however often it is given back', () => {

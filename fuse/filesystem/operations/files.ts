@@ -1,5 +1,6 @@
 import { constants } from 'node:fs'
 import type { OpenFile } from '../../../client/types.ts'
+import { giveBack } from '../../../fsnode/protocol/buffer-pool.ts'
 import { posixError } from '../../../fsnode/protocol/errors.ts'
 import { parseCreate, parseFsync, parseLseek, parseOpen, parseRead, parseRelease, parseWrite, type WriteIn } from '../../protocol/arguments.ts'
 import { FOPEN_KEEP_CACHE, FUSE_OPEN_KILL_SUIDGID, FUSE_WRITE_CACHE, FUSE_WRITE_KILL_SUIDGID, O_ACCMODE, SEEK_DATA, SEEK_HOLE } from '../../protocol/constants.ts'
@@ -53,7 +54,9 @@ export const read: Handler = async (context, request, reply) => {
   try {
     const found = context.files.get(fh, ino, flags)
     const handle = found instanceof Promise ? await orStale(found) : found
-    reply.data(await handle.file.read(offset, size))
+    const bytes = await handle.file.read(offset, size)
+    reply.data(bytes)
+    giveBack(bytes)
   } finally {
     context.activity.end(ino, pages)
   }

@@ -121,8 +121,9 @@ function placeClass (work: Work, input: HawaiiInput, members: number[], replicas
   const targets = roundShares(tree, shares, capacity, total, roundingPreference(work, shares, now, total))
   const scatterWidth = input.scatterWidth ?? scatterWidthDefault
   const others = scatterWidth < nodes.length - 1 ? othersOf(work, input) : []
-  const slots = new Int32Array(members.length * spread.replicas)
-  members.forEach((_, index) => { slots.set(kept(tree, spread, current[index]!, now, targets), index * spread.replicas) })
+  const slots = new Int32Array(members.length * spread.replicas).fill(-1)
+  const keeper = new Keeper(tree, spread, now, targets)
+  current.forEach((held, index) => { keeper.keep(held, slots, index * spread.replicas) })
   new ReplicaAssignment({ tree, spread, targets, slots, scatterWidth, others }).run()
   if (current.some((held) => held.length > 0)) fewestMoves({ tree, spread, slots, current, shares })
   for (const node of slots) counts[node]!++
@@ -137,8 +138,12 @@ function othersOf ({ indexOf, results }: Work, { others }: HawaiiInput): ArrayLi
 }
 
 function currentNodes (work: Work, partition: PlacementPartition): number[] {
-  const known = (partition.current ?? []).map((id) => work.indexOf.get(id)).filter((index) => index !== undefined)
-  return [...new Set(known)]
+  const known: number[] = []
+  for (const id of partition.current ?? []) {
+    const index = work.indexOf.get(id)
+    if (index !== undefined && !known.includes(index)) known.push(index)
+  }
+  return known
 }
 
 /** Rounds up first those that hold the odd replica already, then those that have the least elsewhere, then the greatest remainders. */
@@ -154,20 +159,39 @@ function roundingPreference (work: Work, shares: Float64Array, now: Int32Array, 
   }
 }
 
-/** The replicas that stay: within the spread, those on overfull nodes given up first. -1 where one is missing. */
-function kept (tree: FaultTree, spread: Spread, current: number[], now: Int32Array, targets: Int32Array): number[] {
-  const overfull = (node: number): number => Math.max(0, now[node]! - targets[node]!)
-  const order = [...current].sort((one, other) => overfull(one) - overfull(other))
-  const taken = new Map<number, number>()
-  const stays = order.filter((node) => {
-    for (let vertex = tree.leafOf[node]!; vertex !== -1; vertex = tree.parent[vertex]!) {
-      if ((taken.get(vertex) ?? 0) >= spread.caps[vertex]!) return false
-    }
-    for (let vertex = tree.leafOf[node]!; vertex !== -1; vertex = tree.parent[vertex]!) taken.set(vertex, (taken.get(vertex) ?? 0) + 1)
+/** Decides which replicas stay: within the spread, those on overfull nodes given up first. */
+class Keeper {
+  private readonly tree: FaultTree
+  private readonly caps: Int32Array
+  private readonly overfull: Int32Array
+  private readonly taken: Int32Array
+
+  constructor (tree: FaultTree, spread: Spread, now: Int32Array, targets: Int32Array) {
+    this.tree = tree
+    this.caps = spread.caps
+    this.overfull = now.map((count, node) => Math.max(0, count - targets[node]!))
+    this.taken = new Int32Array(tree.parent.length)
+  }
+
+  /** Writes those that stay from `first` on, in the order in which they are. */
+  keep (held: readonly number[], slots: Int32Array, first: number): void {
+    const order = held.length > 1 ? held.toSorted((one, other) => this.overfull[one]! - this.overfull[other]!) : held
+    const stays = order.filter((node) => this.take(node))
+    let at = first
+    for (const node of held) if (stays.length === held.length || stays.includes(node)) slots[at++] = node
+    for (const node of stays) this.count(node, -1)
+  }
+
+  private take (node: number): boolean {
+    const { parent, leafOf } = this.tree
+    for (let vertex = leafOf[node]!; vertex !== -1; vertex = parent[vertex]!) if (this.taken[vertex]! >= this.caps[vertex]!) return false
+    this.count(node, 1)
     return true
-  })
-  const slots = current.filter((node) => stays.includes(node))
-  return [...slots, ...new Array<number>(spread.replicas - slots.length).fill(-1)]
+  }
+
+  private count (node: number, by: number): void {
+    for (let vertex = this.tree.leafOf[node]!; vertex !== -1; vertex = this.tree.parent[vertex]!) this.taken[vertex]! += by
+  }
 }
 
 function choosePrimaries (work: Work, input: HawaiiInput): { primaries: Int32Array, shares: Float64Array } {
@@ -197,11 +221,13 @@ function outcomeOf (work: Work, input: HawaiiInput, chosen: { primaries: Int32Ar
   let added = 0
   const assignments = input.partitions.map((partition, at): Assignment => {
     const primary = chosen.primaries[at]!
-    const before = new Set(partition.current)
-    const rest = [...results[at]!].filter((node) => node !== primary).map((node) => nodes[node]!.id)
-    const replicas = primary < 0 ? rest : [nodes[primary]!.id, ...rest]
-    if (primary >= 0) led[primary]!++
-    const fresh = replicas.filter((id) => !before.has(id))
+    const replicas: NodeId[] = []
+    if (primary >= 0) {
+      replicas.push(nodes[primary]!.id)
+      led[primary]!++
+    }
+    for (const node of results[at]!) if (node !== primary) replicas.push(nodes[node]!.id)
+    const fresh = partition.current === undefined ? replicas.slice() : replicas.filter((id) => !partition.current!.includes(id))
     added += fresh.length
     return { partition: partition.id, replicas, added: fresh, missing: partition.replicas - replicas.length }
   })

@@ -29,11 +29,16 @@ export function planMoves (snapshot: PlanSnapshot, target: PlanTarget): Plan {
   const chains = target.partitions.flatMap((wanted): Draft[][] => {
     const partition = partitions.get(wanted.id)
     // Nowhere to go is no reason to drop what is there.
-    if (partition === undefined || wanted.replicas.length === 0) return []
+    if (partition === undefined || wanted.replicas.length === 0 || isThere(partition, wanted)) return []
     const moves = new Chain(partition, wanted, nodes, paths).moves()
     return moves.length === 0 ? [] : [moves.map((move) => draft(move, rounds))]
   })
   return { moves: interleaved(chains) }
+}
+
+/** Most partitions stay as they are: they cost next to nothing. */
+function isThere ({ replicas, primary }: PlanPartition, wanted: PartitionTarget): boolean {
+  return primary === wanted.replicas[0] && replicas.length === wanted.replicas.length && replicas.every(({ node }) => wanted.replicas.includes(node))
 }
 
 function draft (move: Move, rounds: Map<NodeId, number>): Draft {
@@ -90,9 +95,7 @@ class Chain {
   }
 
   moves (): Move[] {
-    const same = this.held.length === this.wanted.length && this.wanted.every((node) => this.held.includes(node))
     const lead = this.wanted[0]!
-    if (same && this.partition.primary === lead) return []
     this.dropStrays()
     const leadsNow = this.serving.has(lead) && this.held.includes(lead)
     if (leadsNow) this.leadTo(lead)

@@ -34,21 +34,20 @@ export class PrimaryAssignment {
     const open = new Int32Array(this.input.nodes)
     primaries.forEach((primary, partition) => {
       if (primary >= 0) this.lead(partition, primary)
-      else for (const node of this.replicas(partition)) open[node]!++
+      else this.forEachReplica(partition, (node) => { open[node]!++ })
     })
     for (let partition = 0; partition < primaries.length; partition++) {
       if (primaries[partition]! >= 0) continue
-      const replicas = this.replicas(partition)
-      const node = this.neediest(replicas, open)
-      for (const replica of replicas) open[replica]!--
+      const node = this.neediest(partition, open)
+      this.forEachReplica(partition, (replica) => { open[replica]!-- })
       if (node >= 0) this.lead(partition, node)
     }
     while (this.evenOut());
   }
 
-  private replicas (partition: number): Int32Array {
-    const first = partition * this.input.width
-    return this.input.slots.subarray(first, first + this.input.width).filter((node) => node >= 0)
+  private forEachReplica (partition: number, use: (node: number) => void): void {
+    const { slots, width } = this.input
+    for (let at = partition * width; at < (partition + 1) * width; at++) if (slots[at]! >= 0) use(slots[at]!)
   }
 
   private lead (partition: number, node: number): void {
@@ -58,10 +57,13 @@ export class PrimaryAssignment {
   }
 
   /** Whose lack is greatest for the partitions from which it may still get one. */
-  private neediest (replicas: Int32Array, open: Int32Array): number {
+  private neediest (partition: number, open: Int32Array): number {
+    const { slots, width } = this.input
     let best = -1
     let bestNeed = -Infinity
-    for (const node of replicas) {
+    for (let at = partition * width; at < (partition + 1) * width; at++) {
+      const node = slots[at]!
+      if (node < 0) continue
       const need = -this.excess[node]! / open[node]!
       const better = need > bestNeed + tolerance ||
         (need > bestNeed - tolerance && this.input.bias(node) > this.input.bias(best))
@@ -76,8 +78,12 @@ export class PrimaryAssignment {
   private evenOut (): boolean {
     let changed = false
     const order = [...this.excess.keys()].sort((one, other) => this.excess[other]! - this.excess[one]! || one - other)
+    let least = this.least()
     for (const node of order) {
-      while (this.excess[node]! - this.least() > 1 + tolerance && this.shift(node)) changed = true
+      while (this.excess[node]! - least > 1 + tolerance && this.shift(node)) {
+        changed = true
+        least = this.least()
+      }
     }
     return changed
   }
@@ -88,14 +94,16 @@ export class PrimaryAssignment {
 
   /** Hands one primary on along a shortest chain to a node that is better off with it. */
   private shift (start: number): boolean {
+    const { slots, width } = this.input
     const from = new Int32Array(this.input.nodes).fill(-1)
     const through = new Int32Array(this.input.nodes)
     const queue = [start]
     for (let at = 0; at < queue.length; at++) {
       const node = queue[at]!
       for (const partition of this.led[node]!) {
-        for (const next of this.replicas(partition)) {
-          if (next === start || from[next]! >= 0) continue
+        for (let slot = partition * width; slot < (partition + 1) * width; slot++) {
+          const next = slots[slot]!
+          if (next < 0 || next === start || from[next]! >= 0) continue
           from[next] = node
           through[next] = partition
           queue.push(next)

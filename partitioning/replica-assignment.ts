@@ -53,6 +53,7 @@ export class ReplicaAssignment {
   private readonly scatterWidth: number
   private readonly partners: Partners | null
   private steeredNodes = 0
+  private acquainted = 0
   /** What was wanted below each vertex when blocks began to be filled; null while none are. */
   private atFirst: Int32Array | null = null
 
@@ -92,8 +93,8 @@ export class ReplicaAssignment {
     this.scatterWidth = input.scatterWidth ?? Infinity
     this.partners = this.scatterWidth < tree.leafOf.length - 1 && this.width > 1 ? new Partners(tree.leafOf.length) : null
     if (this.partners === null) return
-    for (let partition = 0; partition < this.partitions; partition++) this.acquaint(this.replicas(partition))
-    for (const nodes of input.others ?? []) this.acquaint(nodes)
+    for (let partition = 0; partition < this.partitions; partition++) this.acquaint(this.slots, partition * this.width, this.width)
+    for (const nodes of input.others ?? []) this.acquaint(nodes, 0, nodes.length)
   }
 
   run (): void {
@@ -115,7 +116,7 @@ export class ReplicaAssignment {
     for (let at = first; at < first + this.width; at++) {
       if (this.slots[at]! >= 0) continue
       // Where no node that lacks a replica may hold this one, another must; a chain of moves evens it out.
-      const known = this.acquaintance(partition, -1)
+      const known = this.acquaintance(partition, -1, 0)
       const leaf = known >= 0 ? -1 : this.pick(0)
       const node = known >= 0 ? known : leaf >= 0 ? this.tree.nodeAt[leaf]! : this.leastLoaded()
       this.put(partition, at, node)
@@ -129,7 +130,8 @@ export class ReplicaAssignment {
    * width allows. Where no node lacks a whole block any more, blocks are halved.
    */
   private fillBlocks (): void {
-    const empty = Array.from({ length: this.partitions }, (_, partition) => partition).filter((partition) => this.replicas(partition).every((node) => node < 0))
+    const empty: number[] = []
+    for (let partition = 0; partition < this.partitions; partition++) if (this.isEmpty(partition)) empty.push(partition)
     this.rankByPart(this.wanted.slice())
     let size = Math.floor((this.width - 1) * this.width * this.partitions / (this.tree.leafOf.length * this.scatterWidth))
     while (size > 1 && empty.length > 0) {
@@ -150,6 +152,11 @@ export class ReplicaAssignment {
     }
   }
 
+  private isEmpty (partition: number): boolean {
+    for (let at = partition * this.width; at < (partition + 1) * this.width; at++) if (this.slots[at]! >= 0) return false
+    return true
+  }
+
   private pickBlock (size: number): number[] | null {
     const nodes: number[] = []
     while (nodes.length < this.width) {
@@ -162,60 +169,81 @@ export class ReplicaAssignment {
     return nodes.length < this.width ? null : nodes
   }
 
-  private replicas (partition: number): Int32Array { return this.slots.subarray(partition * this.width, (partition + 1) * this.width) }
-
-  private acquaint (nodes: ArrayLike<number>): void {
-    for (let at = 0; at < nodes.length; at++) {
-      for (let next = at + 1; next < nodes.length; next++) {
+  private acquaint (nodes: ArrayLike<number>, first: number, count: number): void {
+    for (let at = first; at < first + count; at++) {
+      for (let next = at + 1; next < first + count; next++) {
         if (nodes[at]! >= 0 && nodes[next]! >= 0) this.partners!.change(nodes[at]!, nodes[next]!, 1)
       }
     }
   }
 
-  /** The node that lacks a replica, may hold one of the partition at hand, and knows most of its other nodes; -1 if none knows any. */
-  private acquaintance (partition: number, leaving: number): number {
-    if (this.partners === null || this.steeredNodes >= steeredNodesMax) return -1
-    const others = [...this.replicas(partition)].filter((node) => node >= 0 && node !== leaving)
-    const few = this.needy.size <= others.length * this.scatterWidth
-    let best = -1
-    let most = 0
-    for (const candidates of few ? [this.needy] : others.map((node) => this.partners!.of(node))) {
-      for (const node of candidates) {
-        this.steeredNodes++
-        if (this.lack[node]! <= 0) continue
-        const known = this.known(node, others)
-        if (known < most || (known === most && (best < 0 || this.lack[node]! < this.lack[best]! || (this.lack[node]! === this.lack[best]! && node >= best)))) continue
-        if (others.includes(node) || !this.mayHold(node)) continue
-        best = node
-        most = known
-      }
+  /** Counts what a node shares with the other nodes of a partition, or no longer shares. */
+  private meet (partition: number, node: number, by: 1 | -1): void {
+    if (this.partners === null) return
+    for (let at = partition * this.width; at < (partition + 1) * this.width; at++) {
+      const other = this.slots[at]!
+      if (other >= 0 && other !== node) this.partners.change(node, other, by)
     }
-    return most === 0 ? -1 : best
   }
 
-  private known (node: number, others: readonly number[]): number {
-    return others.reduce((sum, other) => sum + (this.partners!.are(node, other) ? 1 : 0), 0)
+  /**
+   * The node that lacks a replica, may hold one of the partition at hand, and knows most of its other nodes; -1 if none
+   * knows more than `least` of them. Sets `acquainted` to how many.
+   */
+  private acquaintance (partition: number, leaving: number, least: number): number {
+    if (this.partners === null || this.steeredNodes >= steeredNodesMax) return -1
+    const first = partition * this.width
+    const few = this.needy.size <= this.width * this.scatterWidth
+    let best = -1
+    this.acquainted = least
+    if (few) return this.bestOf(this.needy, first, leaving, best)
+    for (let at = first; at < first + this.width; at++) {
+      const other = this.slots[at]!
+      if (other >= 0 && other !== leaving) best = this.bestOf(this.partners.of(other), first, leaving, best)
+    }
+    return best
+  }
+
+  private bestOf (candidates: Iterable<number>, first: number, leaving: number, best: number): number {
+    for (const node of candidates) {
+      this.steeredNodes++
+      const lack = this.lack[node]!
+      if (lack <= 0) continue
+      const known = this.known(node, first, leaving)
+      if (known < this.acquainted || (known === this.acquainted && !(best >= 0 && (lack > this.lack[best]! || (lack === this.lack[best]! && node < best))))) continue
+      if (!this.mayHold(node)) continue
+      best = node
+      this.acquainted = known
+    }
+    return best
+  }
+
+  private known (node: number, first: number, leaving: number): number {
+    let known = 0
+    for (let at = first; at < first + this.width; at++) {
+      const other = this.slots[at]!
+      if (other >= 0 && other !== leaving && this.partners!.are(node, other)) known++
+    }
+    return known
   }
 
   /** First those of the node's partitions whose other nodes know somebody who lacks a replica. */
   private shedSteered (node: number): void {
     const order = this.lack[node]! < 0 ? this.shuffled(node) : []
     while (this.lack[node]! < 0 && this.needy.size > 0 && this.steeredNodes < steeredNodesMax) {
-      let best: [number, number] | null = null
-      let most = 0
-      for (const partition of order.slice(0, steeredPartitionsMax)) {
-        if (most >= this.width - 1) break
+      let [at, to, most] = [-1, -1, 0]
+      for (let index = 0; index < Math.min(order.length, steeredPartitionsMax) && most < this.width - 1; index++) {
+        const partition = order[index]!
         this.mark(partition, 1)
         this.count(node, -1)
-        const next = this.acquaintance(partition, node)
+        const next = this.acquaintance(partition, node, most)
         this.count(node, 1)
         this.mark(partition, -1)
-        const known = next < 0 ? 0 : this.known(next, [...this.replicas(partition)].filter((other) => other !== node))
-        if (known > most) [best, most] = [[partition, next], known]
+        if (next >= 0) [at, to, most] = [index, next, this.acquainted]
       }
-      if (best === null) return
-      this.replace(best[0], node, best[1])
-      order.splice(order.indexOf(best[0]), 1)
+      if (at < 0) return
+      this.replace(order[at]!, node, to)
+      order.splice(at, 1)
     }
   }
 
@@ -235,8 +263,15 @@ export class ReplicaAssignment {
 
   /** In an order of its own: if all nodes began with the same partitions, these would end up together on the nodes that are filled. */
   private shuffled (node: number): number[] {
-    const order = new Map([...this.held[node]!].map((partition) => [partition, mixed(partition, this.hashes[this.tree.leafOf[node]!]!)]))
-    return [...order.keys()].sort((one, other) => order.get(one)! - order.get(other)! || one - other)
+    const hash = this.hashes[this.tree.leafOf[node]!]!
+    const held = this.held[node]!
+    const keys: number[] = []
+    for (const partition of held) keys.push(Math.floor(mixed(partition, hash) * 2 ** 20) * 2 ** 32 + partition)
+    // Where few of many go, only the first of that order are needed.
+    const needed = steeredPartitionsMax - this.lack[node]!
+    const few = keys.length > 4 * needed ? keys.filter((key) => key < 2 ** 53 * needed / keys.length) : keys
+    const order = Float64Array.from(few.length >= needed ? few : keys).sort()
+    return Array.from(order, (key) => key % 2 ** 32)
   }
 
   /** Breadth first over nodes: an edge is a partition whose replica may move from the one to the other. */
@@ -334,7 +369,7 @@ export class ReplicaAssignment {
   private replace (partition: number, old: number, node: number): void {
     const first = partition * this.width
     const at = this.slots.subarray(first, first + this.width).indexOf(old)
-    if (this.partners !== null) for (const other of this.replicas(partition)) if (other >= 0 && other !== old) this.partners.change(old, other, -1)
+    this.meet(partition, old, -1)
     this.slots[first + at] = -1
     this.held[old]!.delete(partition)
     this.change(old, 1)
@@ -342,7 +377,7 @@ export class ReplicaAssignment {
   }
 
   private put (partition: number, at: number, node: number): void {
-    if (this.partners !== null) for (const other of this.replicas(partition)) if (other >= 0) this.partners.change(node, other, 1)
+    this.meet(partition, node, 1)
     this.slots[at] = node
     this.held[node]!.add(partition)
     this.change(node, -1)

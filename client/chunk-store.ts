@@ -1,6 +1,7 @@
 import { dataIndexOfChunk, dataPartitionId } from '../partitioning/routing.ts'
 import { chooseReader } from '../partitioning/placement.ts'
 import type { VolumeInfo } from '../partitioning/types.ts'
+import type { ChunkPosition } from '../fsnode/protocol/data.ts'
 import type { Methods } from '../fsnode/protocol/methods.ts'
 import type { Random } from '../fsnode/protocol/ports.ts'
 import type { ClusterRouter } from '../fsnode/protocol/router.ts'
@@ -24,13 +25,19 @@ export class ChunkStore {
     this.writer = components.random.bytes(8).toString('hex')
   }
 
+  /** For a mutation that must not come late: see `ChunkMutation.since`. */
+  async position (ino: number, chunk: number): Promise<ChunkPosition> {
+    const partition = this.partitionOf(ino, chunk)
+    return (await this.components.router.toPrimary(partition, 'data.position', (epoch) => ({ partition, epoch }))).body
+  }
+
   /** Resolves when all in-sync replicas have the bytes in memory, with the losses of the partition (`DataPartition`) so far. */
-  async write (ino: number, chunk: number, ranges: readonly ChunkRange[]): Promise<number> {
+  async write (ino: number, chunk: number, ranges: readonly ChunkRange[], since?: ChunkPosition): Promise<number> {
     const partition = this.partitionOf(ino, chunk)
     const offset = Math.min(...ranges.map((range) => range.offset))
     const scattered = ranges.length === 1 ? {} : { extents: ranges.flatMap((range) => [range.offset, range.length]) }
     const payload = ranges.flatMap((range) => range.data)
-    return this.change(partition, 'data.write', (epoch) => ({ partition, epoch, writer: this.writer, order: ++this.order, ino, chunk, offset, ...scattered }), payload)
+    return this.change(partition, 'data.write', (epoch) => ({ partition, epoch, writer: this.writer, order: ++this.order, since, ino, chunk, offset, ...scattered }), payload)
   }
 
   /** Fewer bytes than `length` where the chunk ends: the rest reads as zeros. */
@@ -45,9 +52,9 @@ export class ChunkStore {
   }
 
   /** Resolves as `write` does. */
-  async truncate (ino: number, chunk: number, length: number): Promise<number> {
+  async truncate (ino: number, chunk: number, length: number, since?: ChunkPosition): Promise<number> {
     const partition = this.partitionOf(ino, chunk)
-    return this.change(partition, 'data.truncate', (epoch) => ({ partition, epoch, writer: this.writer, order: ++this.order, ino, chunk, length }))
+    return this.change(partition, 'data.truncate', (epoch) => ({ partition, epoch, writer: this.writer, order: ++this.order, since, ino, chunk, length }))
   }
 
   /**

@@ -1,5 +1,8 @@
+import type { ChunkPosition } from '../fsnode/protocol/data.ts'
+import { AtollError, codeOf } from '../fsnode/protocol/errors.ts'
 import type { InodeAttr } from '../fsnode/protocol/metadata.ts'
 import { chunkRequestsInFlightMax, extentStepBytesMax, extentStepBytesMin } from './bounds.ts'
+import type { ChunkStore } from './chunk-store.ts'
 import type { VolumeContext } from './context.ts'
 import type { CachedInode } from './inode-cache.ts'
 import { eachBounded } from './parallel.ts'
@@ -64,6 +67,27 @@ export class Extent {
     else if (offset > size) await this.cutStale(size, Math.min(offset, this.staleEnd))
   }
 
+  /**
+   * Changes what is no part of the caller's own write, and so may not come late: refused after others, under a later lease, have
+   * changed the chunk. Rejects with ATOLL_SESSION_EXPIRED when the lease is gone.
+   */
+  async guarded (chunk: number, change: (chunks: ChunkStore, since: ChunkPosition) => Promise<number>, hold: () => Promise<void> | null): Promise<void> {
+    const { context, cached: { ino } } = this
+    for (;;) {
+      for (let held = hold(); held !== null; held = hold()) await held
+      const since = await context.chunks.position(ino, chunk)
+      if (hold() !== null) continue
+      // Held now, so nobody else has changed the chunk before that position.
+      if (!this.known) throw new AtollError('ATOLL_SESSION_EXPIRED', 'the lease is gone')
+      try {
+        await context.unsynced.change(ino, chunk, (chunks) => change(chunks, since))
+        return
+      } catch (error) {
+        if (codeOf(error) !== 'ATOLL_CHANGED') throw error
+      }
+    }
+  }
+
   private raiseAhead (): void {
     if (this.raising === null) this.raise(this.reached + 1).catch(() => {})
   }
@@ -94,13 +118,15 @@ export class Extent {
   /** Afterwards [from, to) reads as zeros, and so does what is left of the last chunk. */
   private async cutStale (from: number, to: number): Promise<void> {
     if (to <= from) return
-    const { context, cached: { ino } } = this
+    const { context, cached } = this
+    const { ino } = cached
     const chunkSize = context.volume.chunkSizeBytes
     const first = Math.floor(from / chunkSize)
     const chunks: number[] = []
     for (let chunk = first; chunk * chunkSize < to; chunk++) chunks.push(chunk)
-    await eachBounded(chunks, chunkRequestsInFlightMax, async (chunk) => {
-      await context.unsynced.change(ino, chunk, (chunks) => chunks.truncate(ino, chunk, chunk === first ? from - first * chunkSize : 0))
+    await eachBounded(chunks, chunkRequestsInFlightMax, (chunk) => {
+      const length = chunk === first ? from - first * chunkSize : 0
+      return this.guarded(chunk, (chunks, since) => chunks.truncate(ino, chunk, length, since), () => cached.session.isValid ? null : cached.session.ready())
     })
     if (to >= this.staleEnd) this.staleEnd = 0
   }

@@ -1,6 +1,7 @@
 import { codeOf, posixError } from '../fsnode/protocol/errors.ts'
 import { byteLengthOf } from '../fsnode/protocol/frame.ts'
 import type { InodeAttr } from '../fsnode/protocol/metadata.ts'
+import type { AcceptedWrite, LateErrors } from './accepted-write.ts'
 import { journalCommitBytes, sessionsPerRequestMax, writeQueueBytesMax } from './bounds.ts'
 import type { VolumeContext } from './context.ts'
 import { Extent } from './extent.ts'
@@ -8,23 +9,9 @@ import { FileReading } from './file-reading.ts'
 import type { CachedInode } from './inode-cache.ts'
 import { InlineContent } from './inline-content.ts'
 import { lostError } from './unsynced-chunks.ts'
-import { ChunkWriter, type WriteRecord } from './writer.ts'
+import { ChunkWriter } from './writer.ts'
 
 const nothing = Buffer.alloc(0)
-
-interface AcceptedWrite extends WriteRecord {
-  offset: number
-  end: number
-  data: readonly Buffer[]
-  /** Of the file when the write was accepted. */
-  sizeBefore: number
-  token: number | null
-  resolve: () => void
-  reject: (error: unknown) => void
-}
-
-/** Errors of writes that were acknowledged before they failed: each handle reports them once. */
-export interface LateErrors { count: number, last: unknown }
 
 /**
  * One inode that is open here, or has changes that are not committed. Writes are accepted in order
@@ -77,7 +64,7 @@ export class FileState {
   private queuedBytes = 0
   private shut = 0
   private exclusiveWork: Promise<void> = Promise.resolve()
-  private wakers: Array<() => void> = []
+  private readonly wakers: Array<() => void> = []
   /** After the session was lost with changes not committed: the version they were made on. */
   private suspect: number | null = null
   private recovering: Promise<void> | null = null
@@ -88,9 +75,16 @@ export class FileState {
     this.cached = cached
     this.extent = new Extent(context, cached)
     this.reading = new FileReading(context.blocks, cached)
+    const hold = (): Promise<void> | null => this.recovering ?? (cached.session.isValid ? null : cached.session.ready())
+    const holdMoved = (): Promise<void> | null => {
+      if (this.moved === null) throw this.lateErrors.last ?? posixError('ESTALE')
+      return hold()
+    }
     this.writer = new ChunkWriter({
-      send: (chunk, ranges) => context.unsynced.change(ino, chunk, (chunks) => chunks.write(ino, chunk, ranges)),
-      hold: () => this.recovering ?? (cached.session.isValid ? null : cached.session.ready())
+      send: (chunk, ranges) => chunk === 0 && this.moved !== null
+        ? this.extent.guarded(0, (chunks, since) => chunks.write(ino, 0, ranges, since), holdMoved)
+        : context.unsynced.change(ino, chunk, (chunks) => chunks.write(ino, chunk, ranges)),
+      hold
     }, context.volume.chunkSizeBytes)
     if (cached.attr !== null) this.localAttr(cached.attr)
     if (cached.lease === 'exclusive' && cached.attr !== null) this.extent.taken(cached.attr)
@@ -241,9 +235,7 @@ export class FileState {
     }
   }
 
-  private get isQuiet (): boolean {
-    return this.admitted === 0 && this.entitled === 0
-  }
+  private get isQuiet (): boolean { return this.admitted === 0 && this.entitled === 0 }
 
   /** Runs `work` while no write is accepted and all accepted ones are committed; the lease may go meanwhile. */
   async alone<T> (work: () => Promise<T>): Promise<T> {
@@ -599,11 +591,7 @@ export class FileState {
   }
 
   private wake (): void {
-    if (this.wakers.length > 0) {
-      const wakers = this.wakers
-      this.wakers = []
-      for (const waker of wakers) waker()
-    }
+    if (this.wakers.length > 0) for (const waker of this.wakers.splice(0)) waker()
     if (this.handles === 0 && this.isIdle) this.context.files.idle(this)
   }
 }

@@ -21,6 +21,8 @@ export const entryBytes = 512
 export const settleDelayMs = 20
 /** Clients of which the last attempt's order is remembered, per partition. */
 export const writersMax = 4096
+/** Changed chunks that are remembered, per partition: between this and twice as many. */
+export const recentChangesMax = 4_096
 /** Attempts to repair a chunk before its error is handed on. */
 export const healAttemptsMax = 3
 export const healPollMs = 10

@@ -52,6 +52,7 @@ export function dataHandlers (find: (partitionId: string) => DataPartitionReplic
       await chunkReplicaOf(request).sync(request)
       return { body: {} }
     },
+    'data.position': (request) => ({ body: replicaOf(request.partition).position(request) }),
     'replica.apply': async (request, payload) => {
       const body = await chunkReplicaOf(request).apply(request, payload)
       // Pieces of a whole chunk are collected.

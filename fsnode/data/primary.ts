@@ -1,5 +1,5 @@
 import type { DataPartition, NodeId } from '../../partitioning/types.ts'
-import type { ChunkMutation, DataWriteRequest, ReplicaApplyRequest, ReplicaDigestsRequest, ReplicaDigestsResponse } from '../protocol/data.ts'
+import type { ChunkMutation, ChunkPosition, DataWriteRequest, ReplicaApplyRequest, ReplicaDigestsRequest, ReplicaDigestsResponse } from '../protocol/data.ts'
 import { AtollError, codeOf, messageOf, posixError } from '../protocol/errors.ts'
 import { byteLengthOf } from '../protocol/frame.ts'
 import { rangesOf } from './ranges.ts'
@@ -11,6 +11,7 @@ import { linkPendingBytesMax, pieceBytesMax, readLeaseMarginMs, readLeaseMs, rec
 import type { DigestLister } from './digests.ts'
 import { heal } from './heal.ts'
 import { ReplicaLink, type Entry, type Stamp } from './link.ts'
+import { RecentChanges } from './recent-changes.ts'
 import { Reporter } from './reporter.ts'
 import { chunkOf, keyOf, type ChunkKey, type Unsettled } from './unsettled.ts'
 
@@ -67,6 +68,7 @@ export class Primary {
   /** Waiting for the copies that were sent with `put`. */
   private readonly puts = new Map<Entry, { link: ReplicaLink, resolve: () => void, reject: (error: unknown) => void }>()
   private readonly writers = new Map<string, number>()
+  private readonly changes = new RecentChanges()
   private lastOrder = 0
   private reconciled = false
   private fenceUntil = -Infinity
@@ -113,8 +115,12 @@ export class Primary {
     if (kind === 'write' && this.anyFull()) await this.requireNoGrowth(request, offset + length)
     while (this.gates.has(key)) await this.gates.get(key)
     this.requireOffice()
+    if (request.since !== undefined) this.requireUnchanged(key, request.since, request.writer)
+    if (kind !== 'sync') this.changes.note(key, request.writer, this.lastOrder + 1)
     await this.start(kind, key, request, offset, length, payload, bytes)
   }
+
+  get position (): ChunkPosition { return { origin: this.origin, order: this.lastOrder } }
 
   /** What the chunk holds, once all of it is committed. */
   async read (ino: number, chunk: number, offset: number, length: number): Promise<Buffer> {
@@ -426,6 +432,11 @@ export class Primary {
     this.writers.delete(writer)
     this.writers.set(writer, order)
     if (this.writers.size > writersMax) this.writers.delete(this.writers.keys().next().value!)
+  }
+
+  private requireUnchanged (key: ChunkKey, { origin, order }: ChunkPosition, writer: string | undefined): void {
+    if (origin === this.origin && this.changes.othersOrder(key, writer) <= order) return
+    throw new AtollError('ATOLL_CHANGED', `chunk ${key} may have been changed by others since`)
   }
 
   private requireCapacity (): void {

@@ -1,6 +1,6 @@
 import type { DataPartition, NodeId, ReplicaState } from '../../partitioning/types.ts'
 import type {
-  DataReadRequest, DataSyncRequest, DataTruncateRequest, DataWriteRequest, DataZeroRequest, ReplicaApplyRequest, ReplicaApplyResponse,
+  ChunkPosition, DataPositionRequest, DataReadRequest, DataSyncRequest, DataTruncateRequest, DataWriteRequest, DataZeroRequest, ReplicaApplyRequest, ReplicaApplyResponse,
   ReplicaDigestsRequest, ReplicaDigestsResponse, ReplicaJoinedRequest, ReplicaLeaseRequest, ReplicaPullRequest, ReplicaSettledRequest
 } from '../protocol/data.ts'
 import { AtollError } from '../protocol/errors.ts'
@@ -122,6 +122,8 @@ export class DataPartitionReplica {
   async sync (request: DataSyncRequest): Promise<void> {
     await this.requirePrimary(request.epoch).mutate('sync', request, 0, 0, [])
   }
+
+  position ({ epoch }: DataPositionRequest): ChunkPosition { return this.requirePrimary(epoch).position }
 
   async read (request: DataReadRequest): Promise<Buffer> {
     const { ino, chunk, offset, length } = request

@@ -39,7 +39,7 @@ async function cut (leader: Leader, ino: number, { from, to }: Truncation): Prom
   await retryForever(leader, async () => {
     const first = Math.floor(from / chunkSizeBytes)
     const kept = from % chunkSizeBytes
-    if (kept > 0) await data.truncateChunk(id, ino, first, kept, true)
+    if (kept > 0) await data.truncateChunk(id, ino, first, kept, true, () => confirmLeading(leader))
     await removeChunks(leader, ino, kept > 0 ? first + 1 : first, Math.ceil(to / chunkSizeBytes), true)
   }, (error) => { log.warn('cannot cut a file, will try again', { ino, error: messageOf(error), code: codeOf(error) }) }, clock)
   await leader.propose('end-truncation', { ino, from })
@@ -49,14 +49,22 @@ async function cut (leader: Leader, ino: number, { from, to }: Truncation): Prom
 export async function removeChunks (leader: Leader, ino: number, first: number, end: number, durable: boolean): Promise<void> {
   const { data } = leader.components
   const { id } = leader.init.volume
+  // A number that is free is never used again: what comes late is in nobody's way.
+  const confirm = durable ? () => confirmLeading(leader) : undefined
   let next = end - 1
   const work = async (): Promise<void> => {
     while (next >= first) {
       leader.requireLeading()
-      await data.truncateChunk(id, ino, next--, 0, durable)
+      await data.truncateChunk(id, ino, next--, 0, durable, confirm)
     }
   }
   await Promise.all(Array.from({ length: Math.min(cutParallel, end - first) }, work))
+}
+
+/** Resolves when nobody else leads; rejects when this replica does not. */
+export async function confirmLeading (leader: Leader): Promise<void> {
+  await leader.barrier()
+  leader.requireLeading()
 }
 
 async function retryForever (leader: Leader, attempt: () => Promise<void>, onFailure: (error: unknown) => void, clock: Clock): Promise<void> {

@@ -91,15 +91,18 @@ export interface Transaction {
   at: bigint
 }
 
-/** Where file contents are, for a metadata leader. Each call retries by itself for a while, then rejects. */
+/**
+ * Where file contents are, for a metadata leader. Each call retries by itself for a while, then rejects. With `confirm`, which rejects
+ * unless the caller leads, the change is not made after another leader has let others change the chunk.
+ */
 export interface ChunkStore {
   /**
    * Bytes from `length` on are gone; 0 removes the chunk. Succeeds on a chunk that does not exist.
    * `durable`: also when all machines lose power at once.
    */
-  truncateChunk (volume: number, ino: number, chunk: number, length: number, durable: boolean): Promise<void>
+  truncateChunk (volume: number, ino: number, chunk: number, length: number, durable: boolean, confirm?: () => Promise<void>): Promise<void>
   /** Resolves when every in-sync replica has it on stable storage. */
-  writeChunk (volume: number, ino: number, chunk: number, offset: number, data: Buffer): Promise<void>
+  writeChunk (volume: number, ino: number, chunk: number, offset: number, data: Buffer, confirm?: () => Promise<void>): Promise<void>
 }
 
 /** Calls the leader of another metadata partition; ClusterRouter fits. */

@@ -15,8 +15,19 @@ export interface ChunkAddress {
  * A change of a chunk. `order` counts up with every attempt that `writer` (a client, any unique name)
  * sends, retries too: an attempt that the network delivers after a later one is refused, so that it cannot
  * undo what came after it. Without the two, a retry over a new connection has no such protection.
+ *
+ * `since`: the mutation is for the chunk as it was at that position, asked for with 'data.position' by who had the right to change
+ * it. When others have changed it since, or that cannot be told, it is refused with ATOLL_CHANGED: it comes late.
  */
-export interface ChunkMutation extends ChunkAddress { writer?: string, order?: number }
+export interface ChunkMutation extends ChunkAddress { writer?: string, order?: number, since?: ChunkPosition }
+
+/** A place in the order of a partition's mutations. */
+export interface ChunkPosition {
+  /** The primary's term of office. */
+  origin: string
+  order: number
+}
+export interface DataPositionRequest { partition: string, epoch: number }
 
 /** The payload goes to `offset` within the chunk. Answered when all in-sync replicas have it in memory. */
 export interface DataWriteRequest extends ChunkMutation {
@@ -108,6 +119,8 @@ export interface DataMethods {
   'data.truncate': { request: DataTruncateRequest, response: Empty }
   'data.zero': { request: DataZeroRequest, response: Empty }
   'data.sync': { request: DataSyncRequest, response: Empty }
+  /** Where the partition's order of mutations is now. */
+  'data.position': { request: DataPositionRequest, response: ChunkPosition }
   'replica.apply': { request: ReplicaApplyRequest, response: ReplicaApplyResponse }
   'replica.digests': { request: ReplicaDigestsRequest, response: ReplicaDigestsResponse }
   'replica.pull': { request: ReplicaPullRequest, response: Empty }

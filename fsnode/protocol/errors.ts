@@ -15,6 +15,7 @@ export type AtollCode =
   | 'ATOLL_BAD_MESSAGE'       // a frame or message that cannot be understood
   | 'ATOLL_UNKNOWN_METHOD'
   | 'ATOLL_SESSION_EXPIRED'   // the session was dropped; its leases are gone
+  | 'ATOLL_CHANGED'           // somebody else has changed it since: the request comes late
   | 'ATOLL_BAD_CHECKSUM'      // a block on disk does not match its checksum
   | 'ATOLL_INTERNAL'
   | (string & {})

@@ -1,5 +1,7 @@
 import { dataIndexOfChunk, dataPartitionId } from '../../partitioning/routing.ts'
 import type { ChunkStore } from '../metadata/types.ts'
+import type { ChunkPosition } from '../protocol/data.ts'
+import { codeOf } from '../protocol/errors.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
 
 /** How a metadata leader reaches the chunks of a volume: through the primaries, as any client does. `writer`: any unique name of this process. */
@@ -22,21 +24,37 @@ export function chunkAccess (router: Pick<ClusterRouter, 'map' | 'toPrimary'>, w
       if (lossesAfter === lossesBefore) return
     }
   }
+  /** Late messages of a leader that is one no more are refused: `confirm` rejects when this one is not, by the time the position is known. */
+  const guarded = async (partition: string, confirm: (() => Promise<void>) | undefined, change: (since: ChunkPosition | undefined) => Promise<unknown>): Promise<void> => {
+    for (;;) {
+      let since: ChunkPosition | undefined
+      if (confirm !== undefined) {
+        since = (await router.toPrimary(partition, 'data.position', (epoch) => ({ partition, epoch }))).body
+        await confirm()
+      }
+      try {
+        await change(since)
+        return
+      } catch (error) {
+        if (codeOf(error) !== 'ATOLL_CHANGED') throw error
+      }
+    }
+  }
   return {
-    async truncateChunk (volume, ino, chunk, length, durable) {
+    async truncateChunk (volume, ino, chunk, length, durable, confirm) {
       const partition = partitionOf(volume, ino, chunk)
-      const cut = (changed: (losses: number) => void): Promise<unknown> => router.toPrimary(partition, 'data.truncate', (epoch, { losses = 0 }) => {
+      const cut = (changed: (losses: number) => void): Promise<void> => guarded(partition, confirm, (since) => router.toPrimary(partition, 'data.truncate', (epoch, { losses = 0 }) => {
         changed(losses)
-        return { partition, epoch, writer, order: ++order, ino, chunk, length }
-      })
+        return { partition, epoch, writer, order: ++order, since, ino, chunk, length }
+      }))
       await (durable ? durably(partition, ino, chunk, cut) : cut(() => {}))
     },
-    async writeChunk (volume, ino, chunk, offset, data) {
+    async writeChunk (volume, ino, chunk, offset, data, confirm) {
       const partition = partitionOf(volume, ino, chunk)
-      await durably(partition, ino, chunk, (changed) => router.toPrimary(partition, 'data.write', (epoch, { losses = 0 }) => {
+      await durably(partition, ino, chunk, (changed) => guarded(partition, confirm, (since) => router.toPrimary(partition, 'data.write', (epoch, { losses = 0 }) => {
         changed(losses)
-        return { partition, epoch, writer, order: ++order, ino, chunk, offset }
-      }, { payload: [data] }))
+        return { partition, epoch, writer, order: ++order, since, ino, chunk, offset }
+      }, { payload: [data] })))
     }
   }
 }

@@ -158,6 +158,10 @@ export class TestCluster {
         const bytes = this.chunks.chunks.get(`${ino}/${chunk}`) ?? Buffer.alloc(0)
         return { body: {}, payload: [Buffer.from(bytes.subarray(offset, offset + length))] }
       },
+      'data.position': ({ partition, epoch }) => {
+        this.requirePrimary(partition, epoch, node.name)
+        return { body: { origin: 'o', order: 0 } }
+      },
       'data.truncate': async ({ ino, chunk, length, partition, epoch }) => {
         this.requirePrimary(partition, epoch, node.name)
         await this.chunks.truncateChunk(7, ino, chunk, length, false)

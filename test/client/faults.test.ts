@@ -237,6 +237,42 @@ describe('client: faults', () => {
     expect((await b.get('f')).equals(expected)).to.equal(true)
   })
 
+  it('who has lost the lease does not cut what the next writer wrote, however late the cut comes', async () => {
+    await a.put('f', 'before')
+    const file = await a.run(a.volume.open((await a.volume.lookup(1, 'f')).ino, { write: true }))
+    await a.run(file.write(0, [pattern(100_000)]))
+    await a.run(file.flush())
+    await b.get('f')
+    let ask = (): void => {}
+    const asked = new Promise<void>((resolve) => { ask = resolve })
+    let release = (): void => {}
+    const released = new Promise<void>((resolve) => { release = resolve })
+    const cuts: unknown[] = []
+    let asking = false
+    cluster.onRequest = async (method, body) => {
+      if (method === 'data.truncate') cuts.push(body.since)
+      if (method !== 'data.position' || asking) return undefined
+      asking = true
+      for (const node of ['n0', 'n1', 'n2']) cluster.network.cut(node, 'a')
+      ask()
+      await released
+      return undefined
+    }
+    // Beyond a gap: what a vanished writer may have left there is cut before.
+    const written = file.write(150_000, [pattern(100)])
+    await cluster.run(asked)
+    await cluster.clock.advance(10_000)
+    const next = await b.run(b.volume.open(file.ino, { write: true }))
+    await b.run(next.write(100_000, [Buffer.alloc(60_000, 'b')]))
+    await b.run(next.flush())
+    cuts.length = 0
+    release()
+    cluster.network.heal()
+    expect(await a.code(written)).to.equal('EIO')
+    expect(cuts).to.deep.equal([])
+    expect((await b.get('f')).subarray(100_000).equals(Buffer.alloc(60_000, 'b'))).to.equal(true)
+  })
+
   it('what cannot be written back because another changed the file meanwhile is an error of every handle, once', async () => {
     const { file } = await a.run(a.volume.create(1, 'f', { mode: 0o644, exclusive: true }, me))
     const other = await a.run(a.volume.open(file.ino, { write: true }))

@@ -1,4 +1,5 @@
 import { expect } from 'chai'
+import { AtollError } from '../../fsnode/protocol/errors.ts'
 import { chunkAccess } from '../../fsnode/server/chunk-access.ts'
 import { me, pattern, TestCluster, type TestVolume } from './cluster.ts'
 
@@ -83,5 +84,27 @@ describe('client: bytes that all replicas lost with their power', () => {
     expect(done.splice(0)).to.deep.equal(['data.truncate', 'data.sync', 'data.truncate', 'data.sync'])
     await data.truncateChunk(7, 2, 0, 0, false)
     expect(done).to.deep.equal(['data.truncate'])
+  })
+
+  it('what a partition moves or cuts is not done by a leader that is one no more, and done again when somebody was faster', async () => {
+    const done: string[] = []
+    let changed = false
+    const data = chunkAccess({
+      map: cluster.map,
+      toPrimary: (async (_: string, method: string, build: (epoch: number, partition: object) => { since?: { order: number } }) => {
+        const { since } = build(1, {})
+        done.push(since === undefined ? method : `${method} since ${since.order}`)
+        if (!changed && since !== undefined) {
+          changed = true
+          throw new AtollError('ATOLL_CHANGED', 'changed')
+        }
+        return { body: { origin: 'o', order: done.length }, payload: [] }
+      }) as never
+    }, 'w')
+    await data.writeChunk(7, 2, 0, 0, Buffer.from('x'), async () => {})
+    expect(done.splice(0)).to.deep.equal(['data.position', 'data.write since 1', 'data.position', 'data.write since 3', 'data.sync'])
+    const deposed = data.truncateChunk(7, 2, 0, 0, true, async () => { throw new AtollError('ATOLL_NOT_LEADER', 'another leads') })
+    expect(await deposed.catch((error) => error.code)).to.equal('ATOLL_NOT_LEADER')
+    expect(done).to.deep.equal(['data.position'])
   })
 })

@@ -1,5 +1,7 @@
 import { expect } from 'chai'
 import { blockBytes, headerBytes } from '../../fsnode/data/chunk-header.ts'
+import { recentChangesMax } from '../../fsnode/data/constants.ts'
+import { RecentChanges } from '../../fsnode/data/recent-changes.ts'
 import { codeOf } from '../../fsnode/protocol/errors.ts'
 import { SimClock } from '../sim/clock.ts'
 import { SimRandom } from '../sim/random.ts'
@@ -67,6 +69,39 @@ describe('a data partition', () => {
     await clock.advance(990)
     cluster.leaseUntil.set('node-1', 0)
     expect(await failureOf(read('node-1', 1))).to.equal('ATOLL_UNAVAILABLE')
+  })
+
+  it('refuses what is for a chunk as it was before others changed it, whoever is the primary', async () => {
+    await start()
+    const ask = async (): Promise<{ origin: string, order: number }> =>
+      (await client.router.toPrimary(partitionId, 'data.position', (epoch) => ({ partition: partitionId, epoch }))).body
+    let order = 0
+    const write = (writer: string, chunk: number, since?: { origin: string, order: number }): Promise<unknown> =>
+      client.router.toPrimary(partitionId, 'data.write', (epoch) => ({ partition: partitionId, epoch, ino: 1, chunk, offset: 0, writer, order: ++order, since }), { payload: [Buffer.from(writer)] })
+    await run(write('b', 0))
+    const since = await run(ask())
+    await run(write('a', 0, since))
+    await run(write('a', 0, since))
+    await run(write('b', 1))
+    await run(write('a', 0, since))
+    expect(await failureOf(write('a', 1, since))).to.equal('ATOLL_CHANGED')
+    await run(write('b', 0))
+    await run(write('a', 0))
+    expect(await failureOf(write('a', 0, since)), 'its own change came last, but another lies between').to.equal('ATOLL_CHANGED')
+    await run(write('a', 0, await run(ask())))
+    const before = await run(ask())
+    cluster.change({}, 'node-2')
+    await healthy()
+    expect(await failureOf(write('a', 0, before)), 'another primary cannot tell').to.equal('ATOLL_CHANGED')
+    await run(write('a', 0, await run(ask())))
+  })
+
+  it('what is forgotten of changes counts as changed', () => {
+    const changes = new RecentChanges()
+    for (let order = 1; order <= 3 * recentChangesMax; order++) changes.note(`${order}.0`, 'b', order)
+    expect(changes.othersOrder(`${3 * recentChangesMax}.0`, 'a')).to.equal(3 * recentChangesMax)
+    expect(changes.othersOrder('1.0', 'a')).to.be.at.least(1).and.lessThan(2 * recentChangesMax)
+    expect(changes.othersOrder('never.0', 'a')).to.equal(changes.othersOrder('1.0', 'a'))
   })
 
   it('refuses an attempt that comes after a later one of the same client', async () => {

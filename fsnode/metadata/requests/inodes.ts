@@ -9,7 +9,7 @@ import { isRegular } from '../mode.ts'
 import type { SetattrArgs } from '../operations/attributes.ts'
 import { attrOf } from '../records.ts'
 import type { LiveSession } from '../sessions.ts'
-import { finishTruncation, trim } from '../truncation.ts'
+import { confirmLeading, finishTruncation, trim } from '../truncation.ts'
 import { describe } from './content.ts'
 import { readInode } from './reads.ts'
 
@@ -47,7 +47,7 @@ async function prepareResize (leader: Leader, args: SetattrArgs, size: number): 
   if (inode.extent > (inode.isInline ? 0 : inode.size)) await trim(leader, args.ino)
   if (!leavesRecord || inode.size === 0) return
   await leader.propose('extent', { ino: args.ino, extent: inode.size })
-  await leader.components.data.writeChunk(id, args.ino, 0, 0, store.content.get(args.ino)!)
+  await leader.components.data.writeChunk(id, args.ino, 0, 0, store.content.get(args.ino)!, () => confirmLeading(leader))
   args.moved = true
 }
 

@@ -1,12 +1,21 @@
-import { mkdirSync, readFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { AtollError, messageOf } from '../../fsnode/protocol/errors.ts'
 import { openLevelKv } from '../../fsnode/protocol/level-kv.ts'
 import { createLogger } from '../../fsnode/protocol/pino-log.ts'
 import { systemClock, systemRandom } from '../../fsnode/protocol/system.ts'
-import { startFramework } from '../../scheduler/framework/index.ts'
+import { tcpNetwork } from '../../fsnode/protocol/tcp-network.ts'
+import { routerLink } from '../../scheduler/cluster/router-link.ts'
+import { startFramework, type Framework } from '../../scheduler/framework/index.ts'
 import { httpMasterClient } from '../../scheduler/mesos/client.ts'
+import { parseCredentials } from '../../scheduler/mesos/credentials.ts'
+import { httpPoster, type TlsOptions } from '../../scheduler/mesos/http.ts'
+import { ReservedWatch } from '../../scheduler/operator/reserved-watch.ts'
+import { OperatorServer } from '../../scheduler/operator/server.ts'
+import { isZooKeeperUrl } from '../../scheduler/zookeeper/address.ts'
+import { operatorFileName, stateDirectoryDefault, type OperatorFile } from './scheduler-operate.ts'
 
 export interface MasterOptions {
   master?: string
@@ -15,50 +24,144 @@ export interface MasterOptions {
   role: string
   principal: string
   secretFile?: string
+  tlsCa?: string
+  tlsCert?: string
+  tlsKey?: string
   nodesPerAgent: number
   cpus: number
   mem: number
   disk: number
+  diskType: 'root' | 'path' | 'mount'
+  constraint?: string[]
+  replaceAfter: number
   nodeCommand?: string
+  newFrameworkId?: boolean
+  listen: string
+  listenCert?: string
+  listenKey?: string
 }
 
-export const stateDirectoryDefault = './atoll-scheduler'
+const tokenBytes = 32
 
 /** The framework against real masters. Runs until SIGTERM; the nodes go on without it. */
 export async function schedulerOnMaster (options: MasterOptions): Promise<void> {
   if (options.master === undefined) {
-    throw new AtollError('ATOLL_USAGE', 'which master?', { hint: 'atoll scheduler --master HOST:PORT; for a cluster on this machine: atoll up' })
+    throw new AtollError('ATOLL_USAGE', 'which master?', { hint: 'atoll scheduler --master HOST:PORT,... or zk://HOST:PORT,.../mesos; for a cluster on this machine: atoll up' })
   }
   const directory = resolve(options.data ?? stateDirectoryDefault)
   mkdirSync(directory, { recursive: true })
   const log = createLogger('scheduler')
   const components = { clock: systemClock, random: systemRandom, log }
+  const tls = tlsOf(options)
+  const credentials = options.secretFile === undefined ? undefined : parseCredentials(read(options.secretFile, '--secret-file'), options.principal)
   const kv = await openLevelKv({ directory: join(directory, 'framework') })
-  const framework = await startFramework({ ...components, kv, masterClientFactory: httpMasterClient(components) }, {
-    masters: options.master.split(','),
+  const operator = new OperatorServer({ log }, operatorInit(options))
+  const url = await operator.listen()
+  const framework = await startFramework({
+    ...components,
+    kv,
+    masterClientFactory: httpMasterClient(components),
+    clusterLinkFactory: routerLink({ ...components, network: tcpNetwork })
+  }, {
+    masters: isZooKeeperUrl(options.master) ? [options.master] : options.master.split(','),
     role: options.role,
     principal: options.principal,
-    ...(options.secretFile !== undefined && { secret: readSecret(options.secretFile) }),
+    ...(credentials !== undefined && { secret: credentials.secret }),
+    ...(tls !== undefined && { tls }),
     name: 'atoll',
     nodes: options.nodes,
     nodesPerAgentMax: options.nodesPerAgent,
     resources: { cpus: options.cpus, memMb: options.mem, diskMb: options.disk },
+    diskType: options.diskType,
+    constraints: options.constraint ?? [],
+    replaceAfterMs: options.replaceAfter * 1000,
+    newFrameworkIdIfRemoved: options.newFrameworkId === true,
+    webuiUrl: url,
     nodeCommand: options.nodeCommand !== undefined
       ? { value: options.nodeCommand }
       : { arguments: [process.execPath, fileURLToPath(new URL('../../fsnode/server/main.ts', import.meta.url))] }
   })
-  framework.onChange(() => { log.debug('changed', { status: framework.status() }) })
-  await new Promise<void>((resolve) => {
-    process.once('SIGTERM', () => { resolve() }).once('SIGINT', () => { resolve() })
-  })
-  await framework.close()
-  await kv.close()
+  operator.use(framework)
+  writeOperatorFile(directory, { url, token: operatorToken(directory), pid: process.pid })
+  const watch = new ReservedWatch({ ...components, post: httpPoster(tls === undefined ? {} : { tls }) }, framework, credentials)
+  log.info('running', { api: url })
+  try {
+    await ended(framework)
+  } finally {
+    watch.close()
+    await operator.close()
+    await framework.close()
+    await kv.close()
+    rmSync(join(directory, operatorFileName), { force: true })
+  }
 }
 
-function readSecret (path: string): string {
+/** Until a signal, the end of an uninstall, or an end that only an operator can mend. */
+function ended (framework: Framework): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let wasConnected = false
+    const look = (): void => {
+      const { goal, problem, connected } = framework.status()
+      wasConnected ||= connected
+      // Torn down by us just now, or, as the master says, before.
+      const isOver = goal === 'uninstalled' && ((wasConnected && !connected) || problem?.code === 'ATOLL_MESOS_REMOVED')
+      if (isOver) resolve()
+      else if (problem?.final === true) reject(new AtollError(problem.code, problem.message, { ...hints[problem.code] !== undefined && { hint: hints[problem.code] } }))
+    }
+    framework.onChange(look)
+    process.once('SIGTERM', () => { resolve() }).once('SIGINT', () => { resolve() })
+    look()
+  })
+}
+
+const hints: Record<string, string> = {
+  ATOLL_MESOS_FAILED_OVER: 'another scheduler runs this cluster now; leave it to that one',
+  ATOLL_MESOS_REMOVED: 'the master has removed the framework and killed its tasks; volumes and reservations are still there. To go on with them under a new id: --new-framework-id'
+}
+
+export function operatorToken (directory: string): string {
+  const file = join(directory, 'operator-token')
   try {
-    return readFileSync(path, 'utf8').trim()
+    return readFileSync(file, 'utf8').trim()
+  } catch {
+    const token = randomBytes(tokenBytes).toString('hex')
+    writeFileSync(file, `${token}\n`, { mode: 0o600 })
+    return token
+  }
+}
+
+export function writeOperatorFile (directory: string, content: OperatorFile): void {
+  const file = join(directory, operatorFileName)
+  writeFileSync(file, `${JSON.stringify(content)}\n`, { mode: 0o600 })
+  chmodSync(file, 0o600)
+}
+
+function operatorInit (options: MasterOptions): ConstructorParameters<typeof OperatorServer>[1] {
+  const match = /^(\[[^\]]+\]|[^:]*):(\d{1,5})$/.exec(options.listen)
+  if (match === null) throw new AtollError('ATOLL_USAGE', `not HOST:PORT: '${options.listen}'`, { hint: '--listen 127.0.0.1:0' })
+  const { listenCert, listenKey } = options
+  if ((listenCert === undefined) !== (listenKey === undefined)) throw new AtollError('ATOLL_USAGE', '--listen-cert and --listen-key belong together')
+  return {
+    host: match[1]!.replace(/^\[|\]$/g, '') || '0.0.0.0',
+    port: Number(match[2]),
+    token: operatorToken(resolve(options.data ?? stateDirectoryDefault)),
+    ...(listenCert !== undefined && listenKey !== undefined && { tls: { cert: read(listenCert, '--listen-cert'), key: read(listenKey, '--listen-key') } })
+  }
+}
+
+function tlsOf ({ tlsCa, tlsCert, tlsKey }: MasterOptions): TlsOptions | undefined {
+  if ((tlsCert === undefined) !== (tlsKey === undefined)) throw new AtollError('ATOLL_USAGE', '--tls-cert and --tls-key belong together')
+  if (tlsCa === undefined && tlsCert === undefined) return undefined
+  return {
+    ...(tlsCa !== undefined && { ca: read(tlsCa, '--tls-ca') }),
+    ...(tlsCert !== undefined && tlsKey !== undefined && { cert: read(tlsCert, '--tls-cert'), key: read(tlsKey, '--tls-key') })
+  }
+}
+
+function read (path: string, option: string): string {
+  try {
+    return readFileSync(path, 'utf8')
   } catch (error) {
-    throw new AtollError('ATOLL_USAGE', `cannot read the secret: ${messageOf(error)}`, { hint: '--secret-file PATH' })
+    throw new AtollError('ATOLL_USAGE', `cannot read ${path}: ${messageOf(error)}`, { hint: `${option} PATH` })
   }
 }

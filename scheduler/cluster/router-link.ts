@@ -34,12 +34,16 @@ class RouterLink implements ClusterLink {
     if (seeds.length > 0 && this.#timer === undefined && !this.#busy) this.#poll()
   }
 
-  request ({ node, drain }: ClusterRequest): void {
+  request (request: ClusterRequest): void {
     const router = this.#router
     if (router === undefined || this.#requests >= requestsMax) return
     this.#requests++
-    router.toManager('manager.drain-node', { node, drain }, { patienceMs })
-      .catch((error: unknown) => { this.#components.log.warn('the cluster does not take a request', { node, drain, reason: messageOf(error) }) })
+    const { node } = request
+    const asked: Promise<unknown> = request.type === 'drain'
+      ? router.toManager('manager.drain-node', { node, drain: request.drain }, { patienceMs })
+      : router.toManager('manager.remove-node', { node }, { patienceMs })
+    asked
+      .catch((error: unknown) => { this.#components.log.warn('the cluster does not take a request', { ...request, reason: messageOf(error) }) })
       .finally(() => { this.#requests-- })
   }
 

@@ -125,10 +125,12 @@ export class FrameworkCore {
 
   status (nowMs: number): FrameworkStatus {
     this.#nowMs = nowMs
-    return statusOf(this.#context(), { master: this.#master, problem: this.#problem, maintenance: this.#maintenance.answers })
+    return statusOf(this.#context(), { master: this.#master, problem: this.#problem, maintenance: this.#maintenance.answers, listed: this.#uninstall.listed })
   }
 
   get clusterId (): string { return this.#state.framework.clusterId }
+
+  get configuration (): NodeConfiguration { return this.#state.framework.configuration! }
 
   /** TEARDOWN was sent on this subscription. */
   get isTornDown (): boolean { return this.#uninstall.isTornDown }
@@ -360,9 +362,10 @@ export class FrameworkCore {
     const connected = this.#master !== null
     const calls = this.#state.sortedNodes().flatMap((node) => this.#settleNode(node, connected))
     if (!connected) return []
+    const last = this.#uninstall.settle(this.#context())
+    if (this.#uninstall.isTornDown) return last
     return [
       ...calls,
-      ...this.#uninstall.settle(this.#context()),
       ...this.#reconciler.calls(this.tasks, this.#nowMs),
       ...this.#demand.calls(this.#settings.role, currentNeeds(this.#context()), this.#nowMs)
     ]

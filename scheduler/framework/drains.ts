@@ -5,7 +5,10 @@ import type { StepContext } from './nodes.ts'
 import type { NodeRecord } from './types.ts'
 
 /** What the storage cluster is asked for. */
-export interface ClusterRequest { type: 'drain', node: string, drain: boolean }
+export type ClusterRequest =
+  | { type: 'drain', node: string, drain: boolean }
+  /** It was taken away, and is down and empty: the map need not list it. */
+  | { type: 'forget', node: string }
 
 /** Whether its data is to be moved to other nodes. */
 const isLeaving = (node: NodeRecord): boolean => node.goal !== 'run' || node.placement === 'lost' || node.missing
@@ -16,9 +19,24 @@ export const isViewFresh = ({ view, nowMs }: StepContext): boolean => view !== n
 export function settleDrains (context: StepContext): ClusterRequest[] {
   const { state } = context
   if (state.framework.goal !== 'running' || isPaused(state, 'drain') || !isViewFresh(context)) return []
-  return state.sortedNodes().flatMap((node) => {
-    if (isLeaving(node)) return leave(context, node)
-    return node.drainAsked ? ask(context, node, false) : []
+  return [
+    ...state.sortedNodes().flatMap((node) => {
+      if (isLeaving(node)) return leave(context, node)
+      return node.drainAsked ? ask(context, node, false) : []
+    }),
+    ...forget(context)
+  ]
+}
+
+/** Nodes of ours that are no more. */
+function forget ({ state, view, nowMs }: StepContext): ClusterRequest[] {
+  const { map } = view!
+  const former = map.nodes.filter(({ id, state: known }) => known === 'down' && !state.nodes.has(id) && state.wasMade(id) && isEmpty(holdingsOf(map, id)))
+  return former.flatMap(({ id }): ClusterRequest[] => {
+    const askedMs = state.forgetAskedMs.get(id)
+    if (askedMs !== undefined && nowMs < askedMs + drainRepeatMs) return []
+    state.forgetAskedMs.set(id, nowMs)
+    return [{ type: 'forget', node: id }]
   })
 }
 

@@ -58,6 +58,8 @@ export interface FrameworkInit {
 
 export interface Framework {
   status (): FrameworkStatus
+  /** What nodes are launched with. A copy. */
+  configuration (): NodeConfiguration
   /** Calls after every step that may have changed the status. Returns how to stop it. */
   onChange (listener: () => void): () => void
   /** Resolves when it is durable. Surplus nodes that have run are drained, and go when they are released. Rejects with ATOLL_INVALID. */
@@ -170,6 +172,8 @@ class RunningFramework implements Framework {
     const status = this.#core.status(this.#components.clock.now())
     return this.#broken === null ? status : { ...status, problem: this.#broken }
   }
+
+  configuration (): NodeConfiguration { return structuredClone(this.#core.configuration) }
 
   onChange (listener: () => void): () => void {
     this.#listeners.add(listener)

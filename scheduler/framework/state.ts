@@ -45,6 +45,8 @@ export class FrameworkState {
   /** When UNRESERVE was last sent for it; not persisted. */
   readonly garbageFreedMs = new Map<string, number>()
   readonly strays = new Set<string>()
+  /** When the cluster was asked to forget a node that is no more; not persisted. */
+  readonly forgetAskedMs = new Map<string, number>()
   /** Of the configuration that nodes are launched with. */
   version = ''
   evaluations: Evaluation[] = []
@@ -71,6 +73,12 @@ export class FrameworkState {
   /** Nodes that count: neither lost, nor on their way out, nor away for so long that another one stands in. */
   activeNodes (): NodeRecord[] {
     return this.sortedNodes().filter(({ goal, placement, missing }) => goal === 'run' && placement !== 'lost' && !missing)
+  }
+
+  /** Whether a node of this id was ever made here. */
+  wasMade (id: string): boolean {
+    const number = numberOf(id)
+    return id === `node-${number}` && number >= 1 && number < this.framework.nextNode
   }
 
   byResourceId (resourceId: string): NodeRecord | undefined {

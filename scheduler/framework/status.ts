@@ -4,10 +4,10 @@ import type { StepContext } from './nodes.ts'
 import { plansOf } from './plans.ts'
 import type { FrameworkStatus, MaintenanceAnswer, NodeRecord, NodeStatus } from './types.ts'
 
-export interface StatusInit { master: string | null, problem: FrameworkStatus['problem'], maintenance: MaintenanceAnswer[] }
+export interface StatusInit { master: string | null, problem: FrameworkStatus['problem'], maintenance: MaintenanceAnswer[], listed: string[] | null }
 
 /** A copy: it may be kept and sent. */
-export function statusOf (context: StepContext, { master, problem, maintenance }: StatusInit): FrameworkStatus {
+export function statusOf (context: StepContext, { master, problem, maintenance, listed }: StatusInit): FrameworkStatus {
   const { state, nowMs } = context
   const { clusterId, frameworkId, goal, managers, nodes } = state.framework
   return structuredClone({
@@ -25,6 +25,7 @@ export function statusOf (context: StepContext, { master, problem, maintenance }
     version: state.version,
     plans: plansOf(context),
     maintenance,
+    listed,
     nowMs,
     evaluations: state.evaluations.slice(-evaluationsKeptMax)
   })

@@ -215,6 +215,8 @@ export interface FrameworkStatus {
   plans: Plan[]
   /** What was answered to the last inverse offers. */
   maintenance: MaintenanceAnswer[]
+  /** While everything is given back: resource ids that the master lists as reserved for this cluster; null: it does not say. */
+  listed: string[] | null
   nowMs: number
   evaluations: Evaluation[]
 }

@@ -7,6 +7,11 @@ export class Uninstall {
   /** Since when nothing is left as far as we know. */
   #quietSinceMs: number | null = null
   #tornDown = false
+  /** What the master still lists; null: it was not asked, or does not say. */
+  #listed: Set<string> | null = null
+
+  /** Resource ids that the master lists as reserved for this cluster; null: it was not asked, or does not say. */
+  get listed (): string[] | null { return this.#listed === null ? null : [...this.#listed] }
 
   get isTornDown (): boolean { return this.#tornDown }
 
@@ -20,6 +25,7 @@ export class Uninstall {
 
   /** The master's own word on what is reserved: what is not there any more has been freed. */
   reserved ({ state }: StepContext, resourceIds: Set<string>): void {
+    this.#listed = resourceIds
     for (const id of [...state.garbage.keys()]) if (state.garbageFreedMs.has(id) && !resourceIds.has(id)) state.deleteGarbage(id)
   }
 
@@ -34,7 +40,7 @@ export class Uninstall {
     if (framework.goal === 'uninstalling') {
       // An UNRESERVE whose outcome nobody told: it is not offered any more, so it is done.
       for (const [id, freedMs] of [...state.garbageFreedMs]) if (nowMs >= freedMs + 2 * uninstallQuietMs) state.deleteGarbage(id)
-      if (state.nodes.size > 0 || state.garbage.size > 0) {
+      if (state.nodes.size > 0 || state.garbage.size > 0 || (this.#listed !== null && this.#listed.size > 0)) {
         this.#quietSinceMs = nowMs
         return []
       }

@@ -227,7 +227,8 @@ class HttpMasterClient implements MasterClient {
   }
 }
 
-function authorization (credentials: MasterCredentials | undefined): Record<string, string> {
+/** The header by which a principal proves who it is. */
+export function authorization (credentials: MasterCredentials | undefined): Record<string, string> {
   if (credentials === undefined) return {}
   const { principal, secret } = credentials
   return { Authorization: `Basic ${Buffer.from(`${principal}:${secret}`).toString('base64')}` }

@@ -14,6 +14,9 @@ export const backoffMaxMs = 15_000
 /** Redirects followed in a row before the next configured master is tried. */
 export const redirectHopsMax = 5
 
+export const operatorTimeoutMs = 10_000
+/** Thousands of agents with their resources. */
+export const operatorAnswerMaxBytes = 256 * 1024 * 1024
 export const callTimeoutMs = 30_000
 /** Calls waiting to be sent. Above it the session is started anew: the master offers and reports everything again. */
 export const callQueueLengthMax = 10_000

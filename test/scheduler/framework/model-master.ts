@@ -55,6 +55,7 @@ export class ModelMaster {
   readonly launches: TaskInfo[] = []
   frameworkId = 'framework-1'
   subscriptions = 0
+  tornDown = false
   readonly #clock: SimClock
   readonly #random: SimRandom
   readonly #offers = new Map<string, { agent: ModelAgent, items: Item[] }>()
@@ -284,6 +285,14 @@ export class ModelMaster {
         this.#allocate()
         break
       case 'SUPPRESS': this.#session!.suppressed = true; break
+      case 'TEARDOWN': {
+        for (const task of this.liveTasks()) this.endTask(task.info.task_id.value, 'TASK_KILLED')
+        const session = this.#session!
+        this.#endSession()
+        this.tornDown = true
+        this.#notice(session, { type: 'disconnected', code: 'ATOLL_CONNECTION_LOST', message: 'torn down', retryInMs: 1 })
+        break
+      }
       case 'ACCEPT': this.#accept(call.accept); break
       case 'ACKNOWLEDGE': this.#acknowledge(call.acknowledge.task_id.value, call.acknowledge.uuid); break
       case 'RECONCILE': this.#reconcile(call.reconcile.tasks.map(({ task_id: id, agent_id: agent }) => [id.value, agent?.value])); break

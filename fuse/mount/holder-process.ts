@@ -10,6 +10,7 @@ import type { Clock, Logger, Random, Timer } from '../../fsnode/protocol/ports.t
 import { threadPoolSize } from '../device/kernel-device.ts'
 import { mountKernel, openDevice, tuneMount, unmountKernel } from '../device/mounts.ts'
 import type { Negotiated } from '../protocol/init.ts'
+import { isDeadButHeld } from './process-state.ts'
 import { restartDelayMs, stableAfterMs } from './restarts.ts'
 import { workerDeviceFd, workerEnvironment, type Failure, type HolderInit, type HolderMessage, type StopMessage, type WorkerInit, type WorkerMessage, type WorkerOutcome } from './types.ts'
 
@@ -17,6 +18,9 @@ import { workerDeviceFd, workerEnvironment, type Failure, type HolderInit, type 
 export const lazyGraceMs = 3000
 /** Then it is told to stop, and killed this much later; without a lazy unmount it has both. Milliseconds. */
 export const stopGraceMs = 10_000
+
+/** How often it is looked whether the kernel keeps a worker that was killed from ending, in milliseconds. */
+export const deathWatchMs = 250
 
 export interface HolderComponents {
   clock: Clock
@@ -122,7 +126,20 @@ export class HolderProcess {
     this.worker = worker
     worker.on('message', (message: WorkerMessage) => { this.received(message) })
     worker.on('error', (error) => { this.components.log.error('cannot start a worker', { error: messageOf(error) }) })
-    worker.on('close', (code, signal) => { void this.workerEnded(code, signal) })
+    worker.on('close', (code, signal) => { void this.workerEnded(worker, code, signal) })
+    this.watch(worker)
+  }
+
+  /**
+   * A thread that waits in the kernel for a page of a read that is not answered keeps its process from ending, and only the next
+   * worker will answer the read.
+   */
+  private watch (worker: ChildProcess): void {
+    this.components.clock.setTimer(() => {
+      if (this.worker !== worker || worker.pid === undefined) return
+      if (isDeadButHeld(worker.pid)) void this.workerEnded(worker, null, 'SIGKILL')
+      else this.watch(worker)
+    }, deathWatchMs)
   }
 
   private received (message: WorkerMessage): void {
@@ -148,8 +165,10 @@ export class HolderProcess {
     tellStarter({ type: 'mounted' })
   }
 
-  private async workerEnded (code: number | null, signal: NodeJS.Signals | null): Promise<void> {
+  private async workerEnded (worker: ChildProcess, code: number | null, signal: NodeJS.Signals | null): Promise<void> {
     const { log, clock } = this.components
+    // One that was held in the kernel has been replaced before it ends.
+    if (this.worker !== worker) return
     this.worker = null
     // Whoever gave the mount up ends this process.
     if (this.stopping && !this.mounted) return

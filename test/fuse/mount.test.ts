@@ -18,6 +18,7 @@ import type { MountInit } from '../../fuse/mount/types.ts'
 
 const memoryFactory = new URL('./memory-volume-factory.ts', import.meta.url).href
 const sharedFactory = new URL('./shared-volume-factory.ts', import.meta.url).href
+const stuckFactory = new URL('./stuck-volume-factory.ts', import.meta.url).href
 const remoteFactory = new URL('./remote-volume.ts', import.meta.url).href
 const canMount = process.getuid?.() === 0
 
@@ -344,6 +345,16 @@ os.fsync(f.fileno()); f.close(); print(len(os.listdir('.')))
       expect(await unmountKernel(mountPoint, { lazy: false })).to.equal(true)
       await until(() => isGone(worker!), 'the end of the worker')
       rmSync(defaultJournal(mountPoint), { force: true })
+    })
+
+    it('a worker of which the kernel keeps a thread until a read is answered is replaced all the same', async () => {
+      const marker = join(directory, 'marker')
+      const { holderPid } = await mount({ factory: stuckFactory, options: { marker } })
+      const reading = shell('cat file | tr -d x | wc -c; stat -c %s file')
+      await until(() => existsSync(marker), 'the recall')
+      process.kill(childrenOf(holderPid)[0]!, 'SIGKILL')
+      expect(await reading).to.equal('0\n65536')
+      await until(() => childrenOf(holderPid).length === 1, 'the end of the first worker')
     })
 
     it('a worker that throws where nobody catches is replaced', async () => {

@@ -30,15 +30,28 @@ export interface LocalMasterInit {
   domain?: DomainInfo
   /** What offers name the machine; default: the host. */
   hostname?: string
+  /** More agents on this machine, for tests of a cluster of several: each with its own name, place and resources. */
+  moreAgents?: LocalAgentInit[]
+  /** Whoever asks must be one of these; default: anybody may. */
+  credentials?: Array<{ principal: string, secret: string }>
+  /** Pings that an agent does not answer for so long make it unreachable. */
+  pingTimeoutMs?: number
   /** Once, when the store fails while it runs: the master has stopped then, tasks run on. */
   onFailure?: (error: AtollError) => void
 }
+
+/** `hostname`: a loopback address. */
+export interface LocalAgentInit { hostname: string, resources: MachineResources, attributes?: Attribute[], domain?: DomainInfo }
 
 export interface LocalMaster {
   /** `http://HOST:PORT` */
   url: string
   masterId: string
   agentId: string
+  /** The first is `agentId`. */
+  agentIds: string[]
+  /** Plays what may happen between an agent and its master: tasks run on meanwhile. */
+  setPresence (agentId: string, presence: 'registered' | 'hanging' | 'away' | 'removed'): void
   /** Stops answering; tasks run on, and the next master on this `workDir` takes them over. */
   close (): Promise<void>
   /**
@@ -63,12 +76,14 @@ export async function startLocalMaster (components: LocalMasterComponents, init:
   let shell: MasterShell | undefined
   try {
     const state = await loadState(components, kv, init)
-    shell = new MasterShell({ ...components, kv }, { state, onFailure: init.onFailure })
+    if (init.pingTimeoutMs !== undefined) state.pingTimeoutMs = init.pingTimeoutMs
+    shell = new MasterShell({ ...components, kv }, { state, onFailure: init.onFailure, ...(init.credentials !== undefined && { credentials: init.credentials }) })
     const sandboxes = await prepareSandboxes(components, workDir)
     const actualPort = await shell.http.listen(host, port)
-    const [agent] = state.agents.values()
+    const agents = [...state.agents.values()]
+    const [agent] = agents
     Object.assign(state.masterInfo, masterAddress(host, actualPort))
-    agent!.port = actualPort
+    for (const each of agents) each.port = actualPort
     const driver = new ProcessAgent({ ...components, sandboxes }, { endpoint: `${host}:${actualPort}`, report: (report) => { shell!.report(report) } })
     shell.start(driver)
     const running = shell
@@ -76,6 +91,8 @@ export async function startLocalMaster (components: LocalMasterComponents, init:
       url: `http://${isIP(host) === 6 ? `[${host}]` : host}:${actualPort}`,
       masterId: state.masterId,
       agentId: agent!.id,
+      agentIds: agents.map(({ id }) => id),
+      setPresence: (agentId, presence) => { running.setPresence(agentId, presence) },
       close: () => running.close(),
       killAllTasks: () => running.stopTasks(),
       shutdown: async () => {
@@ -99,7 +116,16 @@ async function loadState ({ clock, random }: LocalMasterComponents, kv: Kv, init
   const state = createState(masterId, { version: mesosVersion }, wallMs)
   if (meta !== undefined) await restoreAll(kv, state, meta)
   const agentId = meta === undefined || meta.agentId === '' ? `${masterId}-S0` : meta.agentId
-  state.agents.set(agentId, await currentAgent(agentId, state.agents.get(agentId), wallMs, init))
+  const known = new Map(state.agents)
+  state.agents.clear()
+  // The first one first: the store finds it by that.
+  state.agents.set(agentId, await currentAgent(agentId, known.get(agentId), wallMs, init))
+  for (const [index, more] of (init.moreAgents ?? []).entries()) {
+    const id = `${masterId}-S${index + 1}`
+    state.agents.set(id, await currentAgent(id, known.get(id), wallMs, { ...more, workDir: init.workDir }))
+  }
+  // Agents of an earlier start that are not there any more: what they hold is not lost.
+  for (const [id, agent] of known) if (!state.agents.has(id)) state.agents.set(id, { ...agent, presence: agent.presence === 'gone' ? 'gone' : 'unreachable', unreachableMs: wallMs })
   return state
 }
 

@@ -1,6 +1,7 @@
 import type { ClusterMap, DataPartition, NodeId } from '../../partitioning/types.ts'
 import { messageOf } from '../protocol/errors.ts'
 import type { Handlers } from '../protocol/peer.ts'
+import { CopyGovernor } from './copy-governor.ts'
 import { dataHandlers } from './handlers.ts'
 import { DataPartitionReplica, type DataPartitionReplicaComponents, type PartitionLoad } from './replica.ts'
 
@@ -27,7 +28,7 @@ export class DataPartitions {
 
   /** Follows the router's map from now on; the store is open. */
   constructor (components: DataPartitionReplicaComponents, init: DataPartitionsInit) {
-    this.components = { ...components, budget: { bytes: 0 } }
+    this.components = { ...components, budget: { bytes: 0 }, governor: new CopyGovernor(components.clock) }
     this.init = init
     this.unfollow = components.router.onMap((map) => { this.adopt(map) })
     if (components.router.mapVersion > 0) this.adopt(components.router.map)

@@ -19,6 +19,8 @@ export interface RecoveryInit {
   scope: 'all' | 'open'
   unsettled: Unsettled
   pull: (chunks: Chunk[]) => Promise<void>
+  /** Resolves when so much may be read back. */
+  pace: (name: ChunkName) => Promise<void>
   /** Everything is as at the primary. */
   done: () => Promise<void> | void
 }
@@ -135,7 +137,8 @@ export class Recovery {
     }
   }
 
-  private isWhole (name: ChunkName): Promise<boolean> {
+  private async isWhole (name: ChunkName): Promise<boolean> {
+    await this.init.pace(name)
     return this.components.store.verify(name).then(({ bad }) => bad.length === 0, (error) => {
       if (codeOf(error) === 'ATOLL_BAD_CHECKSUM') return false
       throw error

@@ -8,6 +8,7 @@ import { byteLengthOf } from '../protocol/frame.ts'
 import { endOf } from './ranges.ts'
 import type { Clock, Logger } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
+import type { CopyGovernor } from './copy-governor.ts'
 import { badChecksum } from './chunk-file.ts'
 import type { ChunkName, ChunkStore } from './chunk-store.ts'
 import { nodePendingBytesMax } from './constants.ts'
@@ -27,6 +28,8 @@ export interface DataPartitionReplicaComponents {
   lease: () => boolean
   /** Payload of the writes under way at all replicas of this node. */
   budget?: { bytes: number }
+  /** Paces copies; of all replicas of this node. */
+  governor?: CopyGovernor
 }
 
 export interface DataPartitionReplicaInit { nodeId: NodeId, partition: string }
@@ -101,11 +104,13 @@ export class DataPartitionReplica {
     this.load.writes++
     this.load.writeBytes += bytes
     if (bytes === 0) return
-    const { budget } = this.components
+    const { budget, clock, governor } = this.components
     if (budget !== undefined && budget.bytes + bytes > nodePendingBytesMax) throw new AtollError('ATOLL_UNAVAILABLE', `${this.nodeId} has too many writes under way`)
     if (budget !== undefined) budget.bytes += bytes
+    const began = governor === undefined ? 0 : clock.now()
     try {
       await primary.mutate('write', request, request.offset, endOf(request, bytes) - request.offset, payload)
+      governor?.served(clock.now() - began, bytes)
     } finally {
       if (budget !== undefined) budget.bytes -= bytes
     }
@@ -130,7 +135,10 @@ export class DataPartitionReplica {
     const secondary = this.tivoli && this.state === 'serving' ? this.secondary : null
     const reader = secondary ?? this.requirePrimary(request.epoch)
     if (secondary !== null) this.requireServing(request.epoch)
+    const { clock, governor } = this.components
+    const began = governor === undefined ? 0 : clock.now()
     const bytes = await reader.read(ino, chunk, offset, length)
+    governor?.served(clock.now() - began, bytes.length)
     this.load.reads++
     this.load.readBytes += bytes.length
     return bytes
@@ -158,7 +166,27 @@ export class DataPartitionReplica {
     return request.recent ? this.requirePrimary(request.epoch).recent(request) : this.lister.page(request.after, request.limit)
   }
 
-  pull ({ epoch, node, chunks }: ReplicaPullRequest): Promise<void> { return this.requirePrimary(epoch).pull(node, chunks) }
+  async pull ({ epoch, node, chunks, background }: ReplicaPullRequest): Promise<void> {
+    const primary = this.requirePrimary(epoch)
+    if (background === true) {
+      for (const [ino, chunk] of chunks) await this.pace({ partition: this.id, ino, chunk })
+      this.requirePrimary(epoch)
+    }
+    await primary.pull(node, chunks)
+  }
+
+  /** Resolves when the chunk may be copied, or read back. */
+  private async pace (name: ChunkName): Promise<void> {
+    const { governor, store } = this.components
+    if (governor === undefined || this.partition === null) return
+    const digest = await store.digest(name).catch(() => null)
+    await governor.take(digest?.length ?? 0, this.isEndangered(this.partition))
+  }
+
+  private isEndangered ({ replicas, volume }: DataPartition): boolean {
+    const wanted = this.components.router.map.volumes.find(({ id }) => id === volume)?.replicas ?? replicas.length
+    return replicas.filter(({ state }) => state === 'serving').length < wanted
+  }
 
   settle ({ epoch, ino, chunk, origin }: ReplicaSettledRequest): Promise<void> {
     const primary = this.requirePrimary(epoch)
@@ -258,7 +286,8 @@ export class DataPartitionReplica {
       partition,
       scope: this.forgetful ? 'all' : 'open',
       unsettled: this.unsettled,
-      pull: (chunks) => secondary.pull(chunks),
+      pull: (chunks) => secondary.pull(chunks, true),
+      pace: (name) => this.pace(name),
       done: async () => {
         // Before the report, whose answer may already be acted upon within it.
         this.forgetful = false

@@ -81,9 +81,9 @@ export class Secondary {
   }
 
   /** Has the primary send its copy. */
-  async pull (chunks: Array<[ino: number, chunk: number]>): Promise<void> {
+  async pull (chunks: Array<[ino: number, chunk: number]>, background = false): Promise<void> {
     const { id, epoch } = this.partition
-    await this.components.router.toNode(this.primary, 'replica.pull', { partition: id, epoch, node: this.init.nodeId, chunks }, { timeoutMs: pullTimeoutMs })
+    await this.components.router.toNode(this.primary, 'replica.pull', { partition: id, epoch, node: this.init.nodeId, chunks, ...(background && { background }) }, { timeoutMs: pullTimeoutMs })
   }
 
   private get primary (): NodeId {

@@ -99,7 +99,14 @@ export interface ReplicaDigestsRequest {
 /** `complete`: of all chunks, also if only recent ones were asked for (the primary cannot tell which they are). */
 export interface ReplicaDigestsResponse { digests: ChunkDigest[], done: boolean, complete: boolean }
 /** Asks the primary to send chunks (as 'put', in order with its writes). Answered when they are applied here. */
-export interface ReplicaPullRequest { partition: string, epoch: number, node: string, chunks: Array<[ino: number, chunk: number]> }
+export interface ReplicaPullRequest {
+  partition: string
+  epoch: number
+  node: string
+  chunks: Array<[ino: number, chunk: number]>
+  /** Nobody waits for it: clients go first. */
+  background?: boolean
+}
 export interface ReplicaSettledRequest extends ChunkAddress { origin: string }
 /** A replica that serves reads (Tivoli) asks the primary to commit nothing without it for `readLeaseMs`, counted from when it asked. */
 export interface ReplicaLeaseRequest { partition: string, epoch: number, node: string }

@@ -23,6 +23,11 @@ function settleNode (context: StepContext, node: NodeRecord): void {
     state.saveNode(node)
   }
   if (!isReplaceable(state, node) || wallMs < node.awaySinceMs! + settings.replaceAfterMs) return
+  if (node.launches === 0 && !state.framework.managers.includes(node.id)) {
+    // Nothing was ever written there: what is reserved is freed when it turns up.
+    removeNode(context, node)
+    return
+  }
   node.missing = true
   node.reason = `away for ${Math.round((wallMs - node.awaySinceMs!) / 1000)} s: another node stands in for it; ${node.reason}`
   state.saveNode(node)

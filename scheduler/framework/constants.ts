@@ -44,6 +44,8 @@ export const storeRetryMs = 1_000
 export const killGraceMsDefault = 10_000
 /** How long a node may be away before another one stands in for it. */
 export const replaceAfterMsDefault = 10 * 60_000
+/** A node without a task whose volume was not offered for so long: what has become of its agent is asked for, again and again. */
+export const probeIntervalMs = 60_000
 /** What the cluster said of itself this long ago is no ground to take anything away. */
 export const viewAgeMaxMs = 30_000
 /** A request to the cluster to move data off a node, or to stop that, is repeated. */

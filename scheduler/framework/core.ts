@@ -6,7 +6,7 @@ import type { CallBody, FrameworkInfo, SchedulerEvent } from '../mesos/types.ts'
 import { drain, replaceDeadlineMs, settleAway, trimSurplus } from './away.ts'
 import type { ClusterView } from './cluster-view.ts'
 import { configurationVersion, hashOf } from './configuration.ts'
-import { garbageSearchMs, killRepeatMs, launchTimeoutMs, nodesMax, reserveTimeoutMs, stableAfterMs, updatesSeenMax } from './constants.ts'
+import { garbageSearchMs, killRepeatMs, launchTimeoutMs, nodesMax, probeIntervalMs, reserveTimeoutMs, stableAfterMs, updatesSeenMax } from './constants.ts'
 import { settleDrains } from './drains.ts'
 import type { ClusterRequest } from './drains.ts'
 import { MaintenanceBook } from './maintenance.ts'
@@ -16,7 +16,7 @@ import type { StepContext } from './nodes.ts'
 import { handleOffers } from './offers.ts'
 import { Reconciler } from './reconciler.ts'
 import type { FrameworkState } from './state.ts'
-import { acknowledgement, handleOperationStatus, handleTaskStatus } from './updates.ts'
+import { acknowledgement, handleOperationStatus, handleTaskStatus, probeId } from './updates.ts'
 import { settleRollout } from './rollout.ts'
 import { statusOf } from './status.ts'
 import type { FrameworkSettings, FrameworkStatus, NodeConfiguration, NodeRecord, PlanName, TaskRecord } from './types.ts'
@@ -42,7 +42,7 @@ export type FrameworkInput =
   /** What the storage cluster says of itself. */
   | { type: 'cluster', map: ClusterMap }
   /** Resource ids of this cluster that the master knows to be reserved, on all agents that it can reach. */
-  | { type: 'reserved', resourceIds: string[] }
+  | { type: 'reserved', resourceIds: string[], agentIds: string[] }
   /** The master has removed our framework id and killed its tasks; the operator wants to go on under a new one. */
   | { type: 'forgetFrameworkId' }
 
@@ -190,7 +190,7 @@ export class FrameworkCore {
       case 'cluster':
         this.#view = { map: input.map, atMs: this.#nowMs }
         return []
-      case 'reserved': this.#uninstall.reserved(this.#context(), new Set(input.resourceIds)); return []
+      case 'reserved': this.#uninstall.reserved(this.#context(), input); return []
       case 'setGoal': this.#setGoal(input.goal); return []
     }
   }
@@ -384,7 +384,7 @@ export class FrameworkCore {
     }
     if (task === null) {
       if (this.#state.framework.goal === 'uninstalling') removeNode(this.#context(), node)
-      return []
+      return this.#probe(node)
     }
     if (isAwaited(task) && this.#isPast(runtime.launchedAtMs, launchTimeoutMs)) {
       runtime.launchedAtMs = this.#nowMs
@@ -393,6 +393,19 @@ export class FrameworkCore {
     if (!isToEnd(this.#state, node) || (runtime.killSentAtMs !== null && !this.#isPast(runtime.killSentAtMs, killRepeatMs))) return []
     runtime.killSentAtMs = this.#nowMs
     return [{ type: 'KILL', kill: { task_id: { value: task.id }, agent_id: { value: task.agentId } } }]
+  }
+
+  /**
+   * Nobody tells of the end of an agent on which no task of ours runs. But asked for any task of a gone agent the master says
+   * that it is gone.
+   */
+  #probe (node: NodeRecord): CallBody[] {
+    const runtime = this.#state.runtime(node)
+    if (!isProbed(node) || node.agentId === null) return []
+    runtime.probedAtMs ??= this.#nowMs
+    if (!this.#isPast(runtime.probedAtMs, probeIntervalMs)) return []
+    runtime.probedAtMs = this.#nowMs
+    return [{ type: 'RECONCILE', reconcile: { tasks: [{ task_id: { value: probeId(node) }, agent_id: { value: node.agentId } }] } }]
   }
 
   #isPast (sinceMs: number | null, delayMs: number): boolean {
@@ -406,10 +419,12 @@ export class FrameworkCore {
     if (runtime.retryAtMs !== null && runtime.retryAtMs > this.#nowMs) deadlines.push(runtime.retryAtMs)
     if (connected && isProving(node)) deadlines.push(runtime.placingSinceMs + reserveTimeoutMs)
     if (connected && isAwaited(node.task)) deadlines.push(runtime.launchedAtMs + launchTimeoutMs)
+    if (connected && isProbed(node)) deadlines.push((runtime.probedAtMs ?? this.#nowMs) + probeIntervalMs)
     if (connected && isToEnd(this.#state, node)) deadlines.push((runtime.killSentAtMs ?? this.#nowMs) + killRepeatMs)
     return Math.min(...deadlines)
   }
 }
 
 const isProving = ({ placement }: NodeRecord): boolean => placement === 'reserving' || placement === 'creating'
+const isProbed = ({ placement, task, awaySinceMs }: NodeRecord): boolean => placement === 'placed' && task === null && awaySinceMs !== null
 const isAwaited = (task: TaskRecord | null): boolean => task?.state === 'TASK_STAGING' || task?.state === 'TASK_STARTING'

@@ -79,8 +79,8 @@ export interface Framework {
   retry (id: string): Promise<void>
   /** Begins to give everything back: tasks end, volumes are destroyed, resources unreserved, the framework torn down. */
   uninstall (): Promise<void>
-  /** What the master says is reserved for this cluster on the agents that it reaches. */
-  noteReserved (resourceIds: string[]): Promise<void>
+  /** What the master says is reserved for this cluster on the agents that it reaches, and which those are. */
+  noteReserved (reserved: { resourceIds: string[], agentIds: string[] }): Promise<void>
   /** Leaves: tasks go on, another start adopts them. */
   close (): Promise<void>
   /** Kills all tasks, waits for their end and closes. Reservations and volumes stay. Rejects with ATOLL_TIMEOUT, closed all the same. */
@@ -196,7 +196,7 @@ class RunningFramework implements Framework {
 
   uninstall (): Promise<void> { return this.#do({ type: 'uninstall' }) }
 
-  noteReserved (resourceIds: string[]): Promise<void> { return this.#do({ type: 'reserved', resourceIds }) }
+  noteReserved (reserved: { resourceIds: string[], agentIds: string[] }): Promise<void> { return this.#do({ type: 'reserved', ...reserved }) }
 
   async close (): Promise<void> {
     if (!this.#closed) {

@@ -83,7 +83,7 @@ export function giveUpPlace (context: StepContext, node: NodeRecord, reason: str
 
 function discardPlace ({ state, nowMs }: StepContext, node: NodeRecord): void {
   if (node.resourceId !== null) {
-    state.addGarbage({ resourceId: node.resourceId, nodeId: node.id }, nowMs + garbageSearchMs)
+    state.addGarbage({ resourceId: node.resourceId, nodeId: node.id, agentId: node.agentId }, nowMs + garbageSearchMs)
   }
   Object.assign(node, {
     placement: 'none', resourceId: null, persistenceId: null, operations: [], agentId: null, host: null, domain: [], attributes: [],

@@ -69,7 +69,7 @@ function useReserved (context: StepContext, plan: Plan, group: ReservedGroup): v
   const node = state.byResourceId(group.resourceId)
   if (node === undefined) {
     if (state.garbage.has(group.resourceId) || group.volumes.length === 0 || state.framework.goal === 'uninstalling') {
-      if (!state.garbage.has(group.resourceId)) state.addGarbage({ resourceId: group.resourceId, nodeId: group.nodeId }, context.nowMs + garbageSearchMs)
+      if (!state.garbage.has(group.resourceId)) state.addGarbage({ resourceId: group.resourceId, nodeId: group.nodeId, agentId: plan.offer.agentId }, context.nowMs + garbageSearchMs)
       state.garbageFreedMs.set(group.resourceId, context.nowMs)
       plan.operations.push(...freeOperations(context, group))
     } else {

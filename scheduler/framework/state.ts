@@ -14,13 +14,16 @@ export interface NodeRuntime {
   launchedAtMs: number
   runningSinceMs: number | null
   killSentAtMs: number | null
+  /** When what has become of its agent was last asked for. */
+  probedAtMs: number | null
   /** When the cluster was last asked to move data off it, or back. */
   drainAskedAtMs: number | null
   evaluation: Evaluation | null
 }
 
 /** A reservation that belongs to no node any more and is to be freed wherever it is offered. */
-export interface GarbageRecord { resourceId: string, nodeId: string }
+/** `agentId`: where it is, if it is anywhere. */
+export interface GarbageRecord { resourceId: string, nodeId: string, agentId: string | null }
 
 const encoder = new TextEncoder()
 const keys = {
@@ -59,7 +62,7 @@ export class FrameworkState {
   runtime (node: NodeRecord): NodeRuntime {
     let runtime = this.#runtime.get(node.id)
     if (runtime === undefined) {
-      runtime = { retryAtMs: null, placingSinceMs: 0, launchedAtMs: 0, runningSinceMs: null, killSentAtMs: null, drainAskedAtMs: null, evaluation: null }
+      runtime = { retryAtMs: null, placingSinceMs: 0, launchedAtMs: 0, runningSinceMs: null, killSentAtMs: null, probedAtMs: null, drainAskedAtMs: null, evaluation: null }
       this.#runtime.set(node.id, runtime)
     }
     return runtime
@@ -200,7 +203,7 @@ export async function loadState (kv: Kv, random: Random, nodes: number): Promise
   const state = new FrameworkState(framework)
   // Records of an earlier version lack what is new.
   for (const node of await records<NodeRecord>(kv, 'node/')) state.nodes.set(node.id, { ...newNode(node.id), ...node })
-  for (const garbage of await records<GarbageRecord>(kv, 'garbage/')) state.garbage.set(garbage.resourceId, garbage)
+  for (const garbage of await records<GarbageRecord>(kv, 'garbage/')) state.garbage.set(garbage.resourceId, { ...garbage, agentId: garbage.agentId ?? null })
   for (const address of await records<NodeAddress>(kv, 'manager/')) state.managerAddresses.set(address.id, address)
   return state
 }

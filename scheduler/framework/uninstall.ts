@@ -1,9 +1,11 @@
 import type { CallBody } from '../mesos/types.ts'
-import { uninstallQuietMs } from './constants.ts'
+import { garbageSearchMs, uninstallQuietMs } from './constants.ts'
 import type { StepContext } from './nodes.ts'
 
 /** The end of a framework: when no task and no reservation is left for a while, it is torn down. */
 export class Uninstall {
+  /** Since when all offers come to us. */
+  #searchingSinceMs: number | null = null
   /** Since when nothing is left as far as we know. */
   #quietSinceMs: number | null = null
   #tornDown = false
@@ -18,15 +20,19 @@ export class Uninstall {
   /** The offers of all agents have to be seen first. */
   subscribed (nowMs: number): void {
     this.#quietSinceMs = nowMs
+    this.#searchingSinceMs = null
     this.#tornDown = false
   }
 
   get deadlineMs (): number { return this.#quietSinceMs === null || this.#tornDown ? Infinity : this.#quietSinceMs + uninstallQuietMs }
 
-  /** The master's own word on what is reserved: what is not there any more has been freed. */
-  reserved ({ state }: StepContext, resourceIds: Set<string>): void {
-    this.#listed = resourceIds
-    for (const id of [...state.garbage.keys()]) if (state.garbageFreedMs.has(id) && !resourceIds.has(id)) state.deleteGarbage(id)
+  /** The master's own word on what is reserved on the agents that it reaches: what is not there has been freed, or never was reserved. */
+  reserved ({ state }: StepContext, { resourceIds, agentIds }: { resourceIds: string[], agentIds: string[] }): void {
+    this.#listed = new Set(resourceIds)
+    for (const { resourceId, agentId } of [...state.garbage.values()]) {
+      const isSeen = agentId !== null && agentIds.includes(agentId)
+      if ((isSeen || state.garbageFreedMs.has(resourceId)) && !this.#listed.has(resourceId)) state.deleteGarbage(resourceId)
+    }
   }
 
   settle ({ state, nowMs }: StepContext): CallBody[] {
@@ -38,8 +44,14 @@ export class Uninstall {
     this.#quietSinceMs ??= nowMs
     if (this.#tornDown) return []
     if (framework.goal === 'uninstalling') {
-      // An UNRESERVE whose outcome nobody told: it is not offered any more, so it is done.
-      for (const [id, freedMs] of [...state.garbageFreedMs]) if (nowMs >= freedMs + 2 * uninstallQuietMs) state.deleteGarbage(id)
+      this.#searchingSinceMs ??= nowMs
+      const isSearchOver = nowMs >= this.#searchingSinceMs + garbageSearchMs
+      for (const id of [...state.garbage.keys()]) {
+        const freedMs = state.garbageFreedMs.get(id)
+        // An UNRESERVE whose outcome nobody told: it is not offered any more, so it is done. What was never offered in all
+        // that time was never reserved.
+        if (freedMs === undefined ? isSearchOver : nowMs >= freedMs + 2 * uninstallQuietMs) state.deleteGarbage(id)
+      }
       if (state.nodes.size > 0 || state.garbage.size > 0 || (this.#listed !== null && this.#listed.size > 0)) {
         this.#quietSinceMs = nowMs
         return []

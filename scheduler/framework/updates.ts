@@ -50,6 +50,11 @@ function advance (context: StepContext, node: NodeRecord, status: TaskStatus): v
  */
 function handleUnknownTask (context: StepContext, status: TaskStatus): CallBody[] {
   const { state, nowMs } = context
+  if (status.state === 'TASK_GONE_BY_OPERATOR') {
+    const probed = [...state.nodes.values()].find((each) => probeId(each) === status.task_id.value)
+    if (probed?.task === null && probed.placement === 'placed' && probed.agentId === status.agent_id?.value) loseVolume(context, probed, describe(status))
+    return []
+  }
   if (status.state !== 'TASK_RUNNING' && status.state !== 'TASK_STARTING' && status.state !== 'TASK_STAGING') return []
   const id = status.task_id.value
   const [nodeId, number] = id.split('.')
@@ -69,6 +74,9 @@ function handleUnknownTask (context: StepContext, status: TaskStatus): CallBody[
   }
   return [{ type: 'KILL', kill: { task_id: status.task_id, ...(status.agent_id === undefined ? {} : { agent_id: status.agent_id }) } }]
 }
+
+/** The id of a task that never was, to ask what has become of a node's agent. */
+export const probeId = ({ id }: NodeRecord): string => `${id}.probe`
 
 const describe = ({ state, reason, message, healthy }: TaskStatus): string =>
   [state, reason, healthy === false ? 'its health check fails' : undefined, message].filter((part) => part !== undefined && part !== '').join(': ')

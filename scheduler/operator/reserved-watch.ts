@@ -51,7 +51,8 @@ export class ReservedWatch {
     if (goal !== 'uninstalling' || master === null) return
     try {
       const answer = await askMaster(this.#components, operatorUrl(master), { type: 'GET_AGENTS' }, this.#credentials)
-      if (!this.#closed) await this.#framework.noteReserved(reservedFor(clusterId, readAgents(answer)))
+      const listing = readAgents(answer)
+      if (!this.#closed) await this.#framework.noteReserved({ resourceIds: reservedFor(clusterId, listing), agentIds: listing.agents.map(({ agentId }) => agentId) })
     } catch (error) {
       this.#components.log.debug('the master does not tell what is reserved', { reason: messageOf(error) })
     }

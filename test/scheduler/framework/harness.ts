@@ -4,6 +4,7 @@ import type { Kv, KvOperation, Logger } from '../../../fsnode/protocol/ports.ts'
 import { SimClock } from '../../sim/clock.ts'
 import { MemoryKv } from '../../sim/memory-kv.ts'
 import { SimRandom } from '../../sim/random.ts'
+import { ModelCluster } from './model-cluster.ts'
 import { ModelMaster } from './model-master.ts'
 
 export const errors: string[] = []
@@ -31,6 +32,7 @@ export class Harness {
   readonly clock = new SimClock()
   readonly random: SimRandom
   readonly master: ModelMaster
+  readonly cluster: ModelCluster
   kv = new MemoryKv()
   framework: Framework | undefined
   /** Called for each durable write; throwing away the process happens there. */
@@ -40,6 +42,7 @@ export class Harness {
   constructor (seed = 1, agents = 3) {
     this.random = new SimRandom(seed)
     this.master = new ModelMaster({ clock: this.clock, random: this.random.fork() })
+    this.cluster = new ModelCluster(this.clock, this.master)
     for (let index = 0; index < agents; index++) this.master.addAgent()
   }
 
@@ -56,7 +59,8 @@ export class Harness {
       },
       random: this.random.fork(),
       log: quietLog,
-      masterClientFactory: this.master.clientFactory(isAlive)
+      masterClientFactory: this.master.clientFactory(isAlive),
+      clusterLinkFactory: this.cluster.linkFactory(isAlive)
     }, { ...frameworkInit, ...init }).then((framework) => { if (isAlive()) this.framework = framework })
     await Promise.race([starting, this.#death()])
   }
@@ -69,6 +73,11 @@ export class Harness {
     this.kv = this.kv.reopen()
     this.#died()
     this.master.disconnect()
+  }
+
+  stop (): void {
+    this.master.stop()
+    this.cluster.stop()
   }
 
   get isDead (): boolean { return this.framework === undefined }

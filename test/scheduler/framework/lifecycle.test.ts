@@ -369,7 +369,7 @@ describe('framework core: uninstall', () => {
     const freed = await script.offers(script.offer('a7', stray))
     expect(operationTypes(freed)).to.deep.equal([['DESTROY', 'UNRESERVE']])
     expect(types(await script.advance(14_000))).to.not.include('TEARDOWN')
-    await script.send({ type: 'reserved', resourceIds: [] })
+    await script.send({ type: 'reserved', resourceIds: [], agentIds: ['a7'] })
     expect(types(await script.advance(16_000))).to.include('TEARDOWN')
     expect(script.status().goal).to.equal('uninstalled')
     expect(plan(script, 'uninstall').status).to.equal('complete')

@@ -15,9 +15,19 @@ export interface Chaos {
   rescind: number
   disconnect: number
   partition: number
+  /** News of agents comes late, and so in another order. */
+  delay: number
+  /** What the master says on its own is not repeated when it is lost. */
+  loseNews: number
+  /** The master starts again and knows only what its agents tell when they return. */
+  restart: number
+  /** An operator declares an agent gone. */
+  gone: number
 }
 
-export const calm: Chaos = { dropOperation: 0, failOperation: 0, loseFeedback: 0, dropLaunch: 0, failTask: 0, repeatUpdate: 0, rescind: 0, disconnect: 0, partition: 0 }
+export const calm: Chaos = {
+  dropOperation: 0, failOperation: 0, loseFeedback: 0, dropLaunch: 0, failTask: 0, repeatUpdate: 0, rescind: 0, disconnect: 0, partition: 0, delay: 0, loseNews: 0, restart: 0, gone: 0
+}
 
 /** One indivisible thing of an agent: all that is unreserved, or one reserved resource. */
 interface Item { resource: Resource | null, offer: string | null, task: string | null }
@@ -33,6 +43,10 @@ export interface ModelAgent {
   ports: Set<number>
   items: Item[]
   reachable: boolean
+  /** Declared gone: its tasks and volumes are no more. */
+  isGone: boolean
+  /** Until when it has not registered with a master that was started again; null: it has. */
+  returnsAtMs: number | null
   /** Items refused, and until when. */
   filters: Array<{ items: Set<Item>, untilMs: number }>
 }
@@ -42,6 +56,9 @@ interface Session { init: MasterClientInit, id: number, suppressed: boolean }
 const latencyMs = 5
 const tickMs = 500
 const updateRepeatMs = 10_000
+const delayMsMax = 3_000
+/** From the start of a new master until its last agent has registered. */
+const restartMsMax = 30_000
 
 /** A small master with its agents: naive, in memory, on virtual time. Keeps the rules that the framework relies on. */
 export class ModelMaster {
@@ -56,6 +73,8 @@ export class ModelMaster {
   frameworkId = 'framework-1'
   subscriptions = 0
   tornDown = false
+  /** A volume was destroyed. */
+  onDestroy: (persistenceId: string) => void = () => {}
   readonly #clock: SimClock
   readonly #random: SimRandom
   readonly #offers = new Map<string, { agent: ModelAgent, items: Item[] }>()
@@ -83,6 +102,8 @@ export class ModelMaster {
       ports: new Set(Array.from({ length: ports }, (_, port) => first + port)),
       items: [{ resource: null, offer: null, task: null }],
       reachable: true,
+      isGone: false,
+      returnsAtMs: null,
       filters: []
     }
     this.agents.push(agent)
@@ -125,7 +146,7 @@ export class ModelMaster {
 
   /** Label values of everything that is reserved anywhere. */
   reservedIds (): Set<string> {
-    return new Set(this.agents.flatMap(({ items }) => items.flatMap(({ resource }) => resource === null ? [] : idOf(resource))))
+    return new Set(this.agents.filter(({ isGone }) => !isGone).flatMap(({ items }) => items.flatMap(({ resource }) => resource === null ? [] : idOf(resource))))
   }
 
   endTask (id: string, state: TaskState = 'TASK_FAILED', reason?: string): void {
@@ -148,6 +169,26 @@ export class ModelMaster {
       if (!isTerminal(task.state)) this.#tell(task, task.state, 'REASON_AGENT_REREGISTERED')
       this.#deliver(task)
     }
+  }
+
+  /** MARK_AGENT_GONE. */
+  markGone (agent: ModelAgent): void {
+    const tasks = this.liveTasks().filter((each) => each.agent === agent)
+    agent.isGone = true
+    agent.reachable = false
+    for (const [id, offer] of [...this.#offers]) if (offer.agent === agent) this.#rescind(id)
+    for (const task of tasks) {
+      task.state = 'TASK_GONE_BY_OPERATOR'
+      task.updates = []
+      this.#tell(task, 'TASK_GONE_BY_OPERATOR', 'REASON_AGENT_REMOVED_BY_OPERATOR')
+    }
+  }
+
+  /** Starts the master anew: agents come back one after another. */
+  restart (): void {
+    for (const agent of this.agents) if (!agent.isGone) agent.returnsAtMs = this.#clock.now() + this.#random.below(restartMsMax)
+    if (this.#session !== null) this.#disconnect()
+    this.#offers.clear()
   }
 
   disconnect (): void { if (this.#session !== null) this.#disconnect() }
@@ -191,6 +232,13 @@ export class ModelMaster {
     this.#clock.setTimer(() => { session.init.onNotice(notice) }, latencyMs)
   }
 
+  /** Perhaps later than what follows. */
+  #sendLate (event: SchedulerEvent): void {
+    const session = this.#session
+    if (!this.#random.chance(this.chaos.delay)) this.#send(event)
+    else this.#clock.setTimer(() => { if (session === this.#session) this.#send(event) }, this.#random.below(delayMsMax))
+  }
+
   #send (event: SchedulerEvent): void {
     if (this.#session !== null) this.#notice(this.#session, { type: 'event', event })
   }
@@ -208,6 +256,8 @@ export class ModelMaster {
     for (const task of this.liveTasks()) if (random.chance(chaos.failTask)) this.endTask(task.info.task_id.value)
     for (const id of [...this.#offers.keys()]) if (random.chance(chaos.rescind)) this.#rescind(id)
     for (const agent of this.agents) {
+      if (agent.isGone) continue
+      if (agent.returnsAtMs !== null && agent.returnsAtMs <= this.#clock.now()) this.#returned(agent)
       if (!agent.reachable) {
         // Half a minute on average, so some last longer than the framework waits for a proof.
         if (this.#partitioned.has(agent) && (chaos.partition === 0 || random.chance(0.015))) this.heal(agent)
@@ -217,14 +267,32 @@ export class ModelMaster {
       }
     }
     if (random.chance(chaos.disconnect)) this.disconnect()
+    if (random.chance(chaos.restart)) this.restart()
+    const alive = this.agents.filter(({ isGone }) => !isGone)
+    if (random.chance(chaos.gone) && alive.length > 1) {
+      this.markGone(random.pick(alive))
+      this.addAgent()
+    }
   }
+
+  /** It registers with the new master, which learns of its tasks. */
+  #returned (agent: ModelAgent): void {
+    agent.returnsAtMs = null
+    for (const task of this.tasks.values()) {
+      if (task.agent !== agent || !agent.reachable) continue
+      if (!isTerminal(task.state)) this.#tell(task, task.state, 'REASON_AGENT_REREGISTERED')
+      this.#deliver(task)
+    }
+  }
+
+  #isKnown (agent: ModelAgent): boolean { return agent.reachable && agent.returnsAtMs === null }
 
   #allocate (): void {
     const session = this.#session
     if (session === null || session.suppressed) return
     const offers: Offer[] = []
     for (const agent of this.agents) {
-      if (!agent.reachable) continue
+      if (!this.#isKnown(agent)) continue
       const free = agent.items.filter(({ offer, task }) => offer === null && task === null)
       const refused = agent.filters.some(({ items, untilMs }) => untilMs > this.#clock.now() && free.every((item) => items.has(item)))
       if (free.length === 0 || refused) continue
@@ -257,7 +325,7 @@ export class ModelMaster {
 
   #rescind (id: string): void {
     this.#release(id)
-    this.#send({ type: 'RESCIND', rescind: { offer_id: { value: id } } })
+    this.#sendLate({ type: 'RESCIND', rescind: { offer_id: { value: id } } })
   }
 
   #release (id: string): Item[] {
@@ -299,7 +367,7 @@ export class ModelMaster {
       case 'KILL': {
         const task = this.tasks.get(call.kill.task_id.value)
         if (task === undefined) this.#reconcile([[call.kill.task_id.value, call.kill.agent_id?.value]])
-        else if (!isTerminal(task.state) && task.agent.reachable) this.endTask(task.info.task_id.value, 'TASK_KILLED')
+        else if (!isTerminal(task.state) && this.#isKnown(task.agent)) this.endTask(task.info.task_id.value, 'TASK_KILLED')
         break
       }
     }
@@ -359,7 +427,11 @@ export class ModelMaster {
       }
       case 'DESTROY': {
         const found = operation.destroy.volumes.map(find)
-        for (const item of found) if (item?.resource != null) delete item.resource.disk
+        for (const item of found) {
+          if (item?.resource == null) continue
+          this.onDestroy(item.resource.disk!.persistence!.id)
+          delete item.resource.disk
+        }
         return found.every((item) => item !== undefined)
       }
       case 'UNRESERVE': {
@@ -383,7 +455,7 @@ export class ModelMaster {
 
   #feedback (operation: Exclude<Operation, { type: 'LAUNCH' }>, state: OperationState): void {
     if (operation.id === undefined || this.#random.chance(this.chaos.loseFeedback)) return
-    this.#send({ type: 'UPDATE_OPERATION_STATUS', update_operation_status: { status: { operation_id: operation.id, state } } })
+    this.#sendLate({ type: 'UPDATE_OPERATION_STATUS', update_operation_status: { status: { operation_id: operation.id, state } } })
   }
 
   #launch (agent: ModelAgent, items: Set<Item>, info: TaskInfo): void {
@@ -425,8 +497,8 @@ export class ModelMaster {
 
   #deliver (task: ModelTask): void {
     const status = task.updates[0]
-    if (status === undefined || !task.agent.reachable || this.#session === null) return
-    this.#send({ type: 'UPDATE', update: { status } })
+    if (status === undefined || !this.#isKnown(task.agent) || this.#session === null) return
+    this.#sendLate({ type: 'UPDATE', update: { status } })
     if (this.#random.chance(this.chaos.repeatUpdate)) this.#send({ type: 'UPDATE', update: { status } })
     this.#clock.setTimer(() => { if (task.updates[0] === status && !this.#stopped) this.#deliver(task) }, updateRepeatMs)
   }
@@ -439,17 +511,24 @@ export class ModelMaster {
   }
 
   #tell ({ info }: ModelTask, state: TaskState, reason?: string): void {
+    if (reason !== 'REASON_RECONCILIATION' && this.#random.chance(this.chaos.loseNews)) return
     this.#status(info, { state, ...(reason === undefined ? {} : { reason }) })
   }
 
   #reconcile (asked: Array<[string, string | undefined]>): void {
     const reason = 'REASON_RECONCILIATION'
-    if (asked.length === 0) for (const task of this.liveTasks()) this.#tell(task, task.agent.reachable ? task.state : 'TASK_UNREACHABLE', reason)
+    if (asked.length === 0) for (const task of this.liveTasks().filter(({ agent }) => agent.returnsAtMs === null)) this.#tell(task, task.agent.reachable ? task.state : 'TASK_UNREACHABLE', reason)
     for (const [id, agentId] of asked) {
       const task = this.tasks.get(id)
       const agent = this.agents.find((each) => each.id === agentId)
       const info = { task_id: { value: id }, agent_id: { value: agentId ?? '' } } as TaskInfo
-      if (agent === undefined) this.#status(info, { state: 'TASK_UNKNOWN', reason })
+      // Not known yet: silence, or an answer that means nothing, as the registry is kept or not.
+      if (agent?.returnsAtMs != null) {
+        if (this.#random.chance(0.5)) this.#status(info, { state: 'TASK_UNKNOWN', reason })
+        continue
+      }
+      if (agent?.isGone === true) this.#status(info, { state: 'TASK_GONE_BY_OPERATOR', reason })
+      else if (agent === undefined) this.#status(info, { state: 'TASK_UNKNOWN', reason })
       else if (!agent.reachable) this.#status(info, { state: 'TASK_UNREACHABLE', reason })
       else if (task === undefined || (isTerminal(task.state) && task.updates.length === 0)) this.#status(info, { state: 'TASK_GONE', reason })
       else this.#tell(task, task.updates[0]?.state ?? task.state, reason)

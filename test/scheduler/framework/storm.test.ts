@@ -1,0 +1,96 @@
+import { expect } from 'chai'
+import { Harness, errors } from './harness.ts'
+import { calm } from './model-master.ts'
+
+/** Seeds of one run; `ATOLL_SEEDS` plays more, from `ATOLL_SEED` on. */
+const seeds = Number(process.env['ATOLL_SEEDS'] ?? 25)
+const firstSeed = Number(process.env['ATOLL_SEED'] ?? 1)
+const stormMs = 300_000
+const limitMs = 60 * 60_000
+/** Longer than the policy lets a node be away, so that stand-ins come and go. */
+const replaceAfterMs = 45_000
+
+describe('framework against a master, agents and a cluster full of faults', function () {
+  this.timeout(600_000)
+
+  it(`after a storm every wanted node runs, none ever ran twice on a volume, no data was destroyed, nothing leaks (${seeds} seeds from ${firstSeed})`, async () => {
+    errors.length = 0
+    for (let seed = firstSeed; seed < firstSeed + seeds; seed++) await weather(seed)
+    expect(errors).to.deep.equal([])
+  })
+
+  async function weather (seed: number): Promise<void> {
+    const harness = new Harness(seed, 3 + seed % 3)
+    const { master, random } = harness
+    const init = { nodes: 1 + seed % 3, nodesPerAgentMax: 3, replaceAfterMs }
+    const start = async (): Promise<void> => {
+      await harness.start(init)
+      await harness.clock.until(() => !harness.isDead)
+    }
+    master.chaos = {
+      dropOperation: 0.2, failOperation: 0.2, loseFeedback: 0.3, dropLaunch: 0.1, failTask: 0.01, repeatUpdate: 0.3, rescind: 0.05, disconnect: 0.02, partition: 0.02,
+      delay: 0.3, loseNews: 0.2, restart: 0.005, gone: seed % 4 === 0 ? 0.002 : 0
+    }
+    await start()
+    for (let elapsedMs = 0; elapsedMs < stormMs; elapsedMs += 1000) {
+      await harness.clock.advance(1000)
+      harness.cluster.reachable = random.chance(0.8)
+      if (random.chance(0.02)) {
+        harness.kill()
+        await start()
+      }
+      const { nodesWanted, nodes } = harness.status()
+      if (random.chance(0.02)) await harness.framework!.setNodes(Math.max(init.nodes, nodesWanted + random.pick([-1, 1])))
+      if (random.chance(0.005)) await harness.framework!.update({ killGraceMs: 1000 + random.below(1000) }, { force: init.nodes < 3 })
+      if (random.chance(0.005) && nodes.length > 0) await harness.framework!.replaceNode(random.pick(nodes).id)
+    }
+    master.chaos = calm
+    harness.cluster.reachable = true
+    await harness.framework!.setNodes(init.nodes)
+    await settle(harness, seed)
+    await requireCalm(harness, seed)
+    if (seed % 5 === 0) await uninstall(harness, seed)
+    harness.stop()
+  }
+
+  /** Until exactly the wanted nodes are there and run, all that was given up is freed, and no update is under way. */
+  async function settle (harness: Harness, seed: number): Promise<void> {
+    const isSettled = (): boolean => {
+      const { nodes, nodesWanted, plans } = harness.status()
+      const active = nodes.filter(({ state }) => state === 'running')
+      return active.length === nodesWanted && nodes.length === nodesWanted && harness.areRunning(nodesWanted) && harness.leaks().length === 0 &&
+        plans.find(({ name }) => name === 'update')!.status === 'complete'
+    }
+    try {
+      await harness.clock.until(isSettled, limitMs)
+    } catch {
+      const { nodes, ...rest } = harness.status()
+      throw new Error(`seed ${seed} does not settle: leaks ${harness.leaks().join()}\n${JSON.stringify(nodes.map(({ lastEvaluation, ...node }) => node), null, 1)}\n${JSON.stringify({ ...rest, evaluations: undefined })}\n${JSON.stringify(harness.cluster.map)}`)
+    }
+  }
+
+  /** Late updates and reconciliation change nothing any more. */
+  async function requireCalm (harness: Harness, seed: number): Promise<void> {
+    const { master } = harness
+    const launches = master.launches.length
+    await harness.clock.advance(20 * 60_000)
+    expect(harness.areRunning(harness.status().nodesWanted), `seed ${seed}`).to.equal(true)
+    expect(master.launches.length, `seed ${seed}: launches`).to.equal(launches)
+    expect(harness.leaks(), `seed ${seed}`).to.deep.equal([])
+    expect(master.violations, `seed ${seed}`).to.deep.equal([])
+    expect(master.calls.at(-1)!.type, `seed ${seed}`).to.be.oneOf(['SUPPRESS', 'RECONCILE', 'ACKNOWLEDGE', 'DECLINE'])
+  }
+
+  async function uninstall (harness: Harness, seed: number): Promise<void> {
+    // What holds data is what is to go now.
+    harness.master.onDestroy = () => {}
+    await harness.framework!.uninstall()
+    try {
+      await harness.clock.until(() => harness.master.tornDown, limitMs)
+    } catch {
+      throw new Error(`seed ${seed}: the uninstall does not end: ${[...harness.master.reservedIds()].join()} ${JSON.stringify({ ...harness.status(), evaluations: undefined })}`)
+    }
+    expect([...harness.master.reservedIds()], `seed ${seed}`).to.deep.equal([])
+    expect(harness.master.liveTasks(), `seed ${seed}`).to.deep.equal([])
+  }
+})

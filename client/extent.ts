@@ -74,9 +74,13 @@ export class Extent {
   async guarded (chunk: number, change: (chunks: ChunkStore, since: ChunkPosition) => Promise<number>, hold: () => Promise<void> | null): Promise<void> {
     const { context, cached: { ino } } = this
     for (;;) {
-      for (let held = hold(); held !== null; held = hold()) await held
+      await hold()
       const since = await context.chunks.position(ino, chunk)
-      if (hold() !== null) continue
+      const held = hold()
+      if (held !== null) {
+        await held
+        continue
+      }
       // Held now, so nobody else has changed the chunk before that position.
       if (!this.known) throw new AtollError('ATOLL_SESSION_EXPIRED', 'the lease is gone')
       try {

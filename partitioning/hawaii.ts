@@ -14,6 +14,8 @@ export interface PlacementNode {
   primaryWeight?: number
   /** Widest first. */
   domain: readonly string[]
+  /** No more replicas than this, as long as others may take them. */
+  replicasMax?: number
   /** What the node holds besides the partitions at hand: decides who gets the remainders. */
   replicasElsewhere?: number
   primariesElsewhere?: number
@@ -72,6 +74,10 @@ export interface HawaiiOutcome {
   levels: Map<number, number>
 }
 
+/** Where nodes' bounds leave no room, all are stretched by this, and in the end dropped. */
+const replicasStretch = 1.1
+const replicasStretchMax = 16
+
 interface Work {
   nodes: PlacementNode[]
   tree: FaultTree
@@ -109,7 +115,7 @@ function placeClass (work: Work, input: HawaiiInput, members: number[], replicas
   const { nodes, tree, counts } = work
   const spread = spreadOf(tree, replicas)
   work.levels.set(replicas, spread.level)
-  const capacity = spread.caps.map((cap) => cap * members.length)
+  const capacity = capacities(work, spread, members.length)
   const total = capacity[0]!
   const weights = nodes.map((node) => node.weight)
   // What is handed out follows the whole replicas given so far; what is reported, the exact shares.
@@ -129,6 +135,26 @@ function placeClass (work: Work, input: HawaiiInput, members: number[], replicas
   for (const node of slots) counts[node]!++
   exact.forEach((share, node) => { work.shares[node]! += share })
   members.forEach((at, index) => { work.results[at] = slots.subarray(index * spread.replicas, (index + 1) * spread.replicas) })
+}
+
+/** How many replicas each domain may hold: by the spread, and by its nodes' bounds, which give way where there is no room. */
+function capacities ({ nodes, tree, counts }: Work, { caps, replicas }: Spread, partitions: number): Int32Array {
+  const all = caps.map((cap) => cap * partitions)
+  if (nodes.every(({ replicasMax }) => replicasMax === undefined)) return all
+  for (let stretch = 1; stretch < replicasStretchMax; stretch *= replicasStretch) {
+    const bounded = all.slice()
+    nodes.forEach(({ replicasMax }, node) => {
+      const leaf = tree.leafOf[node]!
+      if (replicasMax !== undefined) bounded[leaf] = Math.min(bounded[leaf]!, Math.max(0, Math.floor(replicasMax * stretch) - counts[node]!))
+    })
+    // Children come after their parents.
+    for (let vertex = tree.parent.length - 1; vertex >= 0; vertex--) {
+      const below = tree.children[vertex]!
+      if (below.length > 0) bounded[vertex] = Math.min(bounded[vertex]!, below.reduce((sum, child) => sum + bounded[child]!, 0))
+    }
+    if (bounded[0] === replicas * partitions) return bounded
+  }
+  return all
 }
 
 /** Where partitions are that are not of the class at hand. */

@@ -1,5 +1,5 @@
 import { hawaii, type HawaiiOutcome, type PlacementNode, type PlacementPartition } from './hawaii.ts'
-import { chooseReader as chooseMeasuredReader, diskScores, scoreMax, type MeasureOf } from './tivoli.ts'
+import { chooseReader as chooseMeasuredReader, diskScores, scoreMax, type DiskScore, type MeasureOf, type ScoreOptions } from './tivoli.ts'
 import type { ClusterMap, DataPartition, NodeId, NodeInfo, PartitionId, Placement } from './types.ts'
 
 /** What placement decides from: the map, or the parts of it that matter. */
@@ -12,38 +12,48 @@ export interface PlacementRequest {
   eligible?: (node: NodeInfo) => boolean
   /** With how many others a node of average weight should share partitions. Default `scatterWidthDefault`. */
   scatterWidth?: number
+  /** What a replica of these partitions holds, or will. Default: what one in the cluster holds on average. */
+  replicaBytes?: number
+  /** Tivoli: how the disks are compared. */
+  scores?: ScoreOptions
 }
 
 export interface PlacementOutcome extends HawaiiOutcome {
   placement: Placement
   nodes: PlacementNode[]
+  /** Tivoli's, to be given to the next placement as `scores.previous`. */
+  scores: Map<NodeId, DiskScore>
 }
+
+/** Tivoli gives no node more than fills it to this part, as long as there is room elsewhere. */
+export const fullShareMax = 0.85
 
 export const metadataReplicasDefault = 3
 export const metadataReplicasMax = 5
 
 /** Assigns replicas (the primary first) by the volume's policy. What other partitions hold decides who gets remainders. */
 export function place (snapshot: PlacementSnapshot, request: PlacementRequest): PlacementOutcome {
-  const nodes = weighedNodes(snapshot, request)
+  const scores = diskScores(snapshot.nodes.filter(request.eligible ?? isUp), request.scores)
+  const nodes = weighedNodes(snapshot, request, scores)
   const ids = new Set(request.partitions.map(({ id }) => id))
   const others = snapshot.data.filter(({ id }) => !ids.has(id)).map(({ replicas }) => replicas.map(({ node }) => node))
   const outcome = hawaii({ nodes, partitions: request.partitions, scatterWidth: request.scatterWidth, others })
-  return { ...outcome, placement: request.placement, nodes }
+  return { ...outcome, placement: request.placement, nodes, scores }
 }
 
-/** Hawaii: replicas and primaries follow capacity. Tivoli: replicas follow disk bandwidth, primaries free write bandwidth. */
-function weighedNodes (snapshot: PlacementSnapshot, request: PlacementRequest): PlacementNode[] {
-  const eligible = request.eligible ?? ((node) => node.state === 'up')
+function isUp (node: NodeInfo): boolean { return node.state === 'up' }
+
+/** Hawaii: replicas and primaries follow capacity. Tivoli: replicas follow disk bandwidth, as far as there is room, primaries free write bandwidth. */
+function weighedNodes (snapshot: PlacementSnapshot, request: PlacementRequest, scores: ReadonlyMap<NodeId, DiskScore>): PlacementNode[] {
   const elsewhere = countHeld(snapshot.data, new Set(request.partitions.map(({ id }) => id)))
-  const chosen = snapshot.nodes.filter(eligible)
-  const capacities = relativeCapacities(chosen)
-  const scores = diskScores(chosen)
+  const capacities = relativeCapacities(snapshot.nodes.filter(request.eligible ?? isUp))
+  const replicaBytes = request.replicaBytes ?? averageReplicaBytes(snapshot)
   return snapshot.nodes.map((node) => {
     const counts = elsewhere.get(node.id) ?? { replicas: 0, primaries: 0 }
     const capacity = capacities.get(node.id) ?? 0
     const score = scores.get(node.id) ?? { bandwidth: 0, freeWrite: 0 }
     const tivoli = request.placement === 'tivoli'
-    return {
+    const weighed: PlacementNode = {
       id: node.id,
       domain: node.domain,
       weight: tivoli ? Math.min(score.bandwidth, capacity * scoreMax) : capacity,
@@ -51,7 +61,14 @@ function weighedNodes (snapshot: PlacementSnapshot, request: PlacementRequest): 
       replicasElsewhere: counts.replicas,
       primariesElsewhere: counts.primaries
     }
+    if (!tivoli || !(replicaBytes > 0) || !(node.capacityBytes > 0)) return weighed
+    return { ...weighed, replicasMax: Math.max(0, Math.floor(fullShareMax * node.capacityBytes / replicaBytes) - counts.replicas) }
   })
+}
+
+function averageReplicaBytes ({ nodes, data }: PlacementSnapshot): number {
+  const replicas = data.reduce((sum, partition) => sum + partition.replicas.length, 0)
+  return replicas === 0 ? 0 : nodes.reduce((sum, { usedBytes }) => sum + usedBytes, 0) / replicas
 }
 
 function relativeCapacities (nodes: readonly NodeInfo[]): Map<NodeId, number> {

@@ -15,16 +15,36 @@ export interface DiskScore {
   freeWrite: number
 }
 
+export interface ScoreOptions {
+  /**
+   * Share of time in which a disk is busy with what is not Atoll's. Left out: all that it is busy with, so that what the
+   * placement itself put there counts as well, and a node that got leads looks as if it should lose them.
+   */
+  busyOf?: (node: NodeId) => number
+  /** Scores decided on before: they stay unless a measurement is a whole step away. */
+  previous?: ReadonlyMap<NodeId, DiskScore>
+}
+
 /** How nodes' disks compare. A node without measurements counts as average. */
-export function diskScores (nodes: ReadonlyArray<Pick<NodeInfo, 'id' | 'disk'>>): Map<NodeId, DiskScore> {
-  const measured = nodes.filter((node) => node.disk !== null && node.disk.readBandwidth > 0 && node.disk.writeBandwidth > 0)
-  const averageOf = (value: (disk: DiskMeasure) => number): number =>
-    measured.reduce((sum, node) => sum + value(node.disk!), 0) / Math.max(1, measured.length)
-  const bandwidth = averageOf(combinedBandwidth)
-  const freeWrite = averageOf(freeWriteBandwidth)
-  return new Map(nodes.map((node) => [node.id, measured.includes(node)
-    ? { bandwidth: rounded(combinedBandwidth(node.disk!) / bandwidth), freeWrite: rounded(freeWriteBandwidth(node.disk!) / freeWrite) }
-    : { bandwidth: 1, freeWrite: 1 }]))
+export function diskScores (nodes: ReadonlyArray<Pick<NodeInfo, 'id' | 'disk'>>, { busyOf, previous }: ScoreOptions = {}): Map<NodeId, DiskScore> {
+  const measured = nodes.filter(({ disk }) => disk !== null && disk.readBandwidth > 0 && disk.writeBandwidth > 0)
+  const free = new Map(measured.map(({ id, disk }) => [id, disk!.writeBandwidth * Math.max(freeShareMin, 1 - (busyOf?.(id) ?? disk!.utilization))]))
+  const averageOf = (value: (node: Pick<NodeInfo, 'id' | 'disk'>) => number): number =>
+    measured.reduce((sum, node) => sum + value(node), 0) / Math.max(1, measured.length)
+  const bandwidth = averageOf(({ disk }) => combinedBandwidth(disk!))
+  const freeWrite = averageOf(({ id }) => free.get(id)!)
+  return new Map(nodes.map(({ id, disk }): [NodeId, DiskScore] => {
+    const write = free.get(id)
+    if (write === undefined) return [id, { bandwidth: 1, freeWrite: 1 }]
+    const before = previous?.get(id)
+    return [id, { bandwidth: rounded(combinedBandwidth(disk!) / bandwidth, before?.bandwidth), freeWrite: rounded(write / freeWrite, before?.freeWrite) }]
+  }))
+}
+
+/** What is left of a disk's busy time when Atoll's own reads and writes (bytes/s) are taken off. */
+export function foreignUtilization (disk: DiskMeasure, own: { readBytesPerSecond: number, writeBytesPerSecond: number }): number {
+  const mine = own.readBytesPerSecond / Math.max(1, disk.readBandwidth) + own.writeBytesPerSecond / Math.max(1, disk.writeBandwidth)
+  return Math.min(1, Math.max(0, disk.utilization - mine))
 }
 
 /** Every replica takes each write, and reads are spread over replicas: both count. */
@@ -32,13 +52,10 @@ function combinedBandwidth (disk: DiskMeasure): number {
   return Math.sqrt(disk.readBandwidth * disk.writeBandwidth)
 }
 
-function freeWriteBandwidth (disk: DiskMeasure): number {
-  return disk.writeBandwidth * Math.max(freeShareMin, 1 - disk.utilization)
-}
-
-function rounded (score: number): number {
-  const bounded = Math.min(scoreMax, Math.max(scoreMin, score))
-  return 2 ** (Math.round(Math.log2(bounded) * stepsPerDoubling) / stepsPerDoubling)
+function rounded (score: number, previous?: number): number {
+  const steps = Math.log2(Math.min(scoreMax, Math.max(scoreMin, score))) * stepsPerDoubling
+  if (previous !== undefined && Math.abs(steps - Math.log2(previous) * stepsPerDoubling) < 1) return previous
+  return 2 ** (Math.round(steps) / stepsPerDoubling)
 }
 
 export type MeasureOf = (node: NodeId) => DiskMeasure | null | undefined

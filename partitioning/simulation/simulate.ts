@@ -103,7 +103,7 @@ class SimulatedCluster {
       // Volumes placed before count with where they are going, the others with where they are.
       const others = [...placed.flatMap(({ data }) => data), ...before.slice(number + 1).flat()]
       const partitions = wantedOf(volume, number, before[number] ?? [])
-      const outcome = place({ nodes: infos, data: others, metadata: [] }, { placement: this.placement, partitions, eligible: () => true, scatterWidth: volume.scatterWidth })
+      const outcome = place({ nodes: infos, data: others, metadata: [] }, { placement: this.placement, partitions, eligible: () => true, scatterWidth: volume.scatterWidth, replicaBytes: volume.bytes / volume.partitions })
       placed.push({ volume, outcome, data: outcome.assignments.map(({ partition, replicas }, index) => dataOf(partition, number, index, replicas)) })
     })
     return placed

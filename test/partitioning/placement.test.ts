@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import { choosePrimary, chooseReader, explain, place, placeMetadata, type PlacementSnapshot } from '../../partitioning/placement.ts'
-import { chooseReader as tivoliReader, diskScores, hotLeads } from '../../partitioning/tivoli.ts'
+import { chooseReader as tivoliReader, diskScores, foreignUtilization, hotLeads } from '../../partitioning/tivoli.ts'
 import type { DataPartition, DiskMeasure, NodeInfo, ReplicaState } from '../../partitioning/types.ts'
 import { SimRandom } from '../sim/random.ts'
 
@@ -48,6 +48,47 @@ describe('placement', () => {
       expect(bandwidth).to.be.within(0.25, 4)
       expect(freeWrite).to.be.within(0.25, 4)
     }
+  })
+
+  it('Tivoli gives a fast disk no more than it can hold, as long as there is room elsewhere', () => {
+    const fast = { disk: disk({ readBandwidth: 800 * megabyte, writeBandwidth: 400 * megabyte }) }
+    const nodes = [node('fast', { ...fast, capacityBytes: 100 }), ...['a', 'b', 'c'].map((id) => node(id, { capacityBytes: 100, disk: disk() }))]
+    const shares = (replicaBytes: number) => place(snapshotOf(nodes), { placement: 'tivoli', partitions: wanted(40, 2), replicaBytes }).shares
+    const of = (replicaBytes: number, id: string) => shares(replicaBytes).find((share) => share.node === id)!
+    expect(of(0, 'fast').replicas).to.be.greaterThan(30)
+    // 80 replicas of 4 bytes: 85 of 100 bytes are 21 replicas.
+    expect(of(4, 'fast')).to.deep.include({ replicas: 21, replicaShare: 21 })
+    // No room anywhere: the bounds give way, evenly.
+    for (const { replicas } of shares(40)) expect(replicas).to.be.within(19, 21)
+    // By default a replica counts with what one holds now: 8 bytes in two of them.
+    const filled = snapshotOf(nodes.map((one) => ({ ...one, usedBytes: one.id === 'a' || one.id === 'b' ? 4 : 0 })), { data: [{ ...partition({ a: 'serving', b: 'serving' }, 'a'), id: '2.d.0' }] })
+    expect(place(filled, { placement: 'tivoli', partitions: wanted(40, 2) }).shares.find((share) => share.node === 'fast')!.replicas).to.equal(21)
+  })
+
+  it('Tivoli scores keep still while measurements waver, and are not moved by its own load', () => {
+    const random = new SimRandom(3)
+    const names = ['a', 'b', 'c', 'd', 'e', 'f']
+    const speeds = names.map((_, at) => 100 * megabyte * 1.13 ** at)
+    const partitions = wanted(60, 2)
+    let placed: Array<{ id: string, replicas: number, current?: string[], primary?: string | null }> = partitions
+    let previous: ReturnType<typeof diskScores> | undefined
+    let moved = 0
+    for (let turn = 0; turn < 50; turn++) {
+      // Whoever leads much is busy: leads must not follow that to and fro.
+      const leads = (id: string): number => placed.filter(({ primary }) => primary === id).length
+      const nodes = names.map((id, at) => {
+        const noise = 0.95 + random.next() * 0.1
+        const utilization = Math.min(1, leads(id) / 15)
+        return node(id, { disk: disk({ readBandwidth: speeds[at]! * noise, writeBandwidth: speeds[at]! * noise, utilization }) })
+      })
+      const outcome = place(snapshotOf(nodes), { placement: 'tivoli', partitions: placed, scores: { previous, busyOf: () => 0 } })
+      if (turn > 0) moved += outcome.added + outcome.assignments.filter(({ replicas }, at) => replicas[0] !== placed[at]!.primary).length
+      previous = outcome.scores
+      placed = placed.map((one, at) => ({ ...one, current: outcome.assignments[at]!.replicas, primary: outcome.assignments[at]!.replicas[0]! }))
+    }
+    expect(moved).to.equal(0)
+    expect(foreignUtilization(disk({ utilization: 0.8 }), { readBytesPerSecond: 60 * megabyte, writeBytesPerSecond: 20 * megabyte })).to.be.closeTo(0.3, 1e-9)
+    expect(foreignUtilization(disk({ utilization: 0.2 }), { readBytesPerSecond: 60 * megabyte, writeBytesPerSecond: 0 })).to.equal(0)
   })
 
   it('Hawaii reads from the primary, Tivoli from another serving replica', () => {

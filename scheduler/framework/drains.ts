@@ -46,6 +46,11 @@ function leave (context: StepContext, node: NodeRecord): ClusterRequest[] {
   const known = map.nodes.find(({ id }) => id === node.id)
   const holdings = holdingsOf(map, node.id)
   // What is being emptied gets nothing new: so nothing can come between this look and the end of the node.
+  if (known?.state === 'draining' && !node.drainAsked) {
+    // Whoever has asked for it: it is what we want.
+    node.drainAsked = true
+    state.saveNode(node)
+  }
   const isEmptied = isEmpty(holdings) && (known === undefined || (node.drainAsked && known.state !== 'up'))
   if (!isEmptied) {
     // Not worth a write of its own.
@@ -67,12 +72,15 @@ function ask (context: StepContext, node: NodeRecord, drain: boolean): ClusterRe
   const { state, nowMs, view } = context
   const runtime = state.runtime(node)
   const known = view!.map.nodes.find(({ id }) => id === node.id)
-  if (!drain && known?.state === 'up') {
+  if (runtime.drainAskedAtMs !== null && nowMs < runtime.drainAskedAtMs + drainRepeatMs) return []
+  // An earlier request of the other kind may still have been under way: only what is so a while after ours is believed.
+  if (!drain && (known === undefined || (known.state === 'up' && runtime.undrainAsked))) {
     node.drainAsked = false
+    runtime.undrainAsked = false
     state.saveNode(node)
     return []
   }
-  if (runtime.drainAskedAtMs !== null && nowMs < runtime.drainAskedAtMs + drainRepeatMs) return []
+  runtime.undrainAsked = !drain
   runtime.drainAskedAtMs = nowMs
   if (drain && !node.drainAsked) {
     node.drainAsked = true

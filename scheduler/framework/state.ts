@@ -18,6 +18,8 @@ export interface NodeRuntime {
   probedAtMs: number | null
   /** When the cluster was last asked to move data off it, or back. */
   drainAskedAtMs: number | null
+  /** The last of these requests was to stop. */
+  undrainAsked: boolean
   evaluation: Evaluation | null
 }
 
@@ -62,7 +64,7 @@ export class FrameworkState {
   runtime (node: NodeRecord): NodeRuntime {
     let runtime = this.#runtime.get(node.id)
     if (runtime === undefined) {
-      runtime = { retryAtMs: null, placingSinceMs: 0, launchedAtMs: 0, runningSinceMs: null, killSentAtMs: null, probedAtMs: null, drainAskedAtMs: null, evaluation: null }
+      runtime = { retryAtMs: null, placingSinceMs: 0, launchedAtMs: 0, runningSinceMs: null, killSentAtMs: null, probedAtMs: null, drainAskedAtMs: null, undrainAsked: false, evaluation: null }
       this.#runtime.set(node.id, runtime)
     }
     return runtime

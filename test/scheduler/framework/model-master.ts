@@ -176,6 +176,7 @@ export class ModelMaster {
     const tasks = this.liveTasks().filter((each) => each.agent === agent)
     agent.isGone = true
     agent.reachable = false
+    agent.returnsAtMs = null
     for (const [id, offer] of [...this.#offers]) if (offer.agent === agent) this.#rescind(id)
     for (const task of tasks) {
       task.state = 'TASK_GONE_BY_OPERATOR'

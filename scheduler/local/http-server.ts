@@ -25,8 +25,18 @@ export interface MasterHttpServerInit {
   version: string
 }
 
+/** Carries requests to the master and its answers back. */
+export interface MasterServer {
+  reply (request: number, status: number, body: { text?: string, json?: unknown }): void
+  openStream (request: number, streamId: string): void
+  event (stream: number, event: SchedulerEvent): void
+  closeStream (stream: number): void
+  /** Ends the streams and breaks off the rest. */
+  close (): Promise<void>
+}
+
 /** The HTTP side of the embedded master. */
-export class MasterHttpServer {
+export class MasterHttpServer implements MasterServer {
   private readonly server: Server
   private readonly log: Logger
   private readonly handler: RequestHandler
@@ -65,7 +75,6 @@ export class MasterHttpServer {
     return (this.server.address() as AddressInfo).port
   }
 
-  /** Ends the streams and breaks off the rest. */
   async close (): Promise<void> {
     for (const stream of this.streams.values()) stream.end()
     this.streams.clear()

@@ -10,6 +10,7 @@ import { mesosVersion } from './constants.ts'
 import { uuidText } from './core/frameworks.ts'
 import { beyond, normalList, plus, unreserved } from './core/resources.ts'
 import { createState, newAgent, type Agent, type MasterState } from './core/state.ts'
+import { MasterHttpServer } from './http-server.ts'
 import { MasterShell, uuidOf } from './master.ts'
 import { openStore, readMeta, restoreAll } from './store.ts'
 
@@ -77,9 +78,11 @@ export async function startLocalMaster (components: LocalMasterComponents, init:
   try {
     const state = await loadState(components, kv, init)
     if (init.pingTimeoutMs !== undefined) state.pingTimeoutMs = init.pingTimeoutMs
-    shell = new MasterShell({ ...components, kv }, { state, onFailure: init.onFailure, ...(init.credentials !== undefined && { credentials: init.credentials }) })
+    let http: MasterHttpServer
+    const serverInit = { version: mesosVersion, ...(init.credentials !== undefined && { credentials: init.credentials }) }
+    shell = new MasterShell({ ...components, kv, serve: (handler) => http = new MasterHttpServer(components, handler, serverInit) }, { state, onFailure: init.onFailure })
     const sandboxes = await prepareSandboxes(components, workDir)
-    const actualPort = await shell.http.listen(host, port)
+    const actualPort = await http!.listen(host, port)
     const agents = [...state.agents.values()]
     const [agent] = agents
     Object.assign(state.masterInfo, masterAddress(host, actualPort))

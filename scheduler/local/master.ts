@@ -1,14 +1,13 @@
 import { AtollError, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { Clock, Kv, Logger, Random, Timer } from '../../fsnode/protocol/ports.ts'
 import type { AgentDriver, AgentReport } from './agent/agent.ts'
-import { allocationIntervalMs, groupGoneMsMax, mesosVersion } from './constants.ts'
+import { allocationIntervalMs, groupGoneMsMax } from './constants.ts'
 import type { Context, Effect, Input, StepResult } from './core/effects.ts'
 import { step } from './core/step.ts'
 import type { MasterState } from './core/state.ts'
 import { isInUse } from './core/tasks.ts'
-import { MasterHttpServer } from './http-server.ts'
+import type { MasterServer, RequestHandler } from './http-server.ts'
 import { kvOperations } from './store.ts'
-import type { Credential } from './wire/authentication.ts'
 
 export interface MasterShellComponents {
   clock: Clock
@@ -16,12 +15,12 @@ export interface MasterShellComponents {
   log: Logger
   /** Closed with the master. */
   kv: Kv
+  /** Closed with the master. */
+  serve: (handler: RequestHandler) => MasterServer
 }
 
 export interface MasterShellInit {
   state: MasterState
-  /** Whoever asks must be one of these. */
-  credentials?: Credential[]
   /** Once, when the store fails: the master has stopped, tasks run on. */
   onFailure?: (error: AtollError) => void
 }
@@ -34,9 +33,9 @@ const stopSpareMs = groupGoneMsMax + 5000
  * effects in order. While one batch is being written the next gathers, so that many calls share a sync.
  */
 export class MasterShell {
-  readonly http: MasterHttpServer
   private readonly components: MasterShellComponents
   private readonly init: MasterShellInit
+  private readonly http: MasterServer
   private agent: AgentDriver | undefined
   private results: StepResult[] = []
   private busy = false
@@ -48,13 +47,13 @@ export class MasterShell {
   constructor (components: MasterShellComponents, init: MasterShellInit) {
     this.components = components
     this.init = init
-    this.http = new MasterHttpServer(components, {
+    this.http = components.serve({
       schedulerCall: (request, call, streamId, principal) => {
         this.feed({ type: 'call', request, call, ...(streamId !== undefined && { streamId }), ...(principal !== undefined && { principal }) })
       },
       operatorCall: (request, call) => { this.feed({ type: 'operator-call', request, call }) },
       streamClosed: (stream) => { this.feed({ type: 'stream-closed', stream }) }
-    }, { version: mesosVersion, ...(init.credentials !== undefined && { credentials: init.credentials }) })
+    })
   }
 
   get state (): MasterState { return this.init.state }

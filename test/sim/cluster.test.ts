@@ -29,6 +29,8 @@ describe(`a whole cluster under faults (ATOLL_SEED=${firstSeed})`, function () {
     expect(total(({ operations }) => operations) / reports.length).to.be.greaterThan(200)
     expect(total(({ faults }) => Object.values(faults).reduce((sum, count) => sum + count, 0)) / reports.length).to.be.greaterThan(4)
     expect(total(({ terms, config }) => terms - 1 - config.metadataPartitions)).to.be.greaterThan(reports.length)
+    const scheduled = reports.filter(({ config }) => config.scheduled)
+    if (scheduled.length > 3) expect(scheduled.reduce((sum, { launches, config }) => sum + launches - config.nodes, 0), 'nodes launched again').to.be.greaterThan(scheduled.length)
     expect(total(({ undecided }) => undecided) / reports.length).to.be.lessThan(0.1)
   })
 
@@ -39,7 +41,7 @@ describe(`a whole cluster under faults (ATOLL_SEED=${firstSeed})`, function () {
   })
 
   it('the same seed gives the same run, message by message', async () => {
-    const config = { durationMs: 8_000, faultEveryMs: 800 }
+    const config = { durationMs: 8_000, faultEveryMs: 800, scheduled: true }
     const [first, second, other] = [await runSeed(firstSeed, { config }), await runSeed(firstSeed, { config }), await runSeed(firstSeed + 1, { config })]
     expect(second.traceHash).to.equal(first.traceHash)
     expect(other.traceHash).to.not.equal(first.traceHash)

@@ -10,6 +10,7 @@ import { raftPort, rpcPort, SimNode } from './node.ts'
 import { noDrift, type Drift } from './process.ts'
 import { SimRaftNetwork } from './raft-transport.ts'
 import { SimRandom } from './random.ts'
+import { SimScheduling } from './scheduler/scheduling.ts'
 import { Trace } from './trace.ts'
 
 export const volumeName = 'main'
@@ -34,6 +35,8 @@ export class SimCluster {
   onMap: (map: ClusterMap) => void = () => {}
   volume: VolumeInfo | null = null
   readonly config: SimConfig
+  /** What launches the nodes; null: they are started by hand. */
+  readonly scheduling: SimScheduling | null
 
   constructor (seed: number, config: SimConfig) {
     this.config = config
@@ -44,13 +47,15 @@ export class SimCluster {
     this.network.onDeliver = (from, to, bytes) => { trace.note(clock.now(), `${from}>${to}`, bytes) }
     this.raft.onDeliver = (from, to, bytes) => { trace.note(clock.now(), `raft ${from}>${to}`, bytes) }
     const managers = Array.from({ length: config.managers }, (_, at): NodeAddress => ({ id: nodeName(at), host: nodeName(at), rpcPort, raftPort }))
-    for (let at = 0; at < config.nodes; at++) this.nodes.push(this.makeNode(nodeName(at), managers))
+    for (let at = 0; at < config.nodes; at++) this.nodes.push(this.makeNode(nodeName(at), config.scheduled ? `machine-${at + 1}` : nodeName(at), managers))
+    this.scheduling = config.scheduled ? new SimScheduling(this, this.nodes, diskBytes) : null
   }
 
   /** Starts all nodes and makes the volume. */
   async start (): Promise<void> {
     const { placement, replicas, dataPartitions, metadataPartitions, inlineBytesMax, nodes } = this.config
-    for (const node of this.nodes) node.start()
+    if (this.scheduling === null) for (const node of this.nodes) node.start()
+    else this.scheduling.start()
     await this.clock.until(() => this.map?.nodes.length === nodes, 30_000, 'the registration of all nodes')
     const router = new ClusterRouter({ network: this.network.host('operator'), clock: this.clock, random: this.random.fork(), log: this.logger('operator') }, { seeds: this.seeds })
     await this.clock.run(router.start())
@@ -61,7 +66,7 @@ export class SimCluster {
     router.close()
   }
 
-  get seeds (): Address[] { return this.nodes.map(({ id }) => ({ host: id, port: rpcPort })) }
+  get seeds (): Address[] { return this.nodes.map(({ address }) => address) }
 
   node (id: string): SimNode { return this.nodes.find((node) => node.id === id)! }
 
@@ -90,7 +95,7 @@ export class SimCluster {
   ailments (): string[] {
     const map = this.committedMap
     if (map === null) return ['there is no map']
-    const ailing: string[] = []
+    const ailing = this.scheduling?.ailments() ?? []
     for (const node of this.nodes) {
       if (node.running === null) ailing.push(`${node.id} is not running`)
       else if (node.running.router.mapVersion < map.version) ailing.push(`${node.id} does not know the newest map`)
@@ -134,11 +139,11 @@ export class SimCluster {
     return [...behind.map(({ id }) => `${group} at ${id} is behind`), ...absent.map((id) => `${group} is not open at ${id}`)]
   }
 
-  private makeNode (id: string, managers: NodeAddress[]): SimNode {
-    return new SimNode({ clock: this.clock, random: this.random.fork(), network: this.network, raft: this.raft, log: this.logger(id) }, {
-      id, managers, drift: this.drift(), capacityBytes: diskBytes,
+  private makeNode (id: string, host: string, managers: NodeAddress[]): SimNode {
+    return new SimNode({ clock: this.clock, random: this.random.fork(), network: this.network, raft: this.raft, log: this.logger(host) }, {
+      id, host, managers, drift: this.drift(), capacityBytes: diskBytes,
       onMap: (map) => { this.onMap(map) },
-      onReplaced: () => { this.violation(`${id} believes that another process has replaced it`) },
+      onReplaced: () => { this.violation(`${host} believes that another process has replaced it`) },
       onFailure: (what) => { this.violation(what) }
     })
   }

@@ -3,7 +3,7 @@ import type { SimRandom } from './random.ts'
 
 export const faultKinds = [
   'kill', 'power', 'power-all', 'stop', 'cut', 'isolate', 'one-way', 'reset', 'raft-loss', 'slow-network',
-  'slow-disk', 'full-disk', 'client-crash', 'client-cut', 'transfer'
+  'slow-disk', 'full-disk', 'client-crash', 'client-cut', 'transfer', 'scheduler-crash', 'master-crash', 'scheduler-cut', 'agent-away'
 ] as const
 
 export type FaultKind = typeof faultKinds[number]
@@ -11,6 +11,8 @@ export type FaultKind = typeof faultKinds[number]
 /** Everything about a run that its seed decides before it begins. */
 export interface SimConfig {
   nodes: number
+  /** A framework launches the nodes, and again when they end; else they are started by hand. */
+  scheduled: boolean
   managers: number
   replicas: number
   placement: Placement
@@ -35,11 +37,16 @@ export interface SimConfig {
   operateEveryMs: number | null
 }
 
+/** Faults of what only some runs have. */
+const schedulerFaults: readonly FaultKind[] = ['scheduler-crash', 'master-crash', 'scheduler-cut', 'agent-away']
+
 export function drawConfig (random: SimRandom): SimConfig {
   const nodes = random.pick([3, 3, 4, 5])
   const busy = random.chance(0.3)
+  const scheduled = random.chance(0.4)
   return {
     nodes,
+    scheduled,
     managers: 3,
     replicas: random.pick([2, 3, 3]),
     placement: random.pick(['hawaii', 'hawaii', 'tivoli']),
@@ -52,7 +59,7 @@ export function drawConfig (random: SimRandom): SimConfig {
     durationMs: (20_000 + random.below(20_000)) * (busy ? 0.4 : 1),
     faultEveryMs: random.pick([1_500, 3_000, 6_000]),
     // Not all kinds in each run: some faults hide what others would show.
-    faults: faultKinds.filter(() => random.chance(0.6)),
+    faults: faultKinds.filter((kind) => random.chance(0.6) && (scheduled || !schedulerFaults.includes(kind))),
     driftMax: random.pick([0, 0.005, 0.02]),
     operateEveryMs: random.pick([null, 1_000, 4_000]),
     journalRecordsMax: random.pick([0, 6, 1_000, 1_000])

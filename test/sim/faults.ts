@@ -4,6 +4,8 @@ import { diskBytes, type SimCluster } from './cluster.ts'
 import type { Ending } from './disk.ts'
 import type { SimNode } from './node.ts'
 import type { SimRandom } from './random.ts'
+import { masterHost, type SimMaster } from './scheduler/master.ts'
+import { schedulerHost, type SimScheduler } from './scheduler/scheduler.ts'
 
 export interface FaultsInit {
   config: SimConfig
@@ -55,7 +57,8 @@ export class Faults {
     for (const cure of [...this.cures]) cure()
     this.cluster.network.heal()
     this.cluster.raft.heal()
-    for (const node of this.cluster.nodes) node.start()
+    for (const node of this.cluster.nodes) node.recover()
+    this.cluster.scheduling?.start()
   }
 
   private schedule (): void {
@@ -72,7 +75,8 @@ export class Faults {
     const { random, cluster } = this
     const node = random.pick(cluster.nodes)
     const client = random.pick(this.init.clients)
-    const hosts = [...cluster.nodes.map(({ id }) => id), ...this.init.clients.map(({ host }) => host)]
+    const hosts = [...cluster.nodes.map(({ host }) => host), ...this.init.clients.map(({ host }) => host)]
+    const { scheduling } = cluster
     cluster.trace.note(cluster.clock.now(), `fault ${kind}`)
     cluster.logger('faults').info(kind, { node: node.id, client: client.host })
     switch (kind) {
@@ -80,17 +84,21 @@ export class Faults {
       case 'power': return this.down(node, 'power')
       case 'power-all': for (const each of cluster.nodes) this.down(each, 'power'); return
       case 'stop': return this.stop(node)
-      case 'cut': return this.cut([node.id], [random.pick(hosts)], true)
-      case 'one-way': return this.cut([node.id], [random.pick(hosts)], false)
-      case 'isolate': return this.cut([node.id], hosts, true)
+      case 'cut': return this.cut([node.host], [random.pick(hosts)], true)
+      case 'one-way': return this.cut([node.host], [random.pick(hosts)], false)
+      case 'isolate': return this.cut([node.host], hosts, true)
       case 'client-cut': return this.cut([client.host], hosts, true)
-      case 'reset': return cluster.network.disconnect(random.pick(hosts), node.id)
+      case 'reset': return cluster.network.disconnect(random.pick(hosts), node.host)
       case 'raft-loss': return this.during(() => { Object.assign(cluster.raft.faults, raftLoss) }, () => { Object.assign(cluster.raft.faults, noLoss) })
       case 'slow-network': return this.during(() => { cluster.network.setDelay(...slowNetworkMs) }, () => { cluster.network.setDelay(...fastNetworkMs) })
       case 'slow-disk': return this.during(() => { node.disk.setSlow(true) }, () => { node.disk.setSlow(false) })
       case 'full-disk': return this.during(() => { node.disk.setCapacity(node.disk.usedBytes + fullDiskBytes) }, () => { node.disk.setCapacity(diskBytes) })
       case 'client-crash': return this.crashClient(client)
       case 'transfer': return this.transfer(node)
+      case 'scheduler-crash': return this.crash(scheduling?.scheduler)
+      case 'master-crash': return this.crash(scheduling?.master)
+      case 'agent-away': return this.agentAway()
+      case 'scheduler-cut': return this.cut([schedulerHost], [masterHost], random.chance(0.5))
     }
   }
 
@@ -99,7 +107,7 @@ export class Faults {
     if (node.down && ending === 'kill') return
     node.end(ending)
     if (ending === 'power') this.init.onPowerFailure(node)
-    this.during(() => {}, () => { node.start() })
+    this.during(() => {}, () => { node.recover() })
   }
 
   private stop (node: SimNode): void {
@@ -109,7 +117,7 @@ export class Faults {
     // One that cannot stop in time is killed, as a scheduler does.
     this.during(() => {}, () => {
       if (node.life === life) node.end('kill')
-      node.start()
+      node.recover()
     })
   }
 
@@ -119,17 +127,32 @@ export class Faults {
     this.during(() => {
       for (const [one, other] of pairs) {
         network.cutOneWay(one, other)
-        raft.cutOneWay(one, other)
+        raft.cutOneWay(this.raftName(one), this.raftName(other))
         if (bothWays) network.cutOneWay(other, one)
-        if (bothWays) raft.cutOneWay(other, one)
+        if (bothWays) raft.cutOneWay(this.raftName(other), this.raftName(one))
       }
     }, () => {
       for (const [one, other] of pairs) {
         network.heal(one, other)
-        raft.healOneWay(one, other)
-        raft.healOneWay(other, one)
+        raft.healOneWay(this.raftName(one), this.raftName(other))
+        raft.healOneWay(this.raftName(other), this.raftName(one))
       }
     })
+  }
+
+  /** Raft knows nodes, not machines. */
+  private raftName (host: string): string { return this.cluster.nodes.find((node) => node.host === host)?.id ?? host }
+
+  private crash (what: SimMaster | SimScheduler | undefined): void {
+    what?.end(this.random.pick(['kill', 'power']))
+    this.during(() => {}, () => { what?.start() })
+  }
+
+  private agentAway (): void {
+    const { scheduling } = this.cluster
+    if (scheduling === null) return
+    const machine = this.random.pick(scheduling.machines)
+    this.during(() => { machine.hear(this.random.pick(['away', 'hanging'])) }, () => { machine.hear('registered') })
   }
 
   private crashClient (client: SimClient): void {

@@ -2,7 +2,7 @@ import { Command } from 'commander'
 import { faultKinds, type FaultKind } from './config.ts'
 import { runSeed, type RunReport } from './run.ts'
 
-interface Options { seed?: string, seeds: string, faults?: string, every?: string, operate?: string, nodes?: string, log: boolean, operations: boolean, twice: boolean, json: boolean }
+interface Options { seed?: string, seeds: string, faults?: string, every?: string, operate?: string, nodes?: string, scheduled: boolean, log: boolean, operations: boolean, twice: boolean, json: boolean }
 
 const options = new Command('sim')
   .description('runs whole clusters in this process, on virtual time, and checks what must always hold')
@@ -12,6 +12,7 @@ const options = new Command('sim')
   .option('--every <MS>', 'pause between two faults, on average; left out: as the seed says')
   .option('--operate <MS>', 'pause between two things that an operator does (moves, drains, policies), on average; left out: as the seed says')
   .option('--nodes <N>', 'nodes; left out: as the seed says')
+  .option('--scheduled', 'launch the nodes by the framework, whatever the seed says', false)
   .option('--log', 'print what nodes and clients log', false)
   .option('--operations', 'print what clients do', false)
   .option('--twice', 'run each seed twice and compare the traces', false)
@@ -42,14 +43,14 @@ async function play (seed: number): Promise<boolean> {
 
 function run (seed: number): Promise<RunReport> {
   return runSeed(seed, {
-    config: { ...(kinds !== undefined && { faults: kinds }), ...(options.every !== undefined && { faultEveryMs: Number(options.every) }), ...(options.operate !== undefined && { operateEveryMs: Number(options.operate) }), ...(options.nodes !== undefined && { nodes: Number(options.nodes) }) },
+    config: { ...(kinds !== undefined && { faults: kinds }), ...(options.every !== undefined && { faultEveryMs: Number(options.every) }), ...(options.operate !== undefined && { operateEveryMs: Number(options.operate) }), ...(options.nodes !== undefined && { nodes: Number(options.nodes) }), ...(options.scheduled && { scheduled: true }) },
     ...(options.log && { onLog: (time, { level, who, message, fields }) => { if (level !== 'debug') say(`${time.toFixed(1)} ${who} ${level}: ${message} ${JSON.stringify(fields)}`) } }),
     ...(options.operations && { onOperation: say })
   })
 }
 
 function print (report: RunReport, tookMs: number): void {
-  const { seed, violations, operations, virtualMs, faults, operated, unknown, undecided, recoveryMs, traceHash, powerLosses } = report
+  const { seed, violations, operations, virtualMs, faults, operated, unknown, undecided, launches, recoveryMs, traceHash, powerLosses } = report
   if (options.json) {
     say(JSON.stringify(report))
     return
@@ -58,13 +59,14 @@ function print (report: RunReport, tookMs: number): void {
   const codes = Object.entries(unknown).map(([code, times]) => `${code} ${times}`).join(', ')
   say(`seed ${seed}: ${violations.length === 0 ? 'sound' : 'BROKEN'}; ${operations} operations in ${(virtualMs / 1000).toFixed(0)} s of virtual time (${(tookMs / 1000).toFixed(1)} s), ` +
     `recovered in ${(recoveryMs / 1000).toFixed(1)} s; trace ${traceHash}`)
+  if (launches > 0) say(`  the framework launched ${launches} tasks for ${report.config.nodes} nodes`)
   if (struck !== '') say(`  faults: ${struck}${powerLosses > 0 ? `; data lost its power ${powerLosses} times` : ''}`)
   const acts = Object.entries(operated).map(([kind, times]) => `${kind} ${times}`).join(', ')
   if (acts !== '') say(`  operator: ${acts}`)
   if (codes !== '') say(`  unknown outcomes: ${codes}`)
   if (undecided > 0) say(`  undecided: ${undecided} searches`)
   for (const violation of violations) say(`  ${violation}`)
-  const given = `${options.faults === undefined ? '' : ` --faults ${options.faults}`}${options.every === undefined ? '' : ` --every ${options.every}`}${options.operate === undefined ? '' : ` --operate ${options.operate}`}${options.nodes === undefined ? '' : ` --nodes ${options.nodes}`}`
+  const given = `${options.faults === undefined ? '' : ` --faults ${options.faults}`}${options.every === undefined ? '' : ` --every ${options.every}`}${options.operate === undefined ? '' : ` --operate ${options.operate}`}${options.nodes === undefined ? '' : ` --nodes ${options.nodes}`}${options.scheduled ? ' --scheduled' : ''}`
   if (violations.length > 0) say(`  again: npm run sim -- --seed ${seed}${given}`)
 }
 

@@ -6,7 +6,8 @@ import type { SimRandom } from './random.ts'
 
 const patienceMs = 5_000
 const drainMsMax = 15_000
-const settleMs = 20_000
+/** Longer than the longest back-off of a node that is launched again. */
+const settleMs = 80_000
 
 /** An operator who moves replicas, empties nodes and changes policies while clients work and faults strike. */
 export class Operator {

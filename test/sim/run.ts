@@ -47,6 +47,8 @@ export interface RunReport {
   operated: Record<string, number>
   /** Searches that were given up. */
   undecided: number
+  /** Tasks that a framework launched. */
+  launches: number
   powerLosses: number
   terms: number
   /** Virtual time from the end of the faults until all was well. */
@@ -213,6 +215,7 @@ class Run {
       faults: Object.fromEntries(this.faults.counts),
       operated: Object.fromEntries(this.operator.counts),
       undecided: this.undecided,
+      launches: cluster.scheduling?.launches ?? 0,
       powerLosses: history.powerLosses.length,
       terms: this.leaders.terms,
       recoveryMs: Math.round(this.recoveryMs)

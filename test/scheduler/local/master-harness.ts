@@ -5,6 +5,7 @@ import type { AgentDriver, AgentReport } from '../../../scheduler/local/agent/ag
 import type { LaunchOrder, ProcessExit } from '../../../scheduler/local/core/effects.ts'
 import { normalList } from '../../../scheduler/local/core/resources.ts'
 import { createState, newAgent, type Agent, type MasterState } from '../../../scheduler/local/core/state.ts'
+import { MasterHttpServer } from '../../../scheduler/local/http-server.ts'
 import { MasterShell } from '../../../scheduler/local/master.ts'
 import type { Attribute, Resource } from '../../../scheduler/mesos/types.ts'
 import { SimClock } from '../../sim/clock.ts'
@@ -60,10 +61,13 @@ export async function startTestMaster (agents: Agent[], seed = 1, credentials?: 
   const kv = new MemoryKv()
   const state = createState('11111111-2222-4333-8444-555555555555', { version: '1.12.0', hostname: '127.0.0.1' }, 0)
   for (const agent of agents) state.agents.set(agent.id, agent)
-  const shell = new MasterShell({ clock, random: new SimRandom(seed), log: silentLog, kv }, { state, ...(credentials !== undefined && { credentials }), onFailure: (error) => { failures.push(error) } })
+  let http: MasterHttpServer
+  const shell = new MasterShell({
+    clock, random: new SimRandom(seed), log: silentLog, kv, serve: (handler) => http = new MasterHttpServer({ log: silentLog }, handler, { version: '1.12.0', ...(credentials !== undefined && { credentials }) })
+  }, { state, onFailure: (error) => { failures.push(error) } })
   const agent = new ScriptedAgent()
   agent.report = (report) => { shell.report(report) }
-  const port = await shell.http.listen('127.0.0.1', 0)
+  const port = await http!.listen('127.0.0.1', 0)
   Object.assign(state.masterInfo, { ip: 16777343, port, pid: `master@127.0.0.1:${port}`, address: { hostname: '127.0.0.1', ip: '127.0.0.1', port } })
   shell.start(agent)
   return { shell, agent, clock, kv, state, port, failures }

@@ -50,6 +50,7 @@ export class Harness {
   async start (init: Partial<FrameworkInit> = {}): Promise<void> {
     const life = ++this.#life
     const isAlive = (): boolean => life === this.#life
+    this.#init = init
     const starting = startFramework({
       kv: this.#guard(this.kv, isAlive),
       clock: {
@@ -63,6 +64,32 @@ export class Harness {
       clusterLinkFactory: this.cluster.linkFactory(isAlive)
     }, { ...frameworkInit, ...init }).then((framework) => { if (isAlive()) this.framework = framework })
     await Promise.race([starting, this.#death()])
+  }
+
+  /** Starts the process again, as often as it dies, until it is up. */
+  async revive (): Promise<void> {
+    while (this.isDead) await this.start(this.#init)
+  }
+
+  /** Does something at the framework, again if the process dies meanwhile. */
+  async insist (action: (framework: Framework) => Promise<void>): Promise<void> {
+    for (let done = false; !done;) {
+      await this.revive()
+      await Promise.race([action(this.framework!).then(() => { done = true }), this.#death()])
+    }
+  }
+
+  /** Until the condition holds of a process that is alive, which is started again when it dies. */
+  async until (condition: () => boolean, what: string, limitMs = 60 * 60_000): Promise<void> {
+    try {
+      await this.clock.until(async () => {
+        await this.revive()
+        return condition()
+      }, limitMs)
+    } catch {
+      const { evaluations: _evaluations, nodes, ...status } = this.status()
+      throw new Error(`${what}: leaks ${this.leaks().join()}; ${JSON.stringify(nodes.map(({ lastEvaluation: _last, ...node }) => node))} ${JSON.stringify(status)}`)
+    }
   }
 
   /** kill -9: what was written and synced stays. */
@@ -112,8 +139,10 @@ export class Harness {
     return value === undefined ? null : (JSON.parse(Buffer.from(value).toString()) as { resourceId: string | null }).resourceId
   }
 
-  #died: () => void = () => {}
-  #death (): Promise<void> { return new Promise((resolve) => { this.#died = resolve }) }
+  #init: Partial<FrameworkInit> = {}
+  #waiting: Array<() => void> = []
+  #died (): void { for (const wake of this.#waiting.splice(0)) wake() }
+  #death (): Promise<void> { return new Promise((resolve) => { this.#waiting.push(resolve) }) }
 
   #guard (kv: MemoryKv, isAlive: () => boolean): Kv {
     const dead = new Promise<never>(() => {})

@@ -8,7 +8,7 @@ import type { Move } from '../../partitioning/planner-types.ts'
 import type { MembersChange } from '../../partitioning/types.ts'
 import { withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { formatBytes, print, printJson, printTable, startProgress } from '../output.ts'
-import { copySeconds, formatSeconds } from '../plan-time.ts'
+import { formatSeconds, planCost } from '../plan-time.ts'
 import { byteSize, wholeNumber } from './volume.ts'
 
 interface Json { json?: boolean }
@@ -80,17 +80,17 @@ async function rebalance (options: RebalanceOptions): Promise<void> {
     const { dryRun, volume } = options
     const { body } = await cluster.router.toManager('manager.rebalance', { dryRun: dryRun === true, volume, token: newToken() })
     const { settings } = (await cluster.router.toManager('manager.plans', {})).body
-    const seconds = copySeconds(body.moves, cluster.map.nodes, settings)
-    const bytes = body.moves.reduce((sum, one) => sum + bytesOf(one), 0)
-    const copies = body.moves.filter((one) => one.kind === 'replica' && one.to !== null).length
+    const cost = planCost(body.moves, cluster.map.nodes, settings)
     if (body.plan !== null) await follow(cluster, body.plan, options)
-    else if (options.json === true) printJson({ plan: null, moves: body.moves, bytes, seconds })
+    else if (options.json === true) printJson({ plan: null, moves: body.moves, ...cost })
     else if (body.moves.length === 0) print('all is even: nothing would move')
     else {
       showMoves(body.moves.map((one) => ({ move: one, stage: 'waiting' })))
       print()
-      print(`${copies} copies, ${body.moves.length - copies} moves of leads and drops: ${formatBytes(bytes)}, about ${formatSeconds(seconds)}`)
-      print('risk: each replica serves elsewhere, verified, before the old one goes; no partition has fewer replicas than now at any time')
+      print(`${cost.replicaMoves} replicas and ${cost.leadMoves} leads: ${formatBytes(cost.bytes)}, about ${formatSeconds(cost.seconds)}${cost.slowest === null ? '' : `, of which ${cost.slowest} is the last`}`)
+      print(cost.endangered === 0
+        ? 'risk: none; each replica serves elsewhere, verified, before the old one goes'
+        : `risk: ${cost.endangered} partitions lack safe replicas until their moves are done, the worst has ${cost.safeReplicasMin}; no other has fewer than now at any time`)
     }
   })
 }

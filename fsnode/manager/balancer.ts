@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { countHeld, place, type PlacementOutcome } from '../../partitioning/placement.ts'
 import { planMoves, type PartitionTarget, type PlanSnapshot } from '../../partitioning/planner.ts'
+import { foreignUtilization } from '../../partitioning/tivoli.ts'
 import type { DataPartition, NodeId, NodeInfo, VolumeInfo } from '../../partitioning/types.ts'
 import type { PlanKind } from '../protocol/manager.ts'
 import { replaceAfterMs, unevenHawaiiMax, unevenTivoliMax } from './bounds.ts'
@@ -110,7 +111,7 @@ function hashOf (value: unknown): string {
 }
 
 /** Partitions that operators are moving. */
-function manuallyHeld (state: ManagerState): Set<string> {
+export function manuallyHeld (state: ManagerState): Set<string> {
   return new Set(state.plans.unfinished.filter(({ kind }) => kind === 'move').flatMap(({ moves }) => moves.map(({ partition }) => partition)))
 }
 
@@ -132,13 +133,34 @@ function targetsOf (input: BalanceInput, volume: VolumeInfo, partitions: DataPar
 }
 
 function placement (input: BalanceInput, volume: VolumeInfo, partitions: readonly DataPartition[]): PlacementOutcome {
-  return place(input.state.map, {
+  const { state, facts } = input
+  const outcome = place(state.map, {
     placement: volume.placement,
     eligible: (node) => stays(input, node),
+    ...(volume.placement === 'tivoli' && { scores: { previous: facts.scores.get(volume.id), busyOf: foreignBusy(input) } }),
     partitions: partitions.map(({ id, replicas, primary }) => ({
       id, replicas: volume.replicas, current: replicas.map(({ node }) => node), primary: replicas[0]?.node ?? primary
     }))
   })
+  if (volume.placement === 'tivoli') facts.scores.set(volume.id, outcome.scores)
+  return outcome
+}
+
+/** How busy disks are with what is not Atoll's: that stays where it is, whatever moves. */
+function foreignBusy ({ state, facts, nowMs }: BalanceInput): (id: NodeId) => number {
+  const own = new Map<NodeId, { readBytesPerSecond: number, writeBytesPerSecond: number }>()
+  for (const { id, primary, replicas } of state.map.data) {
+    // Every replica writes what its primary is told.
+    const { writeBytes } = primary === null ? { writeBytes: 0 } : facts.rateOf(primary, id, nowMs)
+    for (const { node } of replicas) {
+      const known = own.get(node) ?? { readBytesPerSecond: 0, writeBytesPerSecond: 0 }
+      own.set(node, { readBytesPerSecond: known.readBytesPerSecond + facts.rateOf(node, id, nowMs).readBytes, writeBytesPerSecond: known.writeBytesPerSecond + writeBytes })
+    }
+  }
+  return (id) => {
+    const disk = facts.usageOf(id)?.disk ?? state.node(id)?.disk
+    return disk == null ? 0 : foreignUtilization(disk, own.get(id) ?? { readBytesPerSecond: 0, writeBytesPerSecond: 0 })
+  }
 }
 
 /** Where there is no node to take a replica, it stays, those that serve first. */

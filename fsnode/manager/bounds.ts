@@ -50,8 +50,6 @@ export const unevenHawaiiMax = 0.05
 export const unevenTivoliMax = 0.25
 /** How often moves are planned anew. */
 export const planIntervalMs = 5_000
-/** How often a hot disk may hand on a lead, so that the effect of one move is measured before the next. */
-export const hotLeadIntervalMs = 30_000
 /** Time over which a partition's load is averaged. */
 export const loadAverageMs = 10_000
 /** A node that is down this long gets its replicas replaced elsewhere. */

@@ -1,4 +1,6 @@
 import type { Fence } from '../../partitioning/replica-states.ts'
+import type { DiskScore } from '../../partitioning/tivoli.ts'
+import { noRelief, type ReliefState } from '../../partitioning/tivoli-relief.ts'
 import type { DiskMeasure, NodeId, PartitionId } from '../../partitioning/types.ts'
 import type { HeartbeatRequest, PartitionLoadRate } from '../protocol/manager.ts'
 import { dataPartitionsMax, heartbeatIntervalMs, leaseMarginMs, loadAverageMs, nodeLeaseMs, noticesMax, resyncDelayMs } from './bounds.ts'
@@ -20,7 +22,15 @@ interface HeardNode {
 
 type Rates = Omit<PartitionLoadRate, 'partition'>
 
+const noRates: Rates = { readBytes: 0, writeBytes: 0, reads: 0, writes: 0 }
+
 const rateNames = ['readBytes', 'writeBytes', 'reads', 'writes'] as const
+
+function faded (known: Rates & { atMs: number } | undefined, nowMs: number): Rates {
+  if (known === undefined) return noRates
+  const left = Math.exp(-Math.max(0, nowMs - known.atMs - heartbeatIntervalMs) / loadAverageMs)
+  return { readBytes: known.readBytes * left, writeBytes: known.writeBytes * left, reads: known.reads * left, writes: known.writes * left }
+}
 
 /** A primary could not reach a replica, or a replica has caught up, in this epoch. */
 export interface Notice { partition: PartitionId, epoch: number, node: NodeId, kind: 'reported' | 'synced', reporter?: NodeId }
@@ -37,9 +47,11 @@ export class LeaderFacts {
   leadMovesAtMs = -Infinity
   measuresAtMs: number
   plannedAtMs = -Infinity
-  hotLeadsAtMs: number
+  /** What Tivoli remembers of earlier decisions: losing it costs patience. */
+  relief: ReliefState = noRelief
+  readonly scores = new Map<number, ReadonlyMap<NodeId, DiskScore>>()
   private readonly notices: Notice[] = []
-  private readonly loads = new Map<PartitionId, Rates & { atMs: number }>()
+  private readonly loads = new Map<PartitionId, Map<NodeId, Rates & { atMs: number }>>()
   /** Also of partitions that the map does not know: a manager that has lost its state can be told of them (map-backup.ts). */
   private readonly stored = new Map<PartitionId, Map<NodeId, number>>()
   private readonly nodes = new Map<NodeId, HeardNode>()
@@ -52,12 +64,11 @@ export class LeaderFacts {
   constructor (nowMs: number) {
     this.sinceMs = nowMs
     this.measuresAtMs = nowMs
-    this.hotLeadsAtMs = nowMs
   }
 
   /** Call at the moment of the answer that grants the lease. */
   heard (request: HeartbeatRequest, nowMs: number): void {
-    for (const load of Array.isArray(request.load) ? request.load : []) this.loaded(load, nowMs)
+    for (const load of Array.isArray(request.load) ? request.load : []) this.loaded(request.node, load, nowMs)
     if (Array.isArray(request.stored)) this.storedAt(request.node, request.stored)
     this.nodes.set(request.node, {
       incarnation: request.incarnation,
@@ -89,17 +100,20 @@ export class LeaderFacts {
     return nowMs > (this.nodes.get(node)?.atMs ?? this.sinceMs) + nodeLeaseMs + leaseMarginMs
   }
 
-  /** Bytes/s, a moving average. */
-  loadOf (partition: PartitionId): number {
-    const rates = this.loads.get(partition)
-    return rates === undefined ? 0 : rates.readBytes + rates.writeBytes
+  /** What the node reads and writes of the partition for clients, per second: moving averages, faded by the time since they were heard of. */
+  rateOf (node: NodeId, partition: PartitionId, nowMs: number): Rates {
+    return faded(this.loads.get(partition)?.get(node), nowMs)
   }
 
-  /** Every load that was heard of, faded by the time since. */
+  /** The same of all nodes together, for every partition that was heard of. */
   rates (nowMs: number): PartitionLoadRate[] {
-    return [...this.loads].map(([partition, { atMs, ...rates }]) => {
-      const left = Math.exp(-Math.max(0, nowMs - atMs - heartbeatIntervalMs) / loadAverageMs)
-      return { partition, readBytes: rates.readBytes * left, writeBytes: rates.writeBytes * left, reads: rates.reads * left, writes: rates.writes * left }
+    return [...this.loads].map(([partition, byNode]) => {
+      const sum = { ...noRates }
+      for (const known of byNode.values()) {
+        const rates = faded(known, nowMs)
+        for (const name of rateNames) sum[name] += rates[name]
+      }
+      return { partition, ...sum }
     })
   }
 
@@ -172,14 +186,16 @@ export class LeaderFacts {
     return at === undefined || nowMs - at > resyncDelayMs
   }
 
-  private loaded (load: PartitionLoadRate, nowMs: number): void {
-    const known = this.loads.get(load.partition)
+  private loaded (node: NodeId, load: PartitionLoadRate, nowMs: number): void {
     const isSound = rateNames.every((name) => load[name] >= 0)
-    if (!isSound || (known === undefined && this.loads.size >= dataPartitionsMax)) return
+    let byNode = this.loads.get(load.partition)
+    if (!isSound || (byNode === undefined && this.loads.size >= dataPartitionsMax)) return
+    if (byNode === undefined) this.loads.set(load.partition, byNode = new Map())
+    const known = byNode.get(node)
     const passedMs = Math.max(1, nowMs - (known?.atMs ?? nowMs - heartbeatIntervalMs))
     const weight = 1 - Math.exp(-passedMs / loadAverageMs)
     const rate = (name: keyof Rates): number => (known?.[name] ?? 0) + weight * (load[name] * 1000 / passedMs - (known?.[name] ?? 0))
-    this.loads.set(load.partition, { readBytes: rate('readBytes'), writeBytes: rate('writeBytes'), reads: rate('reads'), writes: rate('writes'), atMs: nowMs })
+    byNode.set(node, { readBytes: rate('readBytes'), writeBytes: rate('writeBytes'), reads: rate('reads'), writes: rate('writes'), atMs: nowMs })
   }
 
   private storedAt (node: NodeId, stored: ReadonlyArray<[PartitionId, number]>): void {

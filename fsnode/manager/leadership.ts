@@ -2,7 +2,7 @@ import { AtollError, messageOf } from '../protocol/errors.ts'
 import type { Clock, Logger, Timer } from '../protocol/ports.ts'
 import type { RaftGroup } from '../raft/types.ts'
 import {
-  changeAttemptsMax, changesQueuedMax, decideIntervalMs, decisionsPerTurnMax, decisionWaitersMax, hotLeadIntervalMs, moveTargetAwayMsMax, planIntervalMs
+  changeAttemptsMax, changesQueuedMax, decideIntervalMs, decisionsPerTurnMax, decisionWaitersMax, moveTargetAwayMsMax, planIntervalMs
 } from './bounds.ts'
 import { decide, type Decided, type DecideInput } from './decide.ts'
 import { LeaderFacts } from './leader-facts.ts'
@@ -10,7 +10,8 @@ import { encodeChange, type ChangeResult, type MapChange } from './map-change.ts
 import type { ManagerState } from './manager-state.ts'
 import { Balancer, type BalanceInput } from './balancer.ts'
 import { nextMembers } from './members.ts'
-import { ActiveMoves, hotLeadMoves } from './moves.ts'
+import { ActiveMoves } from './moves.ts'
+import { relief } from './relief.ts'
 import { advance, isOver, type PlanRecord, type PlanStanding } from './plans.ts'
 import type { ManagerStateMachine } from './state-machine.ts'
 
@@ -37,7 +38,7 @@ export class Leadership {
   private readonly waiters = new Set<Waiter>()
   private readonly balancer = new Balancer()
   /** Tivoli's: leads that leave busy disks. */
-  private leads = new Map<string, string>()
+  private readonly leads = new Map<string, string>()
   private ready = false
   private ended: AtollError | null = null
   private timer: Timer | null = null
@@ -193,16 +194,16 @@ export class Leadership {
   private async plan (nowMs: number): Promise<boolean> {
     if (nowMs - this.facts.plannedAtMs < planIntervalMs) return false
     this.facts.plannedAtMs = nowMs
-    if (this.leads.size > 0) this.leads = new Map([...this.leads].filter(([id, lead]) => this.state.record(id)?.partition.primary !== lead))
-    const next = this.balancer.next(this.balanceInput) ?? nextMembers(this.balanceInput)
+    for (const [id, lead] of this.leads) {
+      const partition = this.state.record(id)?.partition
+      if (partition === undefined || partition.primary === lead || !partition.replicas.some(({ node, state }) => node === lead && state === 'serving')) this.leads.delete(id)
+    }
+    const input = this.balanceInput
+    const next = this.balancer.next(input) ?? nextMembers(input) ?? relief(input, this.leads)
     if (next !== null) {
       for (const { id, change } of next.metadata ?? []) this.components.log.info('members are to change', { group: id, target: change?.target })
       for (const { id, why, moves } of next.plans ?? []) this.components.log.info('a plan of moves', { plan: id, why, moves: moves.length })
       return this.propose({ base: this.state.map.version, ...next })
-    }
-    if (nowMs - this.facts.hotLeadsAtMs >= hotLeadIntervalMs) {
-      this.leads = hotLeadMoves(this.state, this.facts)
-      if (this.leads.size > 0) this.facts.hotLeadsAtMs = nowMs
     }
     return false
   }

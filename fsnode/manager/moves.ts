@@ -1,8 +1,5 @@
 import type { Move, MoveStage } from '../../partitioning/planner.ts'
-import { hotLeads } from '../../partitioning/tivoli.ts'
 import type { DataPartition, NodeId, PartitionId } from '../../partitioning/types.ts'
-import type { LeaderFacts } from './leader-facts.ts'
-import type { ManagerState } from './manager-state.ts'
 import type { PlanRecord } from './plans.ts'
 
 interface Step { move: Move, stage: MoveStage }
@@ -53,15 +50,4 @@ export class ActiveMoves {
     if (step?.stage === 'drop') return step.move.from
     return step?.stage === 'undo' ? step.move.to : null
   }
-}
-
-/** Tivoli: leads leave busy disks. */
-export function hotLeadMoves (state: ManagerState, facts: LeaderFacts): Map<PartitionId, NodeId> {
-  const tivoli = new Set(state.map.volumes.filter(({ placement }) => placement === 'tivoli').map(({ id }) => id))
-  const planned = new Set(state.plans.unfinished.flatMap(({ moves }) => moves.map(({ partition }) => partition)))
-  return hotLeads({
-    partitions: state.map.data.filter(({ id, volume }) => tivoli.has(volume) && !planned.has(id)),
-    utilizationOf: (node) => state.node(node)?.state === 'up' ? facts.usageOf(node)?.disk?.utilization : undefined,
-    loadOf: (partition) => facts.loadOf(partition)
-  })
 }

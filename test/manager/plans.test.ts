@@ -360,6 +360,32 @@ describe('plans of moves', () => {
     expect(await failure(ask('manager.restore', { backup: null as never }))).to.equal('ATOLL_BAD_ARGUMENT')
   })
 
+  it('Tivoli: a busy replica that leads nowhere changes places with an idle one of a cool node, and stays there', async () => {
+    await begin({ nodes: 4, checkIntervalMs: 100 })
+    await cluster.createVolume({ dataPartitions: 8, replicas: 1, placement: 'tivoli' })
+    await cluster.clock.advance(6_000)
+    const disk = (utilization: number) => ({ readBandwidth: 1e8, writeBandwidth: 1e8, readLatencyMs: 1, writeLatencyMs: 1, utilization })
+    const ledBy = (id: string): string[] => cluster.map.data.filter(({ primary }) => primary === id).map((one) => one.id)
+    const [hot, warm] = ledBy('node-3') as [string, string]
+    const report = (): void => {
+      for (const id of cluster.ids) {
+        const mine = ledBy(id)
+        const busy = mine.reduce((sum, one) => sum + (one === hot ? 0.55 : one === warm ? 0.3 : 0.02), 0)
+        cluster.process(id).report = { usedBytes: 0, capacityBytes: 1e12, disk: disk(busy), load: mine.map((partition) => ({ partition, readBytes: 0, writeBytes: partition === hot ? 27e6 : partition === warm ? 15e6 : 1e6, reads: 0, writes: 1 })) }
+      }
+      cluster.clock.setTimer(report, 200)
+    }
+    report()
+    await cluster.clock.until(() => ledBy('node-3').filter((id) => id === hot || id === warm).length === 1, 180_000)
+    await cluster.clock.until(() => cluster.healthy(), 10_000)
+    const { plans: [last] } = await ask('manager.plans', {})
+    expect(last).to.include({ why: 'load leaves hot disks', moves: 2 })
+    expect(cluster.ids.map((id) => ledBy(id).length)).to.deep.equal([2, 2, 2, 2])
+    const where = holders(hot)
+    await cluster.clock.advance(600_000)
+    expect(holders(hot)).to.deep.equal(where)
+  }).timeout(30_000)
+
   it('a state of a version without plans opens, with nothing to do', () => {
     const { plans: _, balance: __, even: ___, ...image } = ManagerState.empty('c', ['a']).image
     const state = new ManagerState(image)

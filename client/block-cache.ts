@@ -1,5 +1,5 @@
 import { giveBack } from '../fsnode/protocol/buffer-pool.ts'
-import { cachedBlockBytesMax, blockFileBytesMax, readBlockBytes } from './bounds.ts'
+import { blockFileBytesMax, cachedBlockBytesMax, offeredFileBytesMax, readBlockBytes } from './bounds.ts'
 import { sliceBuffers } from './ranges.ts'
 
 interface Block {
@@ -9,6 +9,8 @@ interface Block {
   /** Once they are there. */
   bytes: Buffer[] | null
   loading: Promise<Buffer[]>
+  /** It is, or will be, offered to whoever caches above. */
+  offered: boolean
 }
 
 /** The blocks of all files of a volume client, bounded in bytes: the least recently used go first. */
@@ -44,12 +46,18 @@ export interface FileBlocksComponents {
   cache: BlockCache
   /** What is read now is current until `drop`. */
   mayKeep: () => boolean
+  /** Somebody above caches what is offered. */
+  isOffered: () => boolean
+  /** Hands a range on that is current; resolves when it has arrived, or with false when it is not wanted now. */
+  offer: (offset: number, data: readonly Buffer[]) => Promise<boolean>
 }
+
+export type ReadRange = (offset: number, length: number) => Promise<Buffer[]>
 
 /**
  * Blocks of one open file that were read whole because part of them was asked for out of sequence: a node
  * verifies more than it is asked for anyway, and its neighbours are likely to be asked for next. Good while the
- * lease is held and nobody here writes; `drop` forgets them.
+ * lease is held and nobody here writes; `drop` forgets them. Each is offered to whoever caches above, and is then kept there.
  */
 export class FileBlocks {
   private readonly components: FileBlocksComponents
@@ -59,18 +67,19 @@ export class FileBlocks {
     this.components = components
   }
 
-  /** Null when the range is better read as it is. `fetch` reads any range of the file. */
-  read (offset: number, length: number, size: number, fetch: (offset: number, length: number) => Promise<Buffer[]>): Promise<Buffer[]> | null {
-    if (length > readBlockBytes / 2 || size > blockFileBytesMax || !this.components.mayKeep()) return null
-    const first = Math.floor(offset / readBlockBytes)
-    if (offset + length > (first + 1) * readBlockBytes) return null
-    const block = this.blocks.get(first)
-    const start = offset - first * readBlockBytes
-    // One that was shorter than the file is now is of no use beyond its end.
-    if (block === undefined || start + length > block.length) return this.load(first, size, fetch).then((bytes) => sliceBuffers(bytes, start, length), () => fetch(offset, length))
-    this.components.cache.touch(block)
-    if (block.bytes !== null) return Promise.resolve(sliceBuffers(block.bytes, start, length))
-    return block.loading.then((bytes) => sliceBuffers(bytes, start, length), () => fetch(offset, length))
+  /** Null when the range is better read as it is. `fetch` reads any range of the file; `direct`: the reader bypasses who caches above. */
+  read (offset: number, length: number, size: number, fetch: ReadRange, direct: boolean): Promise<Buffer[]> | null {
+    const offers = !direct && this.components.isOffered()
+    if (length > readBlockBytes / 2 || size > (offers ? offeredFileBytesMax : blockFileBytesMax) || !this.components.mayKeep()) return null
+    const index = Math.floor(offset / readBlockBytes)
+    const start = offset - index * readBlockBytes
+    if (start + length > readBlockBytes) return null
+    const block = this.block(index, start + length, size, fetch)
+    const bytes = block.bytes !== null
+      ? Promise.resolve(sliceBuffers(block.bytes, start, length))
+      : block.loading.then((bytes) => sliceBuffers(bytes, start, length), () => fetch(offset, length))
+    if (offers && !block.offered) this.offer(block)
+    return bytes
   }
 
   drop (): void {
@@ -84,17 +93,25 @@ export class FileBlocks {
     if (this.blocks.get(block.index) === block) this.blocks.delete(block.index)
   }
 
-  private load (index: number, size: number, fetch: (offset: number, length: number) => Promise<Buffer[]>): Promise<Buffer[]> {
-    const before = this.blocks.get(index)
-    if (before !== undefined) this.remove(before)
-    const offset = index * readBlockBytes
-    const length = Math.min(readBlockBytes, size - offset)
-    const loading = fetch(offset, length)
-    const block: Block = { file: this, index, length, bytes: null, loading }
+  /** One that is known and reaches to `end`, or that is being read from now on. */
+  private block (index: number, end: number, size: number, fetch: ReadRange): Block {
+    const known = this.blocks.get(index)
+    if (known !== undefined && end <= known.length) {
+      this.components.cache.touch(known)
+      return known
+    }
+    // It was shorter than the file is now.
+    if (known !== undefined) this.remove(known)
+    return this.load(index, Math.min(readBlockBytes, size - index * readBlockBytes), fetch)
+  }
+
+  private load (index: number, length: number, fetch: ReadRange): Block {
+    const loading = fetch(index * readBlockBytes, length)
+    const block: Block = { file: this, index, length, bytes: null, loading, offered: false }
     this.blocks.set(index, block)
     this.components.cache.add(block)
-    // Slices of what was received would keep more than the block in memory.
     block.loading = loading.then((bytes) => {
+      // Slices of what was received would keep more than the block in memory.
       block.bytes = [Buffer.concat(bytes)]
       giveBack(bytes)
       return block.bytes
@@ -102,6 +119,16 @@ export class FileBlocks {
       this.remove(block)
       throw error
     })
-    return block.loading
+    return block
+  }
+
+  private offer (block: Block): void {
+    block.offered = true
+    block.loading.then(async (bytes) => {
+      if (this.blocks.get(block.index) !== block) return
+      const hasArrived = await this.components.offer(block.index * readBlockBytes, bytes)
+      if (hasArrived) this.remove(block)
+      else block.offered = false
+    }).catch(() => {})
   }
 }

@@ -93,6 +93,10 @@ export const readBlockBytes = 128 * kibi
 export const cachedBlockBytesMax = 64 * mebi
 /** Of a greater file that is read here and there only what is asked for is read: few of its blocks would be met again in the cache. */
 export const blockFileBytesMax = 64 * mebi
+/** The same where somebody above takes the blocks, and has more memory. */
+export const offeredFileBytesMax = 256 * mebi
+/** Blocks on their way to whoever caches above. */
+export const offersMax = 64
 
 /** A file that is created or else opened is looked for again this often when others remove it in between. */
 export const createAttemptsMax = 8

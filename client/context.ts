@@ -7,6 +7,7 @@ import type { HeldChanges } from './held-changes.ts'
 import type { InodeCache } from './inode-cache.ts'
 import type { Inodes } from './inodes.ts'
 import type { Leases } from './leases.ts'
+import type { Offers } from './offers.ts'
 import type { OperationNumbers } from './operation-numbers.ts'
 import type { OwnChanges } from './own-changes.ts'
 import type { ReadAheadBudget } from './reader.ts'
@@ -33,4 +34,5 @@ export interface VolumeContext {
   readonly unsynced: UnsyncedChunks
   readonly readAhead: ReadAheadBudget
   readonly blocks: BlockCache
+  readonly offers: Offers
 }

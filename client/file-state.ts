@@ -74,7 +74,7 @@ export class FileState {
     this.context = context
     this.cached = cached
     this.extent = new Extent(context, cached)
-    this.reading = new FileReading(context.blocks, cached)
+    this.reading = new FileReading(context, cached)
     const hold = (): Promise<void> | null => this.recovering ?? (cached.session.isValid ? null : cached.session.ready())
     const holdMoved = (): Promise<void> | null => {
       if (this.moved === null) throw this.lateErrors.last ?? posixError('ESTALE')

@@ -267,11 +267,18 @@ export class Leases implements SessionOwner {
     await eachBounded(inos, invalidationsInFlightMax, (ino) => this.invalidate({ ino, what: 'content' }))
   }
 
+  /** What is on its way there comes first: it would outlive this. */
+  private async dropAbove (invalidation: Invalidation): Promise<void> {
+    const offers = invalidation.what === 'content' ? this.context.offers.settled(invalidation.ino) : null
+    if (offers !== null) await offers
+    await this.onInvalidate?.(invalidation)
+  }
+
   /** Waits for whoever caches above, but not for ever: what blocks it may be waiting for this recall. */
   private async invalidate (invalidation: Invalidation): Promise<void> {
     if (this.onInvalidate === null) return
     const { clock, log } = this.context
-    const dropped = this.onInvalidate(invalidation).catch((error) => {
+    const dropped = this.dropAbove(invalidation).catch((error) => {
       log.warn('not invalidated above', { ino: invalidation.ino, code: codeOf(error), message: messageOf(error) })
     })
     await new Promise<void>((resolve) => {

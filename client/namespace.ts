@@ -122,7 +122,8 @@ export class Namespace {
       if (cached !== undefined && changes.size !== undefined) this.context.inodes.resized(cached, attr)
       return attr
     })
-    const attr = file != null && (file.isDirty || changes.size !== undefined) ? await file.alone(send) : await send()
+    const work = file != null && (file.isDirty || changes.size !== undefined) ? () => file.alone(send) : send
+    const attr = changes.size === undefined ? await work() : await this.context.offers.without(ino, work)
     return this.context.inodes.leased(attr)
   }
 

@@ -3,7 +3,7 @@ import type { VolumeContext } from './context.ts'
 import type { FileState } from './file-state.ts'
 import { pushZeros, sliceBuffers } from './ranges.ts'
 import { ChunkReader } from './reader.ts'
-import type { OpenFile } from './types.ts'
+import type { OpenFile, ReadOptions } from './types.ts'
 
 /** A handle: its place in sequential reads, and which late errors it has reported. */
 export class OpenFileHandle implements OpenFile {
@@ -35,18 +35,18 @@ export class OpenFileHandle implements OpenFile {
     file.reading.add(this.reader, mayWrite)
   }
 
-  async read (offset: number, length: number): Promise<Buffer[]> {
+  async read (offset: number, length: number, { direct = false }: ReadOptions = {}): Promise<Buffer[]> {
     if (this.released) throw posixError('EBADF')
     if (offset < 0 || length < 0) throw posixError('EINVAL')
     // What was read ahead may be from before.
-    if (this.context.changes.inode(this.ino)) this.reader.drop()
+    if (this.context.changes.inode(this.ino)) this.file.reading.drop()
     const attr = await this.context.inodes.getattr(this.ino)
     const inline = this.file.mayBeInline(attr) ? await this.file.readInline() : null
     if (inline !== null) return readPadded(inline.bytes, offset, Math.min(inline.size, offset + length) - offset)
     // Content that has moved to chunks meanwhile: the size that goes with them.
     const { size } = attr.isInline ? await this.context.inodes.getattr(this.ino) : attr
     const end = Math.min(size, offset + length)
-    return end <= offset ? [] : this.reader.read(offset, end - offset, size)
+    return end <= offset ? [] : this.reader.read(offset, end - offset, size, direct)
   }
 
   async write (offset: number, data: readonly Buffer[]): Promise<void> {

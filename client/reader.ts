@@ -71,16 +71,16 @@ export class ChunkReader {
 
   /**
    * Exactly `length` bytes, which must lie within `size`; zeros where nothing was written. Who is done with them may give each of the
-   * buffers back to `bulkBuffers`.
+   * buffers back to `bulkBuffers`. `direct`: see ReadOptions.
    */
-  async read (offset: number, length: number, size: number): Promise<Buffer[]> {
+  async read (offset: number, length: number, size: number, direct = false): Promise<Buffer[]> {
     const sequential = this.isSequential(offset, length) && this.components.mayKeep()
     this.nextOffset = offset + length
     if (sequential) {
       this.advance(offset, length, size)
     } else {
       this.drop()
-      const found = this.components.blocks.read(offset, length, size, this.fetch)
+      const found = this.components.blocks.read(offset, length, size, this.fetch, direct)
       if (found !== null) return found
     }
     const parts: Array<Promise<Buffer[]>> = []

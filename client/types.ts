@@ -56,13 +56,21 @@ export interface ChangeJournal {
   recoverChanges (): readonly RecoveredChange[]
 }
 
+/** Bytes of a file that are current, and that nobody has asked for yet. */
+export interface Offer { ino: number, offset: number, data: readonly Buffer[] }
+
+export interface ReadOptions {
+  /** The reader bypasses who caches above: nothing is offered there. */
+  direct?: boolean
+}
+
 export interface OpenFile {
   readonly ino: number
   /**
    * Bytes from `offset`, shorter only at the end of the file. Buffers are handed over uncopied; who is done with them, and keeps
    * no slice, may give each back once (`giveBack`, fsnode/protocol/buffer-pool.ts).
    */
-  read (offset: number, length: number): Promise<Buffer[]>
+  read (offset: number, length: number, options?: ReadOptions): Promise<Buffer[]>
   /**
    * With a journal, resolves when recorded there (and sent soon); without, when every in-sync replica has it.
    * The buffers must stay unchanged until `flush`.
@@ -97,6 +105,11 @@ export interface VolumeClient {
   readonly chunkSizeBytes: number
   /** Called, and awaited, before a recall is answered: whoever caches above this client drops it. */
   onInvalidate: ((invalidation: Invalidation) => Promise<void>) | null
+  /**
+   * Set by whoever caches above and may be given more than it asks for. Resolves when it has the bytes, or with false when it does not
+   * want them now: only then goes on what makes them untrue. Of the operations of the inode it may wait for reads alone.
+   */
+  onOffer?: ((offer: Offer) => Promise<boolean>) | null
 
   lookup (dir: number, name: string): Promise<InodeAttr>
   getattr (ino: number): Promise<InodeAttr>

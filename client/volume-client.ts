@@ -10,18 +10,20 @@ import { createAttemptsMax } from './bounds.ts'
 import { BlockCache } from './block-cache.ts'
 import { ChunkStore } from './chunk-store.ts'
 import type { VolumeContext } from './context.ts'
+import type { FileState } from './file-state.ts'
 import { FileTable } from './file-table.ts'
 import { HeldChanges } from './held-changes.ts'
 import { InodeCache, type InodeCacheInit } from './inode-cache.ts'
 import { directoryType, Inodes, regularType, symlinkType, typeMask, type DirectoryPage } from './inodes.ts'
 import { Leases } from './leases.ts'
 import { Namespace } from './namespace.ts'
+import { Offers } from './offers.ts'
 import { OpenFileHandle } from './open-file.ts'
 import { OperationNumbers } from './operation-numbers.ts'
 import { OwnChanges } from './own-changes.ts'
 import { ReadAheadBudget } from './reader.ts'
 import { SessionTable } from './session-table.ts'
-import type { Invalidation, OpenFile, OperationContext, SetAttributes, StatFs, VolumeClient, WriteJournal } from './types.ts'
+import type { Invalidation, Offer, OpenFile, OperationContext, SetAttributes, StatFs, VolumeClient, WriteJournal } from './types.ts'
 import { UnsyncedChunks } from './unsynced-chunks.ts'
 
 export interface VolumeClientComponents {
@@ -84,7 +86,8 @@ export class AtollVolumeClient implements VolumeClient {
       files: new FileTable(context),
       unsynced: new UnsyncedChunks({ chunks, onLost: (ino, error) => this.context.files.failed(ino, error) }),
       readAhead: new ReadAheadBudget(),
-      blocks: new BlockCache()
+      blocks: new BlockCache(),
+      offers: new Offers()
     })
     this.namespace = new Namespace(context)
   }
@@ -100,6 +103,10 @@ export class AtollVolumeClient implements VolumeClient {
   get onInvalidate (): ((invalidation: Invalidation) => Promise<void>) | null { return this.context.leases.onInvalidate }
 
   set onInvalidate (listener: ((invalidation: Invalidation) => Promise<void>) | null) { this.context.leases.onInvalidate = listener }
+
+  get onOffer (): ((offer: Offer) => Promise<boolean>) | null { return this.context.offers.onOffer }
+
+  set onOffer (listener: ((offer: Offer) => Promise<boolean>) | null) { this.context.offers.onOffer = listener }
 
   lookup (dir: number, name: string): Promise<InodeAttr> { return this.context.inodes.lookup(dir, name) }
 
@@ -135,7 +142,14 @@ export class AtollVolumeClient implements VolumeClient {
       await files.release(file)
       throw error
     }
-    return new OpenFileHandle(this.context, file, write)
+    return await this.handleOf(file, write)
+  }
+
+  /** With one that may write nothing more is offered above, and nothing that was is still on its way. */
+  private async handleOf (file: FileState, write: boolean): Promise<OpenFile> {
+    const handle = new OpenFileHandle(this.context, file, write)
+    if (write) await this.context.offers.settled(file.cached.ino)
+    return handle
   }
 
   async create (
@@ -145,7 +159,7 @@ export class AtollVolumeClient implements VolumeClient {
       let found = false
       try {
         const { attr, created, file } = await this.namespace.create(dir, name, mode, exclusive, context, attempt)
-        if (file !== null) return { attr, file: new OpenFileHandle(this.context, file, true), created }
+        if (file !== null) return { attr, file: await this.handleOf(file, true), created }
         found = !created
         const opened = await this.open(attr.ino, { write: true })
         return { attr: await this.context.inodes.leased(attr), file: opened, created }

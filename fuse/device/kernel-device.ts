@@ -1,4 +1,4 @@
-import { read, write, writeSync, writevSync } from 'node:fs'
+import { read, writev, writeSync, writevSync } from 'node:fs'
 import { codeOf, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { Logger } from '../../fsnode/protocol/ports.ts'
 import type { BufferPool } from './buffers.ts'
@@ -10,7 +10,9 @@ import type { BufferPool } from './buffers.ts'
 export const deviceReadsInFlight = 3
 /** Notifications that may wait for locks in the kernel at once, each on a thread of libuv's pool. */
 export const notificationsInFlightMax = 8
-/** UV_THREADPOOL_SIZE of a worker: the two above, and enough for everybody else. */
+/** Likewise pages that the kernel is given: they may wait, but never behind them what drops pages. */
+export const storesInFlightMax = 4
+/** UV_THREADPOOL_SIZE of a worker: the three above, and enough for everybody else. */
 export const threadPoolSize = 20
 /** A device that fails this often without a good read between is broken. */
 const readFailuresMax = 100
@@ -31,14 +33,17 @@ export interface KernelDeviceInit {
   onEnd: (reason: 'unmounted' | 'failed') => void
 }
 
-interface Notification { message: Buffer, written: () => void }
+interface Notification { pieces: readonly Buffer[], written: () => void }
+
+/** Notifications that wait for a thread, and how many have one. */
+interface Lane { readonly waiting: Notification[], inFlight: number, readonly inFlightMax: number }
 
 /** The kernel's side of a mount: requests come from here, replies and notifications go there. */
 export class KernelDevice {
   private readonly components: KernelDeviceComponents
   private readonly init: KernelDeviceInit
-  private readonly notifications: Notification[] = []
-  private notificationsInFlight = 0
+  private readonly notifications: Lane = { waiting: [], inFlight: 0, inFlightMax: notificationsInFlightMax }
+  private readonly stores: Lane = { waiting: [], inFlight: 0, inFlightMax: storesInFlightMax }
   private failures = 0
   private ended = false
 
@@ -71,26 +76,31 @@ export class KernelDevice {
   }
 
   /** Writes a notification without blocking this thread: the kernel may wait for locks. Resolves when written, whatever came of it. */
-  notify (message: Buffer): Promise<void> {
+  notify (message: Buffer): Promise<void> { return this.queue(this.notifications, [message]) }
+
+  /** The same for pages: a message in pieces, which must stay as they are. Its order with other notifications is not kept. */
+  store (pieces: readonly Buffer[]): Promise<void> { return this.queue(this.stores, pieces) }
+
+  private queue (lane: Lane, pieces: readonly Buffer[]): Promise<void> {
     return new Promise((resolve) => {
-      this.notifications.push({ message, written: resolve })
-      this.writeNotifications()
+      lane.waiting.push({ pieces, written: resolve })
+      this.writeNotifications(lane)
     })
   }
 
-  private writeNotifications (): void {
-    while (this.notificationsInFlight < notificationsInFlightMax) {
-      const next = this.notifications.shift()
+  private writeNotifications (lane: Lane): void {
+    while (lane.inFlight < lane.inFlightMax) {
+      const next = lane.waiting.shift()
       if (next === undefined) return
-      this.notificationsInFlight++
-      write(this.init.fd, next.message, 0, next.message.length, null, (error) => {
-        this.notificationsInFlight--
+      lane.inFlight++
+      writev(this.init.fd, next.pieces, (error) => {
+        lane.inFlight--
         // ENOENT: the kernel does not know the inode or the name, so it caches nothing of it.
         if (error !== null && codeOf(error) !== 'ENOENT' && !this.ended) {
-          this.components.log.warn('the kernel refused a notification', { error: messageOf(error), code: next.message.readInt32LE(4) })
+          this.components.log.warn('the kernel refused a notification', { error: messageOf(error), code: next.pieces[0]!.readInt32LE(4) })
         }
         next.written()
-        this.writeNotifications()
+        this.writeNotifications(lane)
       })
     }
   }

@@ -12,6 +12,7 @@ import type { DispatchedRequest, FileSystemContext } from './context.ts'
 import { DirectoryHandles } from './directory-stream.ts'
 import { FileHandles } from './file-handles.ts'
 import { Invalidator } from './invalidation.ts'
+import { PageStore } from './page-store.ts'
 import { PageActivity } from './page-activity.ts'
 import { Reply, type Send } from './reply.ts'
 import { operations, type Operation } from './table.ts'
@@ -37,6 +38,8 @@ export interface DispatcherComponents {
   pool: BufferPool
   send: Send
   notify: (message: Buffer) => Promise<void>
+  /** The same for pages, in pieces; left out: the kernel is given none. */
+  store?: (pieces: readonly Buffer[]) => Promise<void>
 }
 
 export interface DispatcherInit {
@@ -82,6 +85,11 @@ export class Dispatcher {
       invalidate: (invalidation) => this.invalidator.invalidate(invalidation)
     }
     client.onInvalidate = (invalidation) => this.invalidator.invalidate(invalidation)
+    // A later worker does not know which files the kernel has open for writing: its pages may be newer.
+    if (components.store !== undefined && init.generation === 0) {
+      const pages = new PageStore({ client, activity, store: components.store })
+      client.onOffer = (offer) => pages.take(offer)
+    }
     if (init.negotiated !== null) this.adopt(init.negotiated)
   }
 

@@ -27,6 +27,12 @@ export class PageActivity {
     if (ranges?.size === 0) this.byIno.delete(ino)
   }
 
+  /** Whether one of them touches the range. */
+  overlaps (ino: number, from: number, to: number): boolean {
+    for (const range of this.byIno.get(ino) ?? []) if (range.from < to && from < range.to) return true
+    return false
+  }
+
   /** Ranges whose pages may be locked: in ascending order, apart from each other, whole folios. */
   lockedRanges (ino: number): PageRange[] {
     const aligned = [...this.byIno.get(ino) ?? []]

@@ -65,7 +65,7 @@ export class WorkerProcess {
       onRequest: (buffer, length) => dispatcher.dispatch(buffer, length),
       onEnd: (reason) => { void this.deviceEnded(reason) }
     })
-    const dispatcher = new Dispatcher({ client, clock, log, pool, send: (pieces) => device.send(pieces), notify: (message) => device.notify(message) }, {
+    const dispatcher = new Dispatcher({ client, clock, log, pool, send: (pieces) => device.send(pieces), notify: (message) => device.notify(message), store: (pieces) => device.store(pieces) }, {
       generation: init.generation,
       negotiated: init.negotiated,
       lostWrites,

@@ -133,6 +133,7 @@ export const SEEK_HOLE = 4
 /** Notification codes: in the `error` field of an out header whose `unique` is 0. */
 export const FUSE_NOTIFY_INVAL_INODE = 2
 export const FUSE_NOTIFY_INVAL_ENTRY = 3
+export const FUSE_NOTIFY_STORE = 4
 export const FUSE_NOTIFY_RESEND = 7
 export const FUSE_NOTIFY_INC_EPOCH = 8
 /** First minor version that knows FUSE_NOTIFY_INC_EPOCH. */

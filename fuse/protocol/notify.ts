@@ -1,6 +1,6 @@
 import { writeU64 } from './bytes.ts'
 import {
-  FUSE_NOTIFY_INC_EPOCH, FUSE_NOTIFY_INVAL_ENTRY, FUSE_NOTIFY_INVAL_INODE, FUSE_NOTIFY_RESEND, FUSE_OUT_HEADER_SIZE
+  FUSE_NOTIFY_INC_EPOCH, FUSE_NOTIFY_INVAL_ENTRY, FUSE_NOTIFY_INVAL_INODE, FUSE_NOTIFY_RESEND, FUSE_NOTIFY_STORE, FUSE_OUT_HEADER_SIZE
 } from './constants.ts'
 import { encodeOutHeader } from './reply.ts'
 
@@ -23,6 +23,16 @@ export function invalidateContent (ino: number, offset = 0, length = 0): Buffer 
 export function invalidateAttributes (ino: number): Buffer {
   const message = invalidateContent(ino)
   message.writeBigInt64LE(-1n, 24)
+  return message
+}
+
+/** Puts `length` bytes, which are to follow, into an inode's cached pages: whole ones, within its size. Takes page locks, one at a time. */
+export function storeHead (ino: number, offset: number, length: number): Buffer {
+  const message = notification(FUSE_NOTIFY_STORE, 24)
+  message.writeUInt32LE(message.length + length, 0)
+  writeU64(message, ino, 16)
+  writeU64(message, offset, 24)
+  message.writeUInt32LE(length, 32)
   return message
 }
 

@@ -13,6 +13,8 @@ import { me, pattern, TestCluster } from './cluster.ts'
 const kibi = 1024
 const mebi = 1024 * kibi
 
+const nobodyAbove = { isOffered: () => false, offer: async () => false }
+
 interface Sent { chunk: number, offset: number, bytes: Buffer, parts: number, extents: number[], answer: (error?: unknown) => void }
 
 /** What a node does with the request. */
@@ -159,7 +161,7 @@ describe('client: chunk reads', () => {
   const size = 64 * mebi
   const makeReader = (budget = new ReadAheadBudget(), cache = new BlockCache()) => {
     const state = { mayKeep: true }
-    const blocks = new FileBlocks({ cache, mayKeep: () => state.mayKeep })
+    const blocks = new FileBlocks({ cache, mayKeep: () => state.mayKeep, ...nobodyAbove })
     const fetched: Array<[number, number, number]> = []
     const reader = new ChunkReader({
       budget,
@@ -237,7 +239,7 @@ describe('client: chunk reads', () => {
     const pending: Array<() => void> = []
     const reader = new ChunkReader({
       budget: new ReadAheadBudget(),
-      blocks: new FileBlocks({ cache: new BlockCache(), mayKeep: () => false }),
+      blocks: new FileBlocks({ cache: new BlockCache(), mayKeep: () => false, ...nobodyAbove }),
       mayKeep: () => true,
       fetch: (chunk, offset, length) => new Promise((resolve) => {
         pending.push(() => { resolve([bulkBuffers.take(length).fill((chunk * 4 * mebi + offset) / mebi + 1)]) })
@@ -267,7 +269,7 @@ describe('client: chunk reads', () => {
     const asked: number[] = []
     const reader = new ChunkReader({
       budget: new ReadAheadBudget(),
-      blocks: new FileBlocks({ cache: new BlockCache(), mayKeep: () => true }),
+      blocks: new FileBlocks({ cache: new BlockCache(), mayKeep: () => true, ...nobodyAbove }),
       mayKeep: () => true,
       fetch: async (_chunk, offset, length) => {
         asked.push(length)

@@ -1,3 +1,4 @@
+import { constants } from 'node:fs'
 import { expect } from 'chai'
 import type { OpenFile } from '../../client/types.ts'
 import { posixError } from '../../fsnode/protocol/errors.ts'
@@ -524,6 +525,45 @@ describe('fuse dispatcher: invalidation', () => {
     await recalled
     open()
     await Promise.all([first, second])
+  })
+
+  it('content that nobody asked for is stored as whole pages, behind the answers, and not where a READ is under way', async () => {
+    const { kernel, volume } = await start()
+    const { ino } = await kernel.create(1, 'file')
+    const data = Buffer.from(Array.from({ length: 30_000 }, (_, index) => index % 251))
+    const { wait, open } = gate()
+    const options: unknown[] = []
+    const openFile = volume.open.bind(volume)
+    let taken: Promise<boolean> | null = null
+    volume.open = async (which, how) => Object.assign(await openFile(which, how), {
+      read: async (offset: number, _: number, given: unknown) => {
+        options.push(given)
+        if (offset > 0) await wait
+        else taken = volume.onOffer!({ ino, offset: 5_000, data: [data.subarray(0, 10_000), data.subarray(10_000)] })
+        return []
+      }
+    })
+    const fh = Number((await kernel.ask({ opcode: fuse.FUSE_OPEN, nodeid: ino }, u32(0, 0))).payload.readBigUInt64LE(0))
+    await kernel.read(ino, fh, 0, 4_096)
+    const answered = kernel.replies.size
+    expect(await taken!).to.equal(true)
+    const [{ message, answered: before }] = kernel.stores as [typeof kernel.stores[0]]
+    expect(before).to.equal(answered)
+    expect([message.readUInt32LE(0), message.readInt32LE(4), message.readBigUInt64LE(8)]).to.deep.equal([message.length, fuse.FUSE_NOTIFY_STORE, 0n])
+    expect([Number(message.readBigUInt64LE(16)), Number(message.readBigUInt64LE(24)), message.readUInt32LE(32)]).to.deep.equal([ino, 8_192, 24_576])
+    expect(message.subarray(40).equals(data.subarray(3_192, 3_192 + 24_576))).to.equal(true)
+
+    const waiting = kernel.read(ino, fh, 40_960, 4_096, fuse.FUSE_READ, constants.O_DIRECT)
+    const offer = (offset: number): Promise<boolean> => volume.onOffer!({ ino, offset, data: [Buffer.alloc(8_192)] })
+    expect([await offer(36_864), await offer(40_960), await offer(45_056), await offer(4_000)]).to.deep.equal([false, false, true, true])
+    expect(await volume.onOffer!({ ino, offset: 4_097, data: [Buffer.alloc(8_190)] }), 'no whole page').to.equal(true)
+    expect(kernel.stores.length).to.equal(3)
+    open()
+    await waiting
+    expect(options).to.deep.equal([undefined, { direct: true }])
+    const later = new MemoryVolume({ clock: new SimClock() })
+    void new FakeKernel(later, { generation: 1 })
+    expect(later.onOffer, 'a later worker does not know who writes').to.equal(null)
   })
 
   it('pages in use: whole folios, merged, and what lies between', () => {

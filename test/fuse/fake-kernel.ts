@@ -37,6 +37,8 @@ export class FakeKernel {
   readonly pool = new BufferPool({ bufferBytes: fuse.requestBufferBytes, buffersMax: 8 })
   readonly dispatcher: Dispatcher
   readonly notifications: Buffer[] = []
+  /** Pages that it was given, and how many replies had come by then. */
+  readonly stores: { message: Buffer, answered: number }[] = []
   readonly replies = new Map<bigint, KernelReply>()
   /** Nobody waits for replies any more: writes of them fail as after a kill. */
   deaf = false
@@ -56,7 +58,8 @@ export class FakeKernel {
       notify: async (message) => {
         if (this.stuck) await new Promise(() => {})
         this.notifications.push(Buffer.from(message))
-      }
+      },
+      store: async (pieces) => { this.stores.push({ message: Buffer.concat(pieces), answered: this.replies.size }) }
     }, { generation: 0, negotiated: null, ...init })
   }
 
@@ -98,8 +101,8 @@ export class FakeKernel {
     return this.ask({ opcode: fuse.FUSE_WRITE, nodeid: ino, ...(unique === undefined ? {} : { unique }) }, u64(fh, offset), u32(data.length, writeFlags), u64(0), u32(flags, 0), data)
   }
 
-  read (ino: number, fh: number, offset: number, size: number, opcode: number = fuse.FUSE_READ): Promise<KernelReply> {
-    return this.ask({ opcode, nodeid: ino }, u64(fh, offset), u32(size, 0), u64(0), u32(0, 0))
+  read (ino: number, fh: number, offset: number, size: number, opcode: number = fuse.FUSE_READ, flags = 0): Promise<KernelReply> {
+    return this.ask({ opcode, nodeid: ino }, u64(fh, offset), u32(size, 0), u64(0), u32(flags, 0))
   }
 
   private received (bytes: Buffer): boolean {

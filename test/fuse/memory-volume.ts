@@ -1,4 +1,4 @@
-import type { Invalidation, OpenFile, OperationContext, SetAttributes, StatFs, VolumeClient } from '../../client/types.ts'
+import type { Invalidation, Offer, OpenFile, OperationContext, SetAttributes, StatFs, VolumeClient } from '../../client/types.ts'
 import { posixError } from '../../fsnode/protocol/errors.ts'
 import type { DirectoryEntry, InodeAttr } from '../../fsnode/protocol/metadata.ts'
 import type { Clock } from '../../fsnode/protocol/ports.ts'
@@ -34,6 +34,7 @@ export class MemoryVolume implements VolumeClient {
   readonly root = 1
   readonly chunkSizeBytes = 4 << 20
   onInvalidate: ((invalidation: Invalidation) => Promise<void>) | null = null
+  onOffer: ((offer: Offer) => Promise<boolean>) | null = null
   /** Inodes in use, orphans included. */
   readonly inodes = new Map<number, Inode>()
   private readonly clock: Clock

@@ -47,6 +47,8 @@ function isWriting (flags: number): boolean {
   return (flags & O_ACCMODE) !== constants.O_RDONLY
 }
 
+const directly = { direct: true }
+
 export const read: Handler = async (context, request, reply) => {
   const { fh, offset, size, flags } = parseRead(request)
   const ino = inoOf(context, request.nodeid)
@@ -54,7 +56,7 @@ export const read: Handler = async (context, request, reply) => {
   try {
     const found = context.files.get(fh, ino, flags)
     const handle = found instanceof Promise ? await orStale(found) : found
-    const bytes = await handle.file.read(offset, size)
+    const bytes = await handle.file.read(offset, size, (flags & constants.O_DIRECT) === 0 ? undefined : directly)
     reply.data(bytes)
     giveBack(bytes)
   } finally {

@@ -84,6 +84,16 @@ describe('the checkers of the simulation', () => {
       expect(story.treeIsSound).to.equal(false)
     })
 
+    it('what was made and is not certain has the number that was told, if it is there', () => {
+      const made = story.did({ kind: 'mkdir', dir: 1, name: 'd' }, { ino: 2 })
+      story.history.doubt(made)
+      expect(made.outcome).to.equal('unknown')
+      story.did({ kind: 'create', dir: 2, name: 'f', exclusive: true }, { ino: 5, created: true })
+      expect(story.treeIsSound).to.equal(true)
+      story.did({ kind: 'lookup', dir: 1, name: 'd' }, { ino: 3, directory: true, nlink: 2 })
+      expect(story.treeIsSound).to.equal(false)
+    })
+
     it('a rename moves a name from one place to the other at one moment', () => {
       story.did({ kind: 'mkdir', dir: 1, name: 'd' }, { ino: 2 })
       story.did(file, { ino: 5, created: true })

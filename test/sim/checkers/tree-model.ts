@@ -47,21 +47,23 @@ export function keyOfTree (tree: Tree): string {
 /** The states to which the call leads if its outcome is this one. */
 export function applyToTree (tree: Tree, call: Call, outcome: Outcome, result: Result, code: string | undefined): Tree[] {
   const draft = new Draft(tree)
-  const faults = perform(draft, call, outcome === 'well' ? result : null)
+  // What is not certain has the number that was told, if it happened at all.
+  const told = result.created === false ? undefined : result.ino
+  const faults = perform(draft, call, outcome === 'well' ? result : null, told)
   if (faults === null) return [] // the result is not what the model gives
   if (outcome === 'refused') return faults.includes(code!) ? [tree] : []
   if (faults.length > 0) return outcome === 'unknown' ? [tree] : []
   return [draft.tree]
 }
 
-/** Faults that the call meets, any of which may be told; null: its result contradicts the model. `result` null: not known. */
-function perform (draft: Draft, call: Call, result: Result | null): string[] | null {
+/** Faults that the call meets, any of which may be told; null: its result contradicts the model. `result` null: not known, but perhaps the number. */
+function perform (draft: Draft, call: Call, result: Result | null, told: number | undefined): string[] | null {
   switch (call.kind) {
     case 'lookup': return draft.lookup(call.dir, call.name, result)
     case 'getattr': return draft.getattr(call.ino, result)
     case 'readdir': return draft.readdir(call.dir, result)
-    case 'create': return draft.create(call.dir, call.name, false, call.exclusive, result)
-    case 'mkdir': return draft.create(call.dir, call.name, true, true, result)
+    case 'create': return draft.create(call.dir, call.name, false, call.exclusive, result, told)
+    case 'mkdir': return draft.create(call.dir, call.name, true, true, result, told)
     case 'unlink': return draft.remove(call.dir, call.name, false)
     case 'rmdir': return draft.remove(call.dir, call.name, true)
     case 'rename': return draft.rename(call, call.flags)
@@ -106,7 +108,7 @@ class Draft {
     return result === null || (names.size === result.entries!.length && result.entries!.every((entry) => this.holds(names, entry))) ? [] : null
   }
 
-  create (dir: number, name: string, directory: boolean, exclusive: boolean, result: Result | null): string[] | null {
+  create (dir: number, name: string, directory: boolean, exclusive: boolean, result: Result | null, told: number | undefined): string[] | null {
     const parent = this.directory(dir)
     if (typeof parent === 'string') return parent === 'ENOENT' ? gone : [parent]
     const known = this.inodes.get(parent)!.names.get(name)
@@ -117,7 +119,8 @@ class Draft {
     }
     if (result !== null && (result.created === false || this.find(result.ino!) !== undefined)) return null
     const key = this.nextKey++
-    this.inodes.set(key, { ino: result?.ino ?? null, directory, nlink: directory ? 2 : 1, names: noNames })
+    const ino = told === undefined || this.find(told) !== undefined ? null : told
+    this.inodes.set(key, { ino, directory, nlink: directory ? 2 : 1, names: noNames })
     this.setName(parent, name, key)
     if (directory) this.addLinks(parent, 1)
     return []

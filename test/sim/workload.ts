@@ -320,7 +320,7 @@ export class Worker {
       const { entries } = await this.volume.readdir(dir, '', 100)
       return { entries: entries.map(({ name, ino, type }) => ({ name, ino, directory: type === directoryType })) }
     })
-    for (const { ino, directory } of result?.entries ?? []) this.sights.saw(ino, directory)
+    for (const { ino, directory } of result?.entries ?? []) this.saw(ino, directory)
     if (result === null) this.sights.forget(dir)
     return result?.entries ?? null
   }
@@ -330,7 +330,7 @@ export class Worker {
       const { ino, mode, nlink, size } = await this.volume.lookup(dir, name)
       return { ino, directory: (mode & typeMask) === directoryType, nlink, size }
     })
-    if (result !== null) this.sights.saw(result.ino!, result.directory!)
+    if (result !== null) this.saw(result.ino!, result.directory!)
   }
 
   private async getattr (ino: number): Promise<void> {

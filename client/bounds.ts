@@ -61,6 +61,11 @@ export const contendedDirectoriesMax = 1_024
 /** Names of a directory that are read in advance once it is held. */
 export const heldListingNamesMax = 8_192
 
+// Room on the nodes: enough for all that can be written until the map tells of it, and a tenth.
+export const plentyBytes = 4_096 * mebi
+export const plentyShare = 0.1
+export const roomRefreshMs = 5_000
+
 // Writes, per file.
 export const writePieceBytesMax = mebi
 /** Pieces up to this size join others of their chunk in one request. */

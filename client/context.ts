@@ -11,6 +11,7 @@ import type { Offers } from './offers.ts'
 import type { OperationNumbers } from './operation-numbers.ts'
 import type { OwnChanges } from './own-changes.ts'
 import type { ReadAheadBudget } from './reader.ts'
+import type { Room } from './room.ts'
 import type { SessionTable } from './session-table.ts'
 import type { WriteJournal } from './types.ts'
 import type { UnsyncedChunks } from './unsynced-chunks.ts'
@@ -32,6 +33,7 @@ export interface VolumeContext {
   readonly files: FileTable
   readonly chunks: ChunkStore
   readonly unsynced: UnsyncedChunks
+  readonly room: Room
   readonly readAhead: ReadAheadBudget
   readonly blocks: BlockCache
   readonly offers: Offers

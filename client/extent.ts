@@ -23,6 +23,8 @@ export class Extent {
   private stepBytes = extentStepBytesMin
   private raising: Promise<void> | null = null
   private known = false
+  /** How often the lease was granted. */
+  private takes = 0
 
   constructor (context: VolumeContext, cached: CachedInode) {
     this.context = context
@@ -35,6 +37,7 @@ export class Extent {
   /** The exclusive lease was granted. */
   taken (attr: InodeAttr): void {
     this.known = true
+    this.takes++
     this.inRecord = attr.isInline ? attr.size : 0
     this.reached = attr.extent
     this.staleEnd = attr.extent
@@ -106,17 +109,29 @@ export class Extent {
     const chunkSize = context.volume.chunkSizeBytes
     const wanted = Math.max(end, this.reached + this.stepBytes)
     const extent = Math.ceil(wanted / chunkSize) * chunkSize
+    const decided = context.held.extent(cached, extent)
+    if (decided !== null) {
+      const { takes } = this
+      await cached.session.changes!.drained()
+      if (takes !== this.takes || !this.known) throw new AtollError('ATOLL_SESSION_EXPIRED', 'the file is not held any more')
+      this.raised(decided.extent)
+      return
+    }
     const since = cached.session.guard.begin()
     cached.asked++
     try {
       const { body } = await cached.session.call('meta.extent', { op: context.operations.next(), ino: cached.ino, extent }, { leased: true, mutation: true })
-      this.reached = Math.max(this.reached, body.attr.extent)
-      this.stepBytes = Math.min(extentStepBytesMax, this.stepBytes * 2)
+      this.raised(body.attr.extent)
       context.inodes.install(cached.session, body.attr, since)
     } finally {
       cached.asked--
       cached.session.guard.end()
     }
+  }
+
+  private raised (extent: number): void {
+    this.reached = Math.max(this.reached, extent)
+    this.stepBytes = Math.min(extentStepBytesMax, this.stepBytes * 2)
   }
 
   /** Afterwards [from, to) reads as zeros, and so does what is left of the last chunk. */

@@ -1,13 +1,14 @@
-import { codeOf, posixError } from '../fsnode/protocol/errors.ts'
+import { AtollError, codeOf, posixError } from '../fsnode/protocol/errors.ts'
 import { byteLengthOf } from '../fsnode/protocol/frame.ts'
 import type { InodeAttr } from '../fsnode/protocol/metadata.ts'
 import type { AcceptedWrite, LateErrors } from './accepted-write.ts'
-import { journalCommitBytes, sessionsPerRequestMax, writeQueueBytesMax } from './bounds.ts'
+import { sessionsPerRequestMax, writeQueueBytesMax } from './bounds.ts'
 import type { VolumeContext } from './context.ts'
 import { Extent } from './extent.ts'
 import { FileReading } from './file-reading.ts'
 import type { CachedInode } from './inode-cache.ts'
 import { InlineContent } from './inline-content.ts'
+import { JournaledWrites } from './journaled-writes.ts'
 import { lostError } from './unsynced-chunks.ts'
 import { ChunkWriter } from './writer.ts'
 
@@ -45,8 +46,7 @@ export class FileState {
   private moved: Buffer | null = null
   /** In order of acceptance, until their bytes are at the nodes. */
   private readonly underWay = new Set<AcceptedWrite>()
-  private readonly uncommitted: Array<{ sequence: number, token: number, bytes: number }> = []
-  private uncommittedBytes = 0
+  private readonly uncommitted: JournaledWrites
   /** Writes that need preparation, and those behind them. */
   private order: Promise<void> | null = null
   private orderLength = 0
@@ -74,6 +74,7 @@ export class FileState {
     this.context = context
     this.cached = cached
     this.extent = new Extent(context, cached)
+    this.uncommitted = new JournaledWrites(context.journal)
     this.reading = new FileReading(context, cached)
     const hold = (): Promise<void> | null => this.recovering ?? (cached.session.isValid ? null : cached.session.ready())
     const holdMoved = (): Promise<void> | null => {
@@ -198,6 +199,16 @@ export class FileState {
     if (this.order !== null) return this.order.then(() => this.writer.settled(offset, length) ?? undefined)
     return this.writer.settled(offset, length)
   }
+
+  /** For close(2): what is in the journal may follow, if the nodes surely have room; otherwise the caller must hear of a full cluster. */
+  async flushBehind (): Promise<void> {
+    const { journal, room } = this.context
+    if (journal?.changes === undefined || !this.isDirty || this.arriving > 0 || [...this.underWay].some(({ token }) => token === null) || !room.isPlenty) return await this.flush()
+    this.flush().catch((error) => { this.noteLate(error) })
+  }
+
+  /** The time of the last change was set: what is still to be committed says so, too. */
+  setModified (mtime: bigint): void { if (this.local !== null) this.local.mtime = mtime }
 
   /** What was accepted before is at the nodes and committed. Late errors are the handles' to report. */
   async flush (): Promise<void> {
@@ -429,6 +440,7 @@ export class FileState {
     if (write.sequence === this.movedBy) this.moveEnded(write.failure === null)
     if (write.failure !== null) {
       if (write.token !== null) {
+        this.context.log.error('a write that was acknowledged is lost', { ino: this.cached.ino, code: codeOf(write.failure) })
         this.noteLate(write.failure)
         this.context.journal!.settle(write.token)
       }
@@ -453,15 +465,15 @@ export class FileState {
     if (attr !== null) cached.setAttr({ ...this.localAttr(attr), isInline: true })
   }
 
-  /** The journal may drop a write only when the size that makes it visible is committed too. */
   private awaitCommit (sequence: number, token: number, bytes: number): void {
-    this.uncommitted.push({ sequence, token, bytes })
-    this.uncommittedBytes += bytes
-    if (this.uncommittedBytes >= journalCommitBytes && this.committing === null) this.flush().catch((error) => { this.noteLate(error) })
+    this.uncommitted.add(sequence, token, bytes)
+    if (this.uncommitted.isMuch && this.committing === null) this.flush().catch((error) => { this.noteLate(error) })
   }
 
   private async commit (upTo: number, size: number): Promise<void> {
     while (this.committing !== null) await this.committing.catch(() => {})
+    // The one before may have failed with the session: under the next one nothing is held yet.
+    if (this.suspect !== null) throw new AtollError('ATOLL_SESSION_EXPIRED', 'whether the changes stand is to be seen')
     if (this.committed >= upTo || this.local === null) return
     this.committing = this.sendCommit(upTo, size)
     try {
@@ -514,7 +526,7 @@ export class FileState {
       if (inline === null) this.movedBy = 0
       else this.context.cache.setInline(this.cached, inline)
     }
-    this.settleTokens(sequence)
+    this.uncommitted.settle(sequence)
   }
 
   /** What was told to have happened did not. */
@@ -532,6 +544,9 @@ export class FileState {
 
   /** Gives up what is not committed, loudly. */
   private lose (error: unknown): unknown {
+    const code = codeOf(error)
+    // Removed by whoever may: nothing was lost that anybody could miss.
+    this.context.log[code === 'ENOENT' || code === 'ESTALE' ? 'debug' : 'error']('changes of a file are lost', { ino: this.cached.ino, code })
     this.noteLate(error)
     this.writer.abandon(error)
     this.lostUpTo = this.accepted
@@ -540,10 +555,9 @@ export class FileState {
     this.content = null
     this.movedBy = 0
     this.moved = null
-    this.settleTokens(Infinity)
+    this.uncommitted.settle(Infinity)
     this.context.cache.setInline(this.cached, null)
     this.cached.attr = null
-    this.context.log.error('changes of a file are lost', { ino: this.cached.ino, code: codeOf(error) })
     return error
   }
 
@@ -557,20 +571,7 @@ export class FileState {
     this.committed = this.accepted
     this.local = null
     this.content = null
-    this.settleTokens(Infinity)
-  }
-
-  private settleTokens (upTo: number): void {
-    let kept = 0
-    for (const waiting of this.uncommitted) {
-      if (waiting.sequence > upTo) {
-        this.uncommitted[kept++] = waiting
-        continue
-      }
-      this.uncommittedBytes -= waiting.bytes
-      this.context.journal!.settle(waiting.token)
-    }
-    this.uncommitted.length = kept
+    this.uncommitted.settle(Infinity)
   }
 
   /** Each handle tells it once. */

@@ -122,6 +122,8 @@ export class HeldChanges {
     if (isDirectory(child.attr!) && dir !== newDir) return false
     if (replaced !== 0 && (flags & renameNoReplace) !== 0) return false
     const target = replaced === 0 ? null : this.child(to, newName)
+    // Who replaces a file by a new one wants either, whatever happens: the new one's content goes first.
+    if (target !== null && child.file?.isDirty === true) return false
     if (replaced !== 0 && (target === null || isDirectory(child.attr!) || isDirectory(target.attr!) || target.file !== null)) return false
     const now = this.context.clock.wallNs()
     if (!this.send(from.cached, ['rename', now, dir, name, newDir, newName, child.ino, replaced], by)) return false
@@ -148,13 +150,14 @@ export class HeldChanges {
 
   setattr (ino: number, changes: SetAttributes, by: OperationContext): InodeAttr | null {
     const cached = this.inode(ino)
-    if (cached === null || changes.size !== undefined || cached.file?.isDirty === true) return null
+    if (cached === null || changes.size !== undefined) return null
     const now = this.context.clock.wallNs()
     const attr = cached.attr!
     const { mode, uid, gid } = changes
     const atime = changes.atime === 'now' ? now : changes.atime
     const mtime = changes.mtime === 'now' ? now : changes.mtime
     if (!this.send(cached, ['setattr', now, ino, mode ?? null, uid ?? null, gid ?? null, atime ?? null, mtime ?? null], by)) return null
+    if (mtime !== undefined) cached.file?.setModified(mtime)
     const owned = uid === undefined && gid === undefined ? attr.mode : withoutPrivileges(attr.mode)
     this.note(cached, {
       ...attr,
@@ -166,6 +169,15 @@ export class HeldChanges {
       ctime: now,
       version: attr.version + 1
     })
+    return cached.attr
+  }
+
+  /** Chunks of an open file may be written below `extent` as soon as the partition has this. */
+  extent (cached: CachedInode, extent: number): InodeAttr | null {
+    if (this.inode(cached.ino) !== cached) return null
+    const attr = cached.attr!
+    if (!this.send(cached, ['extent', this.context.clock.wallNs(), cached.ino, extent])) return null
+    this.note(cached, { ...attr, extent: Math.max(attr.extent, extent), version: attr.version + 1 })
     return cached.attr
   }
 

@@ -87,6 +87,7 @@ export class Namespace {
     const { held } = this.context
     if (held.earlier(by) !== undefined || held.unlink(dir, name, by)) return
     const ino = await this.inoOf(dir, name)
+    await this.written(ino)
     await this.mutate(dir, 'meta.unlink', { dir, name, open: this.context.files.isOpen(ino) }, by, { inos: [dir, ino], names: [[dir, name]] }, (session, body, since) => { this.noteRemoved(session, dir, name, body, since) })
   }
 
@@ -105,6 +106,8 @@ export class Namespace {
     // The answer to an exchange does not tell what else has moved.
     const exchanged = exchange ? (await this.context.inodes.lookup(newDir, newName)).ino : null
     const replaced = exchanged ?? await this.inoOf(newDir, newName)
+    await this.written(moved)
+    await this.written(replaced)
     const open = !exchange && this.context.files.isOpen(replaced)
     const subject: Subject = { inos: [dir, newDir, moved, replaced], names: [[dir, name], [newDir, newName]] }
     await this.mutate(dir, 'meta.rename', { dir, name, newDir, newName, flags, open }, by, subject, (session, body, since) => {
@@ -295,6 +298,12 @@ export class Namespace {
     if (cached !== undefined) cached.hasNoXattrs = false
     cached?.xattrs?.delete(name)
     this.noteInode(session, ino, attr, since)
+  }
+
+  /** What is still on its way to a file that is closed here gets there first. */
+  private async written (ino: number): Promise<void> {
+    const file = this.context.cache.get(ino)?.file
+    if (file != null && file.handles === 0 && file.isDirty) await file.flush().catch(() => {})
   }
 
   /** What the name stands for, 0 for nothing: an inode that is open here must outlive the name, and one that is cached is about to change. */

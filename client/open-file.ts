@@ -65,6 +65,10 @@ export class OpenFileHandle implements OpenFile {
     await this.reporting(() => this.file.flush())
   }
 
+  async flushBehind (): Promise<void> {
+    await this.reporting(() => this.file.flushBehind())
+  }
+
   async sync (): Promise<void> {
     await this.reporting(async () => {
       await this.file.flush()

@@ -83,6 +83,11 @@ export interface OpenFile {
   append? (offset: number, data: readonly Buffer[], context?: OperationContext): Promise<number>
   /** Everything written is in the memory of all in-sync replicas, size and mtime are committed: others see it. */
   flush (): Promise<void>
+  /**
+   * What close(2) waits for: as `flush`, but what is in the journal may go to the nodes afterwards, if nothing can keep it from
+   * getting there. The buffers of writes must then stay unchanged still.
+   */
+  flushBehind? (): Promise<void>
   /** flush, then stable storage. */
   sync (): Promise<void>
   /** Drops the handle; call flush first. */

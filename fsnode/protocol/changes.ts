@@ -14,6 +14,8 @@ export type Change =
   | [kind: 'rename', at: bigint, dir: number, name: string, newDir: number, newName: string, ino: number, replaced: number]
   | [kind: 'link', at: bigint, dir: number, name: string, ino: number]
   | [kind: 'setattr', at: bigint, ino: number, mode: number | null, uid: number | null, gid: number | null, atime: bigint | null, mtime: bigint | null]
+  /** Chunks below `extent` may be written from now on. */
+  | [kind: 'extent', at: bigint, ino: number, extent: number]
   /** `data`: the whole content of a small file; null: it is in chunks. */
   | [kind: 'commit', at: bigint, ino: number, size: number, mtime: bigint, data: Buffer | null]
 
@@ -36,6 +38,7 @@ const fields: Record<Change[0], Check[]> = {
   rename: [isTime, isCount, isText, isCount, isText, isCount, isCount],
   link: [isTime, isCount, isText, isCount],
   setattr: [isTime, isCount, orNull(isUnsigned32), orNull(isUnsigned32), orNull(isUnsigned32), orNull(isTime), orNull(isTime)],
+  extent: [isTime, isCount, isCount],
   commit: [isTime, isCount, isCount, isTime, orNull(isBytes)]
 }
 
@@ -86,7 +89,7 @@ export function inodesOf (change: Change): { held: number[], made: number } {
     case 'create': return { held: [change[2]], made: change[4] }
     case 'unlink': case 'rmdir': case 'link': return { held: [change[2], change[4]], made: 0 }
     case 'rename': return { held: change[7] === 0 ? [change[2], change[4], change[6]] : [change[2], change[4], change[6], change[7]], made: 0 }
-    case 'setattr': case 'commit': return { held: [change[2]], made: 0 }
+    case 'setattr': case 'extent': case 'commit': return { held: [change[2]], made: 0 }
   }
 }
 

@@ -23,6 +23,8 @@ export class FileHandle {
   hasNoCapabilities = false
   /** Request buffers whose data the client may still refer to: until flush. */
   private lent: Buffer[] = []
+  /** Of those, the ones that the flush under way covers. */
+  private lentNow = 0
   private flushing: Promise<void> | null = null
   /** What a background flush failed with: the next flush or sync reports it, once. */
   private failure: unknown = null
@@ -50,7 +52,8 @@ export class FileHandle {
   async flush (): Promise<void> {
     // What another flush covers is no longer dirty, and not yet flushed either.
     while (this.flushing !== null) await this.flushing.catch(() => {})
-    if (this.dirty) await this.flushLent((file) => file.flush())
+    // The client may go on with data of its own behind, but not with what lies in buffers that the next request needs.
+    if (this.dirty) await this.flushLent((file) => this.lentNow === 0 && file.flushBehind !== undefined ? file.flushBehind() : file.flush())
     this.throwFailure()
   }
 
@@ -80,6 +83,7 @@ export class FileHandle {
 
   private async flushCovered (flush: (file: OpenFile) => Promise<void>): Promise<void> {
     const covered = this.lent
+    this.lentNow = covered.length
     this.lent = []
     this.dirty = false
     try {

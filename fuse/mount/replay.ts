@@ -1,4 +1,5 @@
-import type { VolumeClient } from '../../client/types.ts'
+import type { RecoveredChange, VolumeClient } from '../../client/types.ts'
+import { decodeChange } from '../../fsnode/protocol/changes.ts'
 import { codeOf, isRetryable, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { Logger } from '../../fsnode/protocol/ports.ts'
 import type { RecoveredWrite } from './journal.ts'
@@ -6,7 +7,11 @@ import type { RecoveredWrite } from './journal.ts'
 export interface ReplaySource {
   recover (): readonly RecoveredWrite[]
   settle (token: number): void
+  readonly changes?: { recoverChanges (): readonly RecoveredChange[] }
 }
+
+/** Whose operations these were is in what they did; nothing here depends on it. */
+const nobody = { uid: 0, gid: 0 }
 
 /** Codes that say the file is gone, and its content with it. */
 const goneCodes = ['ENOENT', 'ESTALE']
@@ -23,6 +28,9 @@ export async function replay (client: VolumeClient, journal: ReplaySource, log: 
   for (const [ino, ofFile] of byIno) {
     try {
       await replayFile(client, ino, ofFile)
+      // The changes were replayed before: a time that was set after the writes must be set again.
+      const mtime = modifiedAfter(journal.changes?.recoverChanges() ?? [], ino, ofFile.at(-1)!.token)
+      if (mtime !== null) await client.setattr(ino, { mtime }, nobody)
     } catch (error) {
       if (isRetryable(error)) throw error
       if (!goneCodes.includes(codeOf(error))) {
@@ -44,4 +52,14 @@ async function replayFile (client: VolumeClient, ino: number, writes: readonly R
   } finally {
     await file.release()
   }
+}
+
+/** The time of the last change that was set for the inode after the record with this token; null: none was. */
+function modifiedAfter (changes: readonly RecoveredChange[], ino: number, token: number): bigint | null {
+  let mtime: bigint | null = null
+  for (const { token: later, bytes } of changes) {
+    const change = later > token ? decodeChange(bytes) : null
+    if (change?.[0] === 'setattr' && change[2] === ino) mtime = change[7] ?? mtime
+  }
+  return mtime
 }

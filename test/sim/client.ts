@@ -51,7 +51,7 @@ export class SimClient {
       const { clock, network } = ports
       const journal = this.journal(ports)
       const volume = new AtollVolumeClient({ network, clock, random: random.fork(), log: this.log, journal }, {
-        volume: cluster.volume!, seeds: cluster.seeds, session: this.session, client: host, cache: { inodesMax: 8 }
+        volume: cluster.volume!, seeds: cluster.seeds, session: this.session, client: host, cache: { inodesMax: 8 }, plentyBytes: cluster.config.plentyBytes
       })
       const process: ClientProcess = { name: `${host}.${life}`, volume, ports }
       this.process = process

@@ -33,6 +33,8 @@ export interface SimConfig {
   driftMax: number
   /** Records that the journal of each client holds; 0: they have none, and decide nothing by themselves. */
   journalRecordsMax: number
+  /** Free bytes on each node from which on clients close files without waiting for the nodes. */
+  plentyBytes: number
   /** Pause between two things that an operator does (moves, drains, policies), ms on average; null: there is none. */
   operateEveryMs: number | null
 }
@@ -62,6 +64,7 @@ export function drawConfig (random: SimRandom): SimConfig {
     faults: faultKinds.filter((kind) => random.chance(0.6) && (scheduled || !schedulerFaults.includes(kind))),
     driftMax: random.pick([0, 0.005, 0.02]),
     operateEveryMs: random.pick([null, 1_000, 4_000]),
-    journalRecordsMax: random.pick([0, 6, 1_000, 1_000])
+    journalRecordsMax: random.pick([0, 6, 1_000, 1_000]),
+    plentyBytes: random.pick([0, 0, Infinity])
   }
 }

@@ -8,7 +8,7 @@ interface Record { token: number, write?: { ino: number, offset: number, data: B
 export class JournalStore {
   readonly records = new Map<number, Record>()
   nextToken = 1
-  private waiters: Array<{ tokens: Set<number>, then: () => void }> = []
+  private waiters: Array<() => void> = []
 
   /** Since when, in the history, some change has not been with its partition; null: all are. */
   get behindSince (): number | null {
@@ -16,19 +16,15 @@ export class JournalStore {
     return null
   }
 
-  /** Runs `then` when every change that is recorded now is with its partition, or lost. */
+  /** Runs `then` when all that is recorded now is with the nodes, or lost. */
   whenSettled (then: () => void): void {
-    const tokens = new Set([...this.records.values()].filter(({ change }) => change !== undefined).map(({ token }) => token))
-    if (tokens.size === 0) then()
-    else this.waiters.push({ tokens, then })
+    if (this.records.size === 0) then()
+    else this.waiters.push(then)
   }
 
   settle (token: number): void {
     if (!this.records.delete(token)) throw new Error(`journal: ${token} is settled twice`)
-    for (const waiter of this.waiters) waiter.tokens.delete(token)
-    const over = this.waiters.filter(({ tokens }) => tokens.size === 0)
-    this.waiters = this.waiters.filter(({ tokens }) => tokens.size > 0)
-    for (const { then } of over) then()
+    if (this.records.size === 0) for (const then of this.waiters.splice(0)) then()
   }
 
   clear (): void {

@@ -23,6 +23,8 @@ const quietWithinMs = 120_000
 /** Long enough for leases to run out, orphans to be collected and caches of the disk to be written. */
 const quiescenceMs = 20_000
 const surveyors = 1
+/** A client says so of what it told to be written, when nobody is left who could be told. */
+const lostWrites = new Set(['changes of a file are lost', 'a write that was acknowledged is lost'])
 
 export interface RunOptions {
   /** In place of what the seed draws. */
@@ -184,6 +186,7 @@ class Run {
     cluster.onLog = (line) => {
       if (line.message.startsWith('session expired')) for (const client of this.clients) if (client.host === line.who) client.sessionsLost++
       if (line.message === 'a change that was acknowledged is lost') for (const client of this.clients) if (client.host === line.who) this.workload.changesLost(client)
+      if (lostWrites.has(line.message)) this.workload.writesLost(line.who)
       options.onLog?.(cluster.clock.now(), line)
     }
     cluster.onMap = (map) => {

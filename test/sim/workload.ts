@@ -82,6 +82,11 @@ export class Workload {
     const since = store.behindSince
     if (since === null) return
     this.history.doubtSince(host, since)
+    this.writesLost(host)
+  }
+
+  /** What its processes wrote, and have not seen to be with the nodes, is not certain. */
+  writesLost (host: string): void {
     for (const [operation, { name }] of this.uncertain) {
       if (!name.startsWith(`${host}.`)) continue
       this.history.doubt(operation)
@@ -252,7 +257,8 @@ export class Worker {
     const operations = written.splice(0)
     const kind = this.random.chance(0.5) ? 'sync' : 'flush'
     const { result } = await this.workload.attempt(this.process, { kind, ino: file.ino }, async () => {
-      await file[kind]()
+      if (kind === 'flush' && file.flushBehind !== undefined) await file.flushBehind()
+      else await file[kind]()
       return {}
     })
     const certain = result !== null

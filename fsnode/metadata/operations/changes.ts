@@ -3,7 +3,7 @@ import { inodeNumber } from '../../../partitioning/routing.ts'
 import { failedChangesKept } from '../constants.ts'
 import type { Outcome } from '../types.ts'
 import { setattr } from './attributes.ts'
-import { commit } from './content.ts'
+import { commit, extent } from './content.ts'
 import { type Context, failure } from './context.ts'
 import { create } from './create.ts'
 import { isLocal } from './inodes.ts'
@@ -69,6 +69,7 @@ function applyChange (context: Context, change: Change, holders: ChangesArgs['ho
       const [, , ino, mode, uid, gid, atime, mtime] = change
       return setattr(context, { ino, mode: mode ?? undefined, uid: uid ?? undefined, gid: gid ?? undefined, atime: atime ?? undefined, mtime: mtime ?? undefined })
     }
+    case 'extent': return extent(context, { ino: change[2], extent: change[3] })
     case 'commit': {
       const [, , ino, size, mtime, data] = change
       return commit(context, data === null ? { ino, size, mtime } : { ino, size, mtime, data })

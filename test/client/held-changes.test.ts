@@ -1,0 +1,214 @@
+import { expect } from 'chai'
+import { AtollVolumeClient } from '../../client/volume-client.ts'
+import { AtollError } from '../../fsnode/protocol/errors.ts'
+import { silent } from '../metadata/harness.ts'
+import { JournalStore, SimJournal } from '../sim/journal.ts'
+import { me, TestCluster, TestVolume } from './cluster.ts'
+
+const plentyBytes = 0
+
+/** A machine whose mount has a journal: its processes continue each other. */
+class Machine {
+  readonly cluster: TestCluster
+  readonly host: string
+  readonly store = new JournalStore()
+  private alive = { value: true }
+
+  constructor (cluster: TestCluster, host: string) {
+    this.cluster = cluster
+    this.host = host
+  }
+
+  async start (): Promise<TestVolume> {
+    const { cluster, host, store } = this
+    const alive = this.alive = { value: true }
+    const journal = new SimJournal(store, { isAlive: () => alive.value, place: () => 0, writesMax: 10_000 })
+    const volume = new AtollVolumeClient({ network: cluster.network.host(host), clock: cluster.clock, random: cluster.random.fork(), log: silent, journal }, {
+      volume: cluster.volume, seeds: [{ host: 'n0', port: 1 }], session: `session-of-${host}`, client: host, plentyBytes
+    })
+    await cluster.run(volume.start())
+    return new TestVolume(cluster, volume)
+  }
+
+  crash (): void {
+    this.alive.value = false
+    this.cluster.network.crash(this.host)
+  }
+}
+
+describe('client: changes under exclusive leases', () => {
+  let cluster: TestCluster
+  let machine: Machine
+  let a: TestVolume
+  /** A directory that `a` has made, and so holds. */
+  let dir: number
+
+  beforeEach(async () => {
+    cluster = await TestCluster.open()
+    machine = new Machine(cluster, 'a')
+    a = await machine.start()
+    dir = await directory(a)
+    cluster.resetCounts()
+  })
+
+  /** Inode numbers come behind the first thing that is made. */
+  async function directory (client: TestVolume): Promise<number> {
+    const top = await client.run(client.volume.mkdir(1, 'top', 0o755, me))
+    await client.run(client.volume.mkdir(top.ino, 'first', 0o755, me))
+    await cluster.clock.advance(100)
+    const made = await client.run(client.volume.mkdir(top.ino, 'dir', 0o755, me))
+    await client.run(client.volume.syncNames())
+    return made.ino
+  }
+
+  async function file (client: TestVolume, name: string, content: string): Promise<number> {
+    const { file } = await client.run(client.volume.create(dir, name, { mode: 0o644, exclusive: true }, me))
+    await client.run(file.write(0, [Buffer.from(content)]))
+    await client.run(file.flush())
+    await client.run(file.release())
+    return file.ino
+  }
+
+  it('a hundred files are made, written, changed and renamed without a message, and travel in few', async () => {
+    for (let at = 0; at < 100; at++) {
+      const ino = await file(a, `f${at}`, 'content')
+      await a.run(a.volume.setattr(ino, { mode: 0o600, mtime: 7n }, me))
+      await a.run(a.volume.rename(dir, `f${at}`, dir, `g${at}`, 0, me))
+    }
+    await a.run(a.volume.syncNames())
+    expect(cluster.count('meta.changes')).to.be.within(1, 10)
+    expect(cluster.requests).to.equal(cluster.count('meta.changes'))
+  })
+
+  it('the partition comes to the same attributes as the client did', async () => {
+    const ino = await file(a, 'f', 'content')
+    await a.run(a.volume.setattr(ino, { mode: 0o4711, mtime: 7n, atime: 8n }, me))
+    await a.run(a.volume.setattr(ino, { uid: 3 }, me))
+    await a.run(a.volume.link(ino, dir, 'other', me))
+    await a.run(a.volume.rename(dir, 'other', dir, 'another', 0, me))
+    await a.run(a.volume.symlink(dir, 's', 'target', me))
+    const sub = await a.run(a.volume.mkdir(dir, 'sub', 0o2775, me))
+    const inner = await a.run(a.volume.mkdir(sub.ino, 'inner', 0o700, { uid: 5, gid: 6 }))
+    await a.run(a.volume.unlink(dir, 'f', me))
+    const decided = new Map<number, unknown>()
+    for (const each of [dir, ino, sub.ino, inner.ino, (await a.run(a.volume.lookup(dir, 's'))).ino]) decided.set(each, await a.run(a.volume.getattr(each)))
+    const b = await cluster.client('b')
+    for (const [each, attr] of decided) expect(await b.run(b.volume.getattr(each)), `inode ${each}`).to.deep.equal(attr)
+    expect(await b.names(dir)).to.deep.equal(['another', 's', 'sub'])
+  })
+
+  it('what was decided is there before anybody else sees the directory', async () => {
+    const b = await cluster.client('b')
+    await file(a, 'f', 'content')
+    await a.run(a.volume.mkdir(dir, 'd', 0o755, me))
+    expect(await b.names(dir)).to.deep.equal(['d', 'f'])
+    expect((await b.get('f', dir)).toString()).to.equal('content')
+    await a.run(a.volume.unlink(dir, 'f', me))
+    expect(await b.code(b.volume.lookup(dir, 'f'))).to.equal('ENOENT')
+  })
+
+  it('of two that make the same name, one is refused, whoever holds the directory', async () => {
+    const b = await cluster.client('b')
+    await file(a, 'f', 'content')
+    expect(await b.code(b.volume.create(dir, 'f', { mode: 0o644, exclusive: true }, me))).to.equal('EEXIST')
+    await b.put('g', 'of b', dir)
+    expect(await a.code(a.volume.create(dir, 'g', { mode: 0o644, exclusive: true }, me))).to.equal('EEXIST')
+  })
+
+  it('another client\'s removal of what was just made finds it', async () => {
+    const b = await cluster.client('b')
+    await a.run(a.volume.lookup(dir, 'f').catch(() => {}))
+    await file(a, 'f', 'content')
+    await b.run(b.volume.unlink(dir, 'f', me))
+    expect(await a.code(a.volume.lookup(dir, 'f'))).to.equal('ENOENT')
+  })
+
+  it('a crash loses nothing that was told: the next process gets it to the partition before it answers', async () => {
+    cluster.onRequest = (method) => method === 'meta.changes' ? 'lose-request' : undefined
+    const ino = await file(a, 'f', 'content')
+    await a.run(a.volume.mkdir(dir, 'd', 0o755, me))
+    machine.crash()
+    cluster.onRequest = () => undefined
+    const next = await machine.start()
+    expect(await next.names(dir)).to.deep.equal(['d', 'f'])
+    expect((await next.run(next.read(ino))).toString()).to.equal('content')
+    expect(machine.store.records.size).to.equal(0)
+  })
+
+  it('the operation that a crash interrupted has happened once when it comes again', async () => {
+    cluster.onRequest = (method) => method === 'meta.changes' ? 'lose-request' : undefined
+    const again = { ...me, operationId: 77 }
+    const { attr } = await a.run(a.volume.create(dir, 'f', { mode: 0o644, exclusive: true }, again))
+    machine.crash()
+    cluster.onRequest = () => undefined
+    const next = await machine.start()
+    const found = await next.run(next.volume.create(dir, 'f', { mode: 0o644, exclusive: true }, again))
+    expect(found).to.deep.include({ created: true })
+    expect(found.attr.ino).to.equal(attr.ino)
+    expect(await next.code(next.volume.create(dir, 'f', { mode: 0o644, exclusive: true }, { ...me, operationId: 78 }))).to.equal('EEXIST')
+  })
+
+  it('a lost answer and a new leader change nothing twice', async () => {
+    let lost = 0
+    cluster.onRequest = (method) => method === 'meta.changes' && lost++ < 2 ? 'lose-answer' : undefined
+    const ino = await file(a, 'f', 'content')
+    await a.run(a.volume.link(ino, dir, 'g', me))
+    await cluster.changeLeader()
+    await a.run(a.volume.syncNames())
+    const b = await cluster.client('b')
+    expect(await b.names(dir)).to.deep.equal(['f', 'g'])
+    expect((await b.run(b.volume.getattr(ino))).nlink).to.equal(2)
+    expect(lost).to.be.greaterThan(2)
+  })
+
+  it('when the session ends first, what was told is given up, loudly, and the truth is shown', async () => {
+    cluster.onRequest = (method) => ['meta.changes', 'meta.renew', 'meta.session'].includes(method) ? new AtollError('ATOLL_UNAVAILABLE', 'cut off') : undefined
+    const ino = await file(a, 'f', 'content')
+    const opened = await a.run(a.volume.open(ino, { write: false }))
+    await cluster.clock.advance(10_000)
+    cluster.onRequest = () => undefined
+    await cluster.clock.advance(5_000)
+    expect(await a.code(a.volume.lookup(dir, 'f'))).to.equal('ENOENT')
+    expect(await a.code(opened.sync())).to.equal('EIO')
+    expect(machine.store.records.size).to.equal(0)
+  })
+
+  it('a directory that is changed again and again is taken, and one that others want is left alone', async () => {
+    const b = await cluster.client('b')
+    const shared = (await b.run(b.volume.mkdir(1, 'shared', 0o755, me))).ino
+    for (let at = 0; at < 3; at++) await a.put(`a${at}`, '', shared)
+    await cluster.clock.advance(100)
+    cluster.resetCounts()
+    await a.put('held', '', shared)
+    expect(cluster.count('meta.create')).to.equal(0)
+    await b.put('b', '', shared)
+    cluster.resetCounts()
+    for (let at = 0; at < 5; at++) await a.put(`later${at}`, '', shared)
+    expect(cluster.count('meta.create')).to.equal(5)
+    expect((await b.names(shared)).length).to.equal(10)
+  })
+
+  it('a file beyond its record is closed at once, and read elsewhere as written', async () => {
+    const content = Buffer.alloc(100_000, 'x')
+    const { file: opened } = await a.run(a.volume.create(dir, 'big', { mode: 0o644, exclusive: true }, me))
+    await a.run(opened.write(0, [content]))
+    await a.run(opened.flushBehind!())
+    expect(cluster.count('data.write')).to.equal(0)
+    await a.run(opened.release())
+    await a.run(a.volume.setattr(opened.ino, { mtime: 7n }, me))
+    const b = await cluster.client('b')
+    expect(await b.get('big', dir)).to.deep.equal(content)
+    expect((await b.run(b.volume.getattr(opened.ino))).mtime).to.equal(7n)
+  })
+
+  it('a file that replaces another is written before it does', async () => {
+    await file(a, 'old', 'old')
+    const { file: opened } = await a.run(a.volume.create(dir, 'new', { mode: 0o644, exclusive: true }, me))
+    await a.run(opened.write(0, [Buffer.alloc(100_000, 'n')]))
+    await a.run(opened.flushBehind!())
+    await a.run(opened.release())
+    await a.run(a.volume.rename(dir, 'new', dir, 'old', 0, me))
+    expect(cluster.count('data.write')).to.be.greaterThan(0)
+    expect((await a.get('old', dir)).length).to.equal(100_000)
+  })
+})

@@ -53,6 +53,8 @@ export class ReplicaAssignment {
   private readonly scatterWidth: number
   private readonly partners: Partners | null
   private steeredNodes = 0
+  /** Nodes none of whose replicas may go to a node that lacks one, as far as is known. */
+  private readonly closed: Uint8Array
   private acquainted = 0
   /** What was wanted below each vertex when blocks began to be filled; null while none are. */
   private atFirst: Int32Array | null = null
@@ -67,6 +69,7 @@ export class ReplicaAssignment {
     this.partitions = this.width === 0 ? 0 : input.slots.length / this.width
     this.lack = Int32Array.from(input.targets)
     this.held = tree.leafOf.map(() => new Set())
+    this.closed = new Uint8Array(tree.leafOf.length)
     this.wanted = new Int32Array(vertices)
     this.taken = new Int32Array(vertices)
     this.key = new Float64Array(vertices)
@@ -103,7 +106,7 @@ export class ReplicaAssignment {
     for (let node = 0; node < this.lack.length; node++) this.shedDirectly(node)
     let searches = 0
     for (let node = 0; node < this.lack.length; node++) {
-      while (this.lack[node]! < 0 && searches++ < chainSearchesMax && this.shedByChain(node));
+      while (this.lack[node]! < 0 && searches++ < chainSearchesMax && (this.shedByPair(node) || this.shedByChain(node)));
     }
   }
 
@@ -274,6 +277,49 @@ export class ReplicaAssignment {
     return Array.from(order, (key) => key % 2 ** 32)
   }
 
+  /**
+   * The shortest chain there is, through one node between. Nodes that were found to have nothing for those who lack it are
+   * passed over until they get something new: the search below, which sees everything, comes after.
+   */
+  private shedByPair (start: number): boolean {
+    const unseen = this.countBelow((node) => node !== start && this.closed[node] === 0)
+    for (const partition of this.held[start]!) {
+      if (unseen[0] === 0) return false
+      const reached: number[] = []
+      this.without(partition, start, () => { this.reach(0, unseen, reached) })
+      for (const node of reached) {
+        if (!this.passOn(node)) continue
+        this.without(partition, start, () => { if (this.mayHold(node)) this.replace(partition, start, node) })
+        return true
+      }
+    }
+    return false
+  }
+
+  /** Hands one of the node's replicas to a node that lacks one. */
+  private passOn (node: number): boolean {
+    for (const partition of this.held[node]!) {
+      let leaf = -1
+      this.without(partition, node, () => {
+        leaf = this.pick(0)
+        if (leaf >= 0) this.replace(partition, node, this.tree.nodeAt[leaf]!)
+      })
+      if (leaf >= 0) return true
+    }
+    this.closed[node] = 1
+    return false
+  }
+
+  /** With the domains of a partition's replicas marked as taken, but for one. */
+  private without (partition: number, node: number, work: () => void): void {
+    this.mark(partition, 1)
+    this.count(node, -1)
+    const first = partition * this.width
+    const before = this.slots.slice(first, first + this.width)
+    work()
+    for (const other of before) if (other >= 0 && other !== node) this.count(other, -1)
+  }
+
   /** Breadth first over nodes: an edge is a partition whose replica may move from the one to the other. */
   private shedByChain (start: number): boolean {
     const from = new Int32Array(this.lack.length).fill(-1)
@@ -378,6 +424,7 @@ export class ReplicaAssignment {
 
   private put (partition: number, at: number, node: number): void {
     this.meet(partition, node, 1)
+    this.closed[node] = 0
     this.slots[at] = node
     this.held[node]!.add(partition)
     this.change(node, -1)

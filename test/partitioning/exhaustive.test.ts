@@ -39,7 +39,8 @@ function changes (nodes: PlacementNode[]): PlacementNode[][] {
 
 describe(`Hawaii, exhaustively: all racks in zones with up to ${nodesMax} nodes, ${replicasMax} replicas, ${partitionsMax} partitions, and every change of one node`, () => {
   for (let count = 1; count <= nodesMax; count++) {
-    it(`${count} nodes: spread, shares and primaries are right, and no way needs fewer moves`, () => {
+    it(`${count} nodes: spread, shares and primaries are right, and no way needs fewer moves`, function () {
+      this.timeout(60_000)
       for (const shape of shapes(count)) {
         const nodes = shape.map((domain, at): PlacementNode => ({ id: `n${at}`, weight: 1, domain }))
         for (let replicas = 1; replicas <= Math.min(replicasMax, count); replicas++) {

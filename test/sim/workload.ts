@@ -12,6 +12,7 @@ const refusals = new Set(['ENOENT', 'ESTALE', 'EEXIST', 'ENOTEMPTY', 'ENOTDIR', 
 const typeMask = 0o170000
 const directoryType = 0o040000
 const directoriesMax = 6
+const operationsAtFullPace = 800
 const filesMax = 8
 const homesMax = 2
 /** Where writes begin: at the start, across the end of the inline content, and across the border of two chunks. */
@@ -390,7 +391,10 @@ export class Worker {
 
   private get volume () { return this.process.volume }
 
+  /** The longer the more has been done: the run is to last, and its checks are to end. */
   private pause (): Promise<void> {
-    return new Promise((resolve) => { this.process.ports.clock.setTimer(resolve, this.random.next() * this.workload.pauseMsMax) })
+    const { history, pauseMsMax } = this.workload
+    const weariness = Math.max(1, history.operations.length / operationsAtFullPace) ** 2
+    return new Promise((resolve) => { this.process.ports.clock.setTimer(resolve, this.random.next() * pauseMsMax * weariness) })
   }
 }

@@ -84,6 +84,7 @@ export function lossOf (copysets: Copysets, nodes: number, lost: number): Loss {
   // As many nodes as a copyset has are at most one of them: the events exclude each other.
   const several = [...copysets.bySize.keys()].filter((size) => size <= lost).length > 1
   exact &&= !several
+  if (lost >= nodes) return { probability: copysets.distinct > 0 ? 1 : 0, exact: true, expectedPartitions }
   return { probability: exact ? Math.min(1, hits) : -Math.expm1(-hits), exact, expectedPartitions }
 }
 

@@ -23,7 +23,7 @@ describe('copysets', () => {
 
   it('property: the expected loss, and the probability where it is called exact, are those of trying all losses', () => {
     const anySets = fc.integer({ min: 1, max: 3 }).chain((size) => fc.array(fc.uniqueArray(fc.integer({ min: 0, max: 7 }), { minLength: size, maxLength: size }), { minLength: 1, maxLength: 12 }))
-    fc.assert(fc.property(anySets, fc.integer({ min: 1, max: 5 }), (sets, lost) => {
+    fc.assert(fc.property(anySets, fc.constantFrom(1, 2, 3, 4, 5, 8), (sets, lost) => {
       const all = losses([0, 1, 2, 3, 4, 5, 6, 7], lost)
       const gone = all.map((nodes) => sets.filter((set) => set.every((node) => nodes.includes(node))).length)
       const loss = lossOf(copysetsOf(sets.map((set) => set.map(String))), 8, lost)

@@ -109,6 +109,8 @@ export const O_ACCMODE = 0o3
 
 export const FOPEN_DIRECT_IO = 1 << 0
 export const FOPEN_KEEP_CACHE = 1 << 1
+/** Closing it need not be told (since 7.35). */
+export const FOPEN_NOFLUSH = 1 << 5
 export const FOPEN_CACHE_DIR = 1 << 3
 
 /** In `open_flags` of OPEN and CREATE: clear setuid and setgid, the truncating caller lacks CAP_FSETID. */

@@ -210,10 +210,17 @@ describe('fuse dispatcher: files', () => {
   it('pages are kept over opens; a later worker has those of each inode dropped once', async () => {
     const { kernel, volume } = await start()
     const { ino } = await kernel.create(1, 'file')
-    const flagsOf = async (of: FakeKernel): Promise<number> => (await of.ask({ opcode: fuse.FUSE_OPEN, nodeid: ino }, u32(0, 0))).payload.readUInt32LE(8)
+    const flagsOf = async (of: FakeKernel): Promise<number> => (await of.ask({ opcode: fuse.FUSE_OPEN, nodeid: ino }, u32(0, 0))).payload.readUInt32LE(8) & fuse.FOPEN_KEEP_CACHE
     expect([await flagsOf(kernel), await flagsOf(kernel)]).to.deep.equal([fuse.FOPEN_KEEP_CACHE, fuse.FOPEN_KEEP_CACHE])
     const successor = new FakeKernel(volume, { generation: 3, negotiated: { minor: 45, flags: String(wantedFlags), maxReadahead: 0 } })
     expect([await flagsOf(successor), await flagsOf(successor)]).to.deep.equal([0, fuse.FOPEN_KEEP_CACHE])
+  })
+
+  it('the kernel need not tell of the closing of a file that is only read', async () => {
+    const { kernel } = await start()
+    const { ino } = await kernel.create(1, 'file')
+    const noFlush = async (flags: number): Promise<boolean> => ((await kernel.ask({ opcode: fuse.FUSE_OPEN, nodeid: ino }, u32(flags, 0))).payload.readUInt32LE(8) & fuse.FOPEN_NOFLUSH) !== 0
+    expect([await noFlush(constants.O_RDONLY), await noFlush(constants.O_WRONLY), await noFlush(constants.O_RDWR)]).to.deep.equal([true, false, false])
   })
 
   it('a write that an earlier worker lost fails the next flush of its file, once', async () => {

@@ -3,7 +3,7 @@ import type { OpenFile } from '../../../client/types.ts'
 import { giveBack } from '../../../fsnode/protocol/buffer-pool.ts'
 import { posixError } from '../../../fsnode/protocol/errors.ts'
 import { parseCreate, parseFsync, parseLseek, parseOpen, parseRead, parseRelease, parseWrite, type WriteIn } from '../../protocol/arguments.ts'
-import { FOPEN_KEEP_CACHE, FUSE_OPEN_KILL_SUIDGID, FUSE_WRITE_CACHE, FUSE_WRITE_KILL_SUIDGID, O_ACCMODE, SEEK_DATA, SEEK_HOLE } from '../../protocol/constants.ts'
+import { FOPEN_KEEP_CACHE, FOPEN_NOFLUSH, FUSE_OPEN_KILL_SUIDGID, FUSE_WRITE_CACHE, FUSE_WRITE_KILL_SUIDGID, O_ACCMODE, SEEK_DATA, SEEK_HOLE } from '../../protocol/constants.ts'
 import { isResent } from '../../protocol/request.ts'
 import { callerOf, inoOf, type DispatchedRequest, type FileSystemContext, type Handler } from '../context.ts'
 import type { Reply } from '../reply.ts'
@@ -18,7 +18,9 @@ export const open: Handler = async (context, request, reply) => {
   const ino = inoOf(context, request.nodeid)
   if ((flags & constants.O_TRUNC) !== 0) await truncate(context, request, ino, openFlags)
   const file = await orStale(context.client.open(ino, { write: isWriting(flags) }))
-  await announce(context, file, (fh, cacheFlags) => reply.opened(fh, cacheFlags))
+  // Who only reads has nothing to flush.
+  const closing = isWriting(flags) ? 0 : FOPEN_NOFLUSH
+  await announce(context, file, (fh, cacheFlags) => reply.opened(fh, cacheFlags | closing))
 }
 
 export const create: Handler = async (context, request, reply) => {

@@ -8,10 +8,15 @@ import { createLogger } from '../../fsnode/protocol/pino-log.ts'
 import { systemClock, systemRandom } from '../../fsnode/protocol/system.ts'
 import { tcpNetwork } from '../../fsnode/protocol/tcp-network.ts'
 import { routerLink } from '../../scheduler/cluster/router-link.ts'
-import { startFramework, type Framework } from '../../scheduler/framework/index.ts'
+import { startFramework, type Framework, type FrameworkInit } from '../../scheduler/framework/index.ts'
 import { httpMasterClient } from '../../scheduler/mesos/client.ts'
 import { parseCredentials } from '../../scheduler/mesos/credentials.ts'
 import { httpPoster, type TlsOptions } from '../../scheduler/mesos/http.ts'
+import { artifactCommand, buildArtifact, serveArtifact, type Artifact } from '../../scheduler/artifact/artifact.ts'
+import { ClusterStateStore } from '../../scheduler/standby/cluster-store.ts'
+import { StateMirror } from '../../scheduler/standby/mirror.ts'
+import { waitForTurn } from '../../scheduler/standby/standby.ts'
+import { parseAddress } from '../find-cluster.ts'
 import { ReservedWatch } from '../../scheduler/operator/reserved-watch.ts'
 import { OperatorServer } from '../../scheduler/operator/server.ts'
 import { isZooKeeperUrl } from '../../scheduler/zookeeper/address.ts'
@@ -36,6 +41,9 @@ export interface MasterOptions {
   replaceAfter: number
   nodeCommand?: string
   newFrameworkId?: boolean
+  cluster?: string
+  artifact?: boolean
+  artifactUrl?: string
   listen: string
   listenCert?: string
   listenKey?: string
@@ -55,13 +63,26 @@ export async function schedulerOnMaster (options: MasterOptions): Promise<void> 
   const tls = tlsOf(options)
   const credentials = options.secretFile === undefined ? undefined : parseCredentials(read(options.secretFile, '--secret-file'), options.principal)
   const kv = await openLevelKv({ directory: join(directory, 'framework') })
-  const operator = new OperatorServer({ log }, operatorInit(options))
+  const artifact = options.artifact === true ? await buildArtifact(join(directory, 'artifact')) : undefined
+  const operator = new OperatorServer({ log }, operatorInit(options, artifact))
   const url = await operator.listen()
+  const signal = new Promise<void>((resolve) => { process.once('SIGTERM', () => { resolve() }).once('SIGINT', () => { resolve() }) })
+  const outside = { ...components, network: tcpNetwork }
+  if (options.cluster !== undefined) {
+    const store = new ClusterStateStore(outside, { seeds: () => options.cluster!.split(',').map(parseAddress) })
+    const turn = await waitForTurn({ ...components, kv, store }, { cancelled: signal, onWatch: (head) => { log.info('standing by', { acts: head.api }) } })
+    store.close()
+    if (turn === 'cancelled') {
+      await operator.close()
+      await kv.close()
+      return
+    }
+  }
   const framework = await startFramework({
     ...components,
     kv,
     masterClientFactory: httpMasterClient(components),
-    clusterLinkFactory: routerLink({ ...components, network: tcpNetwork })
+    clusterLinkFactory: routerLink(outside)
   }, {
     masters: isZooKeeperUrl(options.master) ? [options.master] : options.master.split(','),
     role: options.role,
@@ -77,18 +98,20 @@ export async function schedulerOnMaster (options: MasterOptions): Promise<void> 
     replaceAfterMs: options.replaceAfter * 1000,
     newFrameworkIdIfRemoved: options.newFrameworkId === true,
     webuiUrl: url,
-    nodeCommand: options.nodeCommand !== undefined
-      ? { value: options.nodeCommand }
-      : { arguments: [process.execPath, fileURLToPath(new URL('../../fsnode/server/main.ts', import.meta.url))] }
+    ...programOf(options, artifact, url)
   })
   operator.use(framework)
   writeOperatorFile(directory, { url, token: operatorToken(directory), pid: process.pid })
+  const mirror = new StateMirror({ ...components, kv, store: new ClusterStateStore(outside, { seeds: () => seedsOf(framework) }) }, { clusterId: framework.status().clusterId, api: url })
+  framework.onChange(() => { mirror.touch() })
+  await mirror.start()
   const watch = new ReservedWatch({ ...components, post: httpPoster(tls === undefined ? {} : { tls }) }, framework, credentials)
   log.info('running', { api: url })
   try {
-    await ended(framework)
+    await ended(framework, signal)
   } finally {
     watch.close()
+    mirror.close()
     await operator.close()
     await framework.close()
     await kv.close()
@@ -97,7 +120,7 @@ export async function schedulerOnMaster (options: MasterOptions): Promise<void> 
 }
 
 /** Until a signal, the end of an uninstall, or an end that only an operator can mend. */
-function ended (framework: Framework): Promise<void> {
+function ended (framework: Framework, signal: Promise<void>): Promise<void> {
   return new Promise((resolve, reject) => {
     let wasConnected = false
     const look = (): void => {
@@ -109,9 +132,19 @@ function ended (framework: Framework): Promise<void> {
       else if (problem?.final === true) reject(new AtollError(problem.code, problem.message, { ...hints[problem.code] !== undefined && { hint: hints[problem.code] } }))
     }
     framework.onChange(look)
-    process.once('SIGTERM', () => { resolve() }).once('SIGINT', () => { resolve() })
+    void signal.then(resolve)
     look()
   })
+}
+
+const seedsOf = (framework: Framework): Array<{ host: string, port: number }> => framework.status().nodes.flatMap(({ state, host, rpcPort }) =>
+  state === 'running' && host !== null && rpcPort !== null ? { host, port: rpcPort } : [])
+
+/** How agents start nodes: by a command of the operator's, from what we serve, or from this installation, which they have, too. */
+function programOf ({ nodeCommand, artifactUrl }: MasterOptions, artifact: Artifact | undefined, url: string): Pick<FrameworkInit, 'nodeCommand' | 'healthCheck'> {
+  if (nodeCommand !== undefined) return { nodeCommand: { value: nodeCommand } }
+  if (artifact !== undefined) return artifactCommand(artifact, artifactUrl?.replace(/\/+$/, '') ?? url)
+  return { nodeCommand: { arguments: [process.execPath, fileURLToPath(new URL('../../fsnode/server/main.ts', import.meta.url))] } }
 }
 
 const hints: Record<string, string> = {
@@ -136,7 +169,7 @@ export function writeOperatorFile (directory: string, content: OperatorFile): vo
   chmodSync(file, 0o600)
 }
 
-function operatorInit (options: MasterOptions): ConstructorParameters<typeof OperatorServer>[1] {
+function operatorInit (options: MasterOptions, artifact: Artifact | undefined): ConstructorParameters<typeof OperatorServer>[1] {
   const match = /^(\[[^\]]+\]|[^:]*):(\d{1,5})$/.exec(options.listen)
   if (match === null) throw new AtollError('ATOLL_USAGE', `not HOST:PORT: '${options.listen}'`, { hint: '--listen 127.0.0.1:0' })
   const { listenCert, listenKey } = options
@@ -145,6 +178,7 @@ function operatorInit (options: MasterOptions): ConstructorParameters<typeof Ope
     host: match[1]!.replace(/^\[|\]$/g, '') || '0.0.0.0',
     port: Number(match[2]),
     token: operatorToken(resolve(options.data ?? stateDirectoryDefault)),
+    ...(artifact !== undefined && { serveArtifact: (name, response) => serveArtifact(artifact, name, response) }),
     ...(listenCert !== undefined && listenKey !== undefined && { tls: { cert: read(listenCert, '--listen-cert'), key: read(listenKey, '--listen-key') } })
   }
 }

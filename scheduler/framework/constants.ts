@@ -27,12 +27,16 @@ export const reconcileBackoffMinMs = 1_000
 export const reconcileBackoffMaxMs = 60_000
 export const reconcileIntervalMs = 15 * 60_000
 
+/** After a start from a copy of the records: until then what is there has shown itself. */
+export const restoreGraceMs = 15_000
 /** How long offers are looked through for reservations that were given up. */
 export const garbageSearchMs = 10 * 60_000
 /** Resource ids given up and perhaps still reserved somewhere. */
 export const garbageLengthMax = 10_000
 
 export const evaluationsKeptMax = 200
+/** Offers that are remembered of one look for one node, beside the chosen one. */
+export const evaluationsPerNodeMax = 20
 /** Update uuids remembered to know a repetition. */
 export const updatesSeenMax = 1_000
 /** Inputs waiting for the store; above it the subscription is started anew. */

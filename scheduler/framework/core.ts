@@ -6,7 +6,7 @@ import type { CallBody, FrameworkInfo, SchedulerEvent } from '../mesos/types.ts'
 import { drain, replaceDeadlineMs, settleAway, trimSurplus } from './away.ts'
 import type { ClusterView } from './cluster-view.ts'
 import { configurationVersion, hashOf } from './configuration.ts'
-import { garbageSearchMs, killRepeatMs, launchTimeoutMs, nodesMax, probeIntervalMs, reserveTimeoutMs, stableAfterMs, updatesSeenMax } from './constants.ts'
+import { garbageSearchMs, killRepeatMs, launchTimeoutMs, nodesMax, probeIntervalMs, reserveTimeoutMs, restoreGraceMs, stableAfterMs, updatesSeenMax } from './constants.ts'
 import { settleDrains } from './drains.ts'
 import type { ClusterRequest } from './drains.ts'
 import { MaintenanceBook } from './maintenance.ts'
@@ -68,6 +68,7 @@ export class FrameworkCore {
   #problem: FrameworkStatus['problem'] = null
   #nowMs: number
   #wallMs: number
+  #subscribedAtMs = 0
 
   constructor (components: FrameworkCoreComponents, init: FrameworkCoreInit) {
     this.#random = components.random
@@ -117,6 +118,7 @@ export class FrameworkCore {
     const connected = this.#master !== null
     const deadlines = this.#state.sortedNodes().map((node) => this.#nodeDeadline(node, connected))
     if (connected) deadlines.push(this.#reconciler.deadlineMs, this.#demand.deadlineMs, this.#uninstall.deadlineMs)
+    if (connected && this.#state.framework.restored) deadlines.push(this.#subscribedAtMs + restoreGraceMs)
     const replaceMs = replaceDeadlineMs(this.#context())
     // A deadline of the wall clock, in the time of this process.
     if (replaceMs !== Infinity) deadlines.push(Math.max(this.#nowMs + 1, this.#nowMs + replaceMs - this.#wallMs))
@@ -189,6 +191,7 @@ export class FrameworkCore {
       case 'uninstall': this.#setGoal('uninstalling'); return []
       case 'cluster':
         this.#view = { map: input.map, atMs: this.#nowMs }
+        for (const { id } of input.map.nodes) this.#state.noteId(id)
         return []
       case 'reserved': this.#uninstall.reserved(this.#context(), input); return []
       case 'setGoal': this.#setGoal(input.goal); return []
@@ -285,6 +288,7 @@ export class FrameworkCore {
     this.#reconciler.startOperations(this.#state.sortedNodes())
     this.#maintenance.clear()
     this.#uninstall.subscribed(this.#nowMs)
+    this.#subscribedAtMs = this.#nowMs
     this.#demand.subscribed(fresh, currentNeeds(this.#context()), this.#nowMs)
   }
 
@@ -360,6 +364,11 @@ export class FrameworkCore {
   /** What follows from the state and the time, whatever the input was. */
   #settle (): CallBody[] {
     const connected = this.#master !== null
+    const { framework } = this.#state
+    if (connected && framework.restored && this.#isPast(this.#subscribedAtMs, restoreGraceMs)) {
+      framework.restored = false
+      this.#state.saveFramework()
+    }
     const calls = this.#state.sortedNodes().flatMap((node) => this.#settleNode(node, connected))
     if (!connected) return []
     const last = this.#uninstall.settle(this.#context())

@@ -16,12 +16,9 @@ export interface EvaluationContext {
   crowd: Crowd
 }
 
-export interface Evaluated {
-  outcome: Outcome
-  /** Only of an offer that fits. */
-  slot: Slot | null
-  score: { points: number, parts: ScorePart[] } | null
-}
+/** `slot`: only of an offer that fits. */
+export interface Evaluated { outcome: Outcome, slot: Slot | null }
+export interface Score { points: number, parts: ScorePart[] }
 
 type Rule = (node: NodeRecord, offer: AgentOffer, context: EvaluationContext) => Outcome[]
 
@@ -63,7 +60,7 @@ const rules: Rule[] = [
   }
 ]
 
-/** Whether a node can get its place from an agent's offer, how good a place it is, and why. */
+/** Whether a node can get its place from an agent's offer, and why. The same for all nodes without a place. */
 export function evaluate (node: NodeRecord, offer: AgentOffer, context: EvaluationContext): Evaluated {
   const children = rules.flatMap((rule) => rule(node, offer, context))
   const failed = children.filter(({ pass }) => !pass)
@@ -76,12 +73,12 @@ export function evaluate (node: NodeRecord, offer: AgentOffer, context: Evaluati
       reason: pass ? `fits on ${offer.hostname}` : `does not fit on ${offer.hostname}: ${failed.map(({ source, reason }) => `${source}: ${reason}`).join('; ')}`,
       children
     },
-    slot,
-    score: slot === null ? null : scoreOf(offer, slot, context)
+    slot
   }
 }
 
-function scoreOf (offer: AgentOffer, slot: Slot, { crowd, diskType }: EvaluationContext): { points: number, parts: ScorePart[] } {
+/** How good a place an offer is, as things are. */
+export function scoreOf (offer: AgentOffer, slot: Slot, { crowd, diskType }: EvaluationContext): Score {
   const { diskMb, cpus } = mostOf(offer, diskType)
   const wasteMb = slot.resources.diskMb
   const parts: ScorePart[] = [

@@ -64,6 +64,17 @@ export function provePlace (context: StepContext, node: NodeRecord, reason: stri
   context.state.saveNode(node)
 }
 
+/** The place of a node that the records lack: what is not known of it yet is learned when its volume is offered. */
+export function adoptPlace (context: StepContext, node: NodeRecord, place: { resourceId: string, agentId: string }): void {
+  node.placement = 'placed'
+  node.resourceId = place.resourceId
+  node.persistenceId = `${node.id}.${place.resourceId}`
+  node.agentId = place.agentId
+  node.resources = context.settings.resources
+  node.reason = 'its reservation was found'
+  context.state.saveNode(node)
+}
+
 /** It runs, or its volume was offered: whatever stood in for it is surplus now. */
 export function comeBack ({ state }: StepContext, node: NodeRecord): void {
   if (node.awaySinceMs === null && !node.missing) return
@@ -81,7 +92,8 @@ export function giveUpPlace (context: StepContext, node: NodeRecord, reason: str
   context.state.saveNode(node)
 }
 
-function discardPlace ({ state, nowMs }: StepContext, node: NodeRecord): void {
+/** Lets go of a place that nothing was launched on. */
+export function discardPlace ({ state, nowMs }: StepContext, node: NodeRecord): void {
   if (node.resourceId !== null) {
     state.addGarbage({ resourceId: node.resourceId, nodeId: node.id, agentId: node.agentId }, nowMs + garbageSearchMs)
   }

@@ -1,16 +1,16 @@
 import type { CallBody, Offer, Operation } from '../mesos/types.ts'
-import { declineLongSeconds, declineShortSeconds, garbageSearchMs } from './constants.ts'
+import { declineLongSeconds, declineShortSeconds, evaluationsPerNodeMax, garbageSearchMs } from './constants.ts'
 import { Crowd } from './crowd.ts'
-import { evaluate } from './evaluate.ts'
+import { evaluate, scoreOf } from './evaluate.ts'
+import type { Evaluated, EvaluationContext, Score } from './evaluate.ts'
 import { taskInfo } from './launch.ts'
 import { groupOffers } from './agent-offer.ts'
 import type { AgentOffer, ReservedGroup } from './agent-offer.ts'
-import { choosePlace, comeBack, endTask, isDue, isGroupReadyFor, isPaused, provePlace } from './nodes.ts'
+import { adoptPlace, choosePlace, comeBack, endTask, isDue, isGroupReadyFor, isPaused, provePlace } from './nodes.ts'
 import type { StepContext } from './nodes.ts'
 import { hasVolume, reservedResources, volumeResource, withoutVolume } from './resources.ts'
 import type { Owner } from './resources.ts'
 import { takeSlot } from './slots.ts'
-import type { Evaluated } from './evaluate.ts'
 import type { Evaluation, NodeRecord } from './types.ts'
 
 interface Plan {
@@ -50,8 +50,9 @@ const holdsVolume = (node: NodeRecord, group: ReservedGroup): boolean =>
 /** What an offer proves about a node: where its volume is, and that no task uses it. */
 function learn (context: StepContext, offer: AgentOffer, group: ReservedGroup): void {
   const { state } = context
-  const node = state.byResourceId(group.resourceId)
+  const node = state.byResourceId(group.resourceId) ?? adopt(context, offer, group)
   if (node === undefined || !holdsVolume(node, group)) return
+  if (node.rpcPort === null) completePlace(node, group)
   if (node.agentId !== offer.agentId || node.host !== offer.hostname || node.domain.join('\n') !== offer.domain.join('\n')) {
     node.agentId = offer.agentId
     node.host = offer.hostname
@@ -62,6 +63,28 @@ function learn (context: StepContext, offer: AgentOffer, group: ReservedGroup): 
   comeBack(context, node)
   provePlace(context, node, `has its volume on ${offer.hostname}`)
   if (node.task !== null) endTask(context, node, { reason: `the volume of ${node.task.id} is offered again: the task has ended` })
+}
+
+/** A volume that the records lack, of a node that has no place: the records are a copy, and older. */
+function adopt (context: StepContext, { agentId }: AgentOffer, { resourceId, nodeId, volumes, ports }: ReservedGroup): NodeRecord | undefined {
+  const { state } = context
+  if (state.garbage.has(resourceId) || state.framework.goal === 'uninstalling' || !volumes.includes(`${nodeId}.${resourceId}`) || ports.length < 2) return undefined
+  const node = state.nodes.get(nodeId) ?? state.adoptNode(nodeId)
+  if (node === undefined || node.placement !== 'none' || node.task !== null) return undefined
+  adoptPlace(context, node, { resourceId, agentId })
+  // Whether it ever ran is not known: what may hold data is treated as if it did.
+  node.launches = Math.max(node.launches, 1)
+  return node
+}
+
+function completePlace (node: NodeRecord, group: ReservedGroup): void {
+  const [rpcPort, raftPort] = [...group.ports].sort((a, b) => a - b)
+  const volume = group.resources.find(({ disk }) => disk?.persistence?.id === node.persistenceId)!
+  const source = volume.disk!.source ?? null
+  node.rpcPort = rpcPort ?? null
+  node.raftPort = raftPort ?? null
+  node.resources = { cpus: group.cpus, memMb: group.memMb, diskMb: volume.scalar?.value ?? 0 }
+  node.disk = { type: source === null ? 'root' : source.type === 'MOUNT' ? 'mount' : 'path', source, base: volume.reservations!.slice(0, -1) }
 }
 
 function useReserved (context: StepContext, plan: Plan, group: ReservedGroup): void {
@@ -109,7 +132,7 @@ function launch (context: StepContext, plan: Plan, node: NodeRecord, group: Rese
   }
   node.launches++
   node.task = {
-    id: `${node.id}.${node.launches}.${random.bytes(4).toString('hex')}`,
+    id: `${node.id}.${node.launches}.${random.bytes(4).toString('hex')}.${node.resourceId}`,
     agentId: plan.offer.agentId,
     state: 'TASK_STAGING'
   }
@@ -129,12 +152,16 @@ function isWhole (node: NodeRecord, group: ReservedGroup, disk: boolean): boolea
 
 export function wantsPlace (context: StepContext, node: NodeRecord): boolean {
   const { state } = context
-  return state.framework.goal === 'running' && node.goal === 'run' && node.placement === 'none' && isDue(context, node) && !isPaused(state, 'deploy')
+  return state.framework.goal === 'running' && !state.framework.restored && node.goal === 'run' && node.placement === 'none' && isDue(context, node) && !isPaused(state, 'deploy')
 }
+
+/** An agent's offer as a place for any node. `evaluated` holds until something is taken from it. */
+interface Candidate { plan: Plan, evaluated: Evaluated | null, score: Score | null }
 
 function placeNodes (context: StepContext, plans: Plan[]): void {
   if (plans.length === 0) return
   const crowd = new Crowd(context.state.nodes.values())
+  const candidates = plans.map((plan): Candidate => ({ plan, evaluated: null, score: null }))
   let hopeless: Evaluation | undefined
   for (const node of context.state.sortedNodes()) {
     if (!wantsPlace(context, node)) continue
@@ -142,37 +169,50 @@ function placeNodes (context: StepContext, plans: Plan[]): void {
       // All nodes want the same: where one did not fit, the next does not either.
       context.state.runtime(node).evaluation = { ...hopeless, nodeId: node.id }
     } else {
-      hopeless = placeNode(context, plans, node, crowd)
+      hopeless = placeNode(context, candidates, node, crowd)
     }
     // Not a change of its state, so not worth a write.
     if (hopeless !== undefined) node.reason = 'no offer fits'
   }
 }
 
-interface Candidate extends Evaluated { plan: Plan }
-
 /** Reserves on the agent with the most points; if none fits, the last evaluation. */
-function placeNode (context: StepContext, plans: Plan[], node: NodeRecord, crowd: Crowd): Evaluation | undefined {
+function placeNode (context: StepContext, candidates: Candidate[], node: NodeRecord, crowd: Crowd): Evaluation | undefined {
   const { settings: { role, resources, diskType, constraints, nodesPerAgentMax } } = context
+  const evaluation: EvaluationContext = { role, resources, diskType, constraints, nodesPerAgentMax, crowd }
   let best: Candidate | undefined
-  const candidates = plans.map((plan): Candidate => ({ plan, ...evaluate(node, plan.offer, { role, resources, diskType, constraints, nodesPerAgentMax, crowd }) }))
   for (const candidate of candidates) {
+    const { plan: { offer } } = candidate
+    candidate.evaluated ??= evaluate(node, offer, evaluation)
+    const { slot } = candidate.evaluated
+    candidate.score = slot === null ? null : scoreOf(offer, slot, evaluation)
     if (candidate.score !== null && (best === undefined || candidate.score.points > best.score!.points)) best = candidate
   }
-  let last: Evaluation | undefined
-  // The chosen one comes last: it is the one that a node's status shows.
-  for (const candidate of [...candidates.filter((each) => each !== best), ...(best === undefined ? [] : [best])]) {
-    const { plan: { offer }, outcome, score } = candidate
-    last = { atMs: context.nowMs, nodeId: node.id, offerIds: offer.offerIds, agentId: offer.agentId, hostname: offer.hostname, outcome, score, chosen: candidate === best }
-    context.state.addEvaluation(node, last)
-  }
+  const last = keepEvaluations(context, candidates, node, best)
   if (best === undefined) return last
   reserve(context, best, node)
   crowd.add(node)
+  // What depends on the other nodes has changed everywhere, what depends on the offer only here.
+  const isRelative = constraints.some(({ operator }) => operator === 'at most')
+  for (const candidate of isRelative ? candidates : [best]) candidate.evaluated = null
   return undefined
 }
 
-function reserve (context: StepContext, { plan, slot }: Candidate, node: NodeRecord): void {
+/** For `explain`: the best others and, where they are few, those that did not fit; the chosen one last, which a node's status shows. */
+function keepEvaluations (context: StepContext, candidates: Candidate[], node: NodeRecord, best: Candidate | undefined): Evaluation | undefined {
+  const others = candidates.filter((candidate) => candidate !== best)
+  const shown = others.length <= evaluationsPerNodeMax ? others : others.sort((a, b) => (b.score?.points ?? -1) - (a.score?.points ?? -1)).slice(0, evaluationsPerNodeMax)
+  let last: Evaluation | undefined
+  for (const candidate of best === undefined ? shown : [...shown, best]) {
+    const { plan: { offer }, evaluated, score } = candidate
+    last = { atMs: context.nowMs, nodeId: node.id, offerIds: offer.offerIds, agentId: offer.agentId, hostname: offer.hostname, outcome: evaluated!.outcome, score, chosen: candidate === best }
+    context.state.addEvaluation(node, last)
+  }
+  return last
+}
+
+function reserve (context: StepContext, { plan, evaluated }: Candidate, node: NodeRecord): void {
+  const slot = evaluated!.slot
   takeSlot(plan.offer, slot!)
   choosePlace(context, node, slot!, plan.offer)
   const operations: Operation[] = [

@@ -35,6 +35,8 @@ const keys = {
   address: (id: string) => encoder.encode(`manager/${id}`)
 }
 
+const nodeNumberMax = 1e9
+
 export const numberOf = (nodeId: string): number => Number(nodeId.slice(nodeId.lastIndexOf('-') + 1))
 
 /** The durable records, and what has to be written of them. */
@@ -116,6 +118,26 @@ export class FrameworkState {
     this.saveFramework()
     this.saveNode(node)
     return node
+  }
+
+  /** A record for a node that a copy of the records lacks; its id is not one that was given up. */
+  adoptNode (id: string): NodeRecord | undefined {
+    const number = numberOf(id)
+    if (id !== `node-${number}` || !(number >= this.framework.nextNode && number < nodeNumberMax)) return undefined
+    this.framework.nextNode = number + 1
+    const node = newNode(id)
+    this.nodes.set(id, node)
+    this.saveFramework()
+    this.saveNode(node)
+    return node
+  }
+
+  /** No node is ever made under an id that anybody knows. */
+  noteId (id: string): void {
+    const number = numberOf(id)
+    if (id !== `node-${number}` || !(number >= this.framework.nextNode && number < nodeNumberMax)) return
+    this.framework.nextNode = number + 1
+    this.saveFramework()
   }
 
   deleteNode (node: NodeRecord): void {
@@ -232,6 +254,7 @@ function newRecord (clusterId: string, nodes: number): FrameworkRecord {
     generation: 0,
     updating: false,
     updateForced: false,
+    restored: false,
     paused: []
   }
 }

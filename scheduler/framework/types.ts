@@ -48,7 +48,7 @@ export type Placement = 'none' | 'reserving' | 'creating' | 'placed' | 'lost'
 export type NodeGoal = 'run' | 'drain' | 'remove'
 
 export interface TaskRecord {
-  /** `<node id>.<launch number>.<random>`: never used twice. */
+  /** `<node id>.<launch number>.<random>.<resource id>`: never used twice, and says on which volume it runs. */
   id: string
   agentId: string
   state: TaskState
@@ -125,6 +125,8 @@ export interface FrameworkRecord {
   updating: boolean
   /** The update does not ask whether the cluster can do without a node; still one after another. */
   updateForced: boolean
+  /** The records are a copy that may lack the newest: no new place is taken until what is there has shown itself. */
+  restored: boolean
   /** Plans that are not to go on. */
   paused: PlanName[]
 }

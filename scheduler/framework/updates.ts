@@ -1,6 +1,6 @@
 import { isTerminal } from '../mesos/types.ts'
 import type { CallBody, OperationStatus, TaskStatus } from '../mesos/types.ts'
-import { comeBack, endTask, giveUpPlace, loseVolume, provePlace } from './nodes.ts'
+import { adoptPlace, comeBack, discardPlace, endTask, giveUpPlace, loseVolume, provePlace } from './nodes.ts'
 import type { StepContext } from './nodes.ts'
 import { parseOperationId } from './offers.ts'
 import type { NodeRecord } from './types.ts'
@@ -45,8 +45,8 @@ function advance (context: StepContext, node: NodeRecord, status: TaskStatus): v
 }
 
 /**
- * Every task of our framework id is ours. One that we do not know was launched after the copy of the store that we
- * started from: it is adopted when its node has none; else it is killed.
+ * Every task of our framework id is ours. One that we do not know was launched after the copy of the records that we
+ * started from: it is adopted when its node has none and its volume is the node's; else it is killed.
  */
 function handleUnknownTask (context: StepContext, status: TaskStatus): CallBody[] {
   const { state, nowMs } = context
@@ -56,23 +56,36 @@ function handleUnknownTask (context: StepContext, status: TaskStatus): CallBody[
     return []
   }
   if (status.state !== 'TASK_RUNNING' && status.state !== 'TASK_STARTING' && status.state !== 'TASK_STAGING') return []
-  const id = status.task_id.value
-  const [nodeId, number] = id.split('.')
-  const node = state.nodes.get(nodeId!)
-  const launches = Number(number)
-  if (node !== undefined && node.task === null && node.placement === 'placed' && launches > node.launches && status.agent_id?.value === node.agentId) {
-    node.task = { id, agentId: node.agentId!, state: status.state }
-    node.launches = launches
+  const node = adoptingNode(context, status)
+  if (node !== undefined) {
+    const runtime = state.runtime(node)
+    node.task = { id: status.task_id.value, agentId: status.agent_id!.value, state: status.state }
+    node.launches = Number(status.task_id.value.split('.')[1])
     node.awaySinceMs = null
     node.missing = false
     node.reason = 'adopted'
-    const runtime = state.runtime(node)
     runtime.launchedAtMs = nowMs
     runtime.runningSinceMs = status.state === 'TASK_RUNNING' ? nowMs : null
     state.saveNode(node)
     return []
   }
   return [{ type: 'KILL', kill: { task_id: status.task_id, ...(status.agent_id === undefined ? {} : { agent_id: status.agent_id }) } }]
+}
+
+/** The node that a task is of which the records do not know: they are a copy, and the task was launched after it. */
+function adoptingNode (context: StepContext, { task_id: taskId, agent_id: agent }: TaskStatus): NodeRecord | undefined {
+  const { state } = context
+  const [nodeId = '', number, , resourceId] = taskId.value.split('.')
+  const launches = Number(number)
+  if (agent === undefined || resourceId === undefined || !Number.isInteger(launches) || state.framework.goal === 'uninstalling') return undefined
+  const node = state.nodes.get(nodeId) ?? state.adoptNode(nodeId)
+  if (node === undefined || node.task !== null || node.goal === 'remove' || launches <= node.launches) return undefined
+  if (node.placement === 'placed') return node.resourceId === resourceId ? node : undefined
+  if (node.placement === 'lost' || node.launches > 0) return undefined
+  // It has a place after all; another one that is being reserved is not needed.
+  if (node.placement !== 'none') discardPlace(context, node)
+  adoptPlace(context, node, { resourceId, agentId: agent.value })
+  return node
 }
 
 /** The id of a task that never was, to ask what has become of a node's agent. */

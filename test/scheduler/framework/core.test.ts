@@ -1,4 +1,6 @@
 import { expect } from 'chai'
+import { FrameworkCore } from '../../../scheduler/framework/core.ts'
+import { loadState } from '../../../scheduler/framework/state.ts'
 import type { CallBody, Resource } from '../../../scheduler/mesos/types.ts'
 import { Script, afterwards, operationTypes, operationsOf, specOf, tasksOf, types, unreserved } from './script.ts'
 
@@ -348,8 +350,36 @@ describe('framework core: tasks', () => {
     expect(killed(await script.tell({ ...task, task_id: { value: 'node-1.5.abc' } }, 'TASK_RUNNING'))).to.deep.equal(['node-1.5.abc'])
     await script.update(task, 'TASK_FAILED')
     expect(killed(await script.tell(task, 'TASK_RUNNING'))).to.deep.equal([task.task_id.value])
-    expect(killed(await script.tell({ ...task, task_id: { value: 'node-1.5.abc' } }, 'TASK_RUNNING'))).to.deep.equal([])
-    expect(script.node('node-1')).to.deep.include({ state: 'running', launches: 5, task: { id: 'node-1.5.abc', agentId: 'a1', state: 'TASK_RUNNING' } })
+    // On another volume than the node's: two copies of one node must not run.
+    expect(killed(await script.tell({ ...task, task_id: { value: 'node-1.5.abc.another' } }, 'TASK_RUNNING'))).to.deep.equal(['node-1.5.abc.another'])
+    const id = `node-1.5.abc.${script.node('node-1').resourceId}`
+    expect(killed(await script.tell({ ...task, task_id: { value: id } }, 'TASK_RUNNING'))).to.deep.equal([])
+    expect(script.node('node-1')).to.deep.include({ state: 'running', launches: 5, task: { id, agentId: 'a1', state: 'TASK_RUNNING' } })
+  })
+
+  it('a task, or a volume, of a node that its copy of the records lacks is adopted; no new place is taken before that', async () => {
+    const script = await Script.begin(1)
+    await script.bringUp(1)
+    const { clusterId } = script.status()
+    script.core = new FrameworkCore({ random: script.random }, { state: Object.assign(await loadState(script.kv, script.random, 1), {}), settings: script.settings, nowMs: script.nowMs })
+    await script.kv.batch([{ type: 'put', key: Buffer.from('framework'), value: Buffer.from(JSON.stringify({ ...records(script, 'framework'), nodes: 3, restored: true })) }], { sync: true })
+    await script.load()
+    await script.send({ type: 'setNodes', nodes: 3 })
+    await script.subscribe()
+    expect(types(await script.offers(script.offer('a9', unreserved())))).to.deep.equal(['DECLINE'])
+    const running = { task_id: { value: 'node-2.4.abc.r-2' }, agent_id: { value: 'a2' } }
+    expect(killed(await script.tell(running, 'TASK_RUNNING'))).to.deep.equal([])
+    const label = (key: string, value: string): object => ({ key, value })
+    const reservations = [{ type: 'DYNAMIC' as const, role: 'atoll', principal: 'atoll', labels: { labels: [label('resource_id', 'r-7'), label('atoll_cluster', clusterId), label('atoll_node', 'node-7')] as never } }]
+    const held: Resource[] = unreserved({ cpus: 1, mem: 512, disk: 1024, ports: [31_500, 31_501] }).map((resource) =>
+      ({ ...resource, reservations, ...(resource.name === 'disk' && { disk: { persistence: { id: 'node-7.r-7' }, volume: { mode: 'RW' as const, container_path: 'data' } } }) }))
+    const [task] = (await script.offers(script.offer('a7', held))).flatMap(tasksOf)
+    expect(specOf(task!)).to.include({ nodeId: 'node-7', host: 'host-a7', rpcPort: 31_500, raftPort: 31_501, capacityBytes: 1024 * 1024 * 1024 })
+    expect(script.states()).to.include.members(['node-2 running', 'node-7 launching'])
+    await script.advance(16_000)
+    await script.send({ type: 'setNodes', nodes: 5 })
+    // No id is used that anybody may know.
+    expect(script.states().at(-1)).to.match(/^node-([89]|\d\d)/)
   })
 
   it('a launch that nobody heard of is asked for, and tried again when the master does not know it', async () => {

@@ -195,7 +195,11 @@ export class ModelMaster {
   disconnect (): void { if (this.#session !== null) this.#disconnect() }
 
   #subscribe (init: MasterClientInit, reconnect: () => void): Session {
-    if (this.#session !== null) this.#endSession()
+    if (this.#session !== null) {
+      const before = this.#session
+      this.#endSession()
+      if (before.init !== init) this.#notice(before, { type: 'stopped', code: 'ATOLL_MESOS_FAILED_OVER', message: 'Framework failed over' })
+    }
     const { framework_info: info } = init.subscribe()
     if (info.id !== undefined && info.id.value !== this.frameworkId) this.violations.push(`subscribed as ${info.id.value}`)
     if (info.id === undefined && this.subscriptions > 0 && this.tasks.size > 0) this.violations.push('forgot its framework id')

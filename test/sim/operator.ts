@@ -8,6 +8,7 @@ const patienceMs = 5_000
 const drainMsMax = 15_000
 /** Longer than the longest back-off of a node that is launched again. */
 const settleMs = 80_000
+const updateShare = 0.1
 
 /** An operator who moves replicas, empties nodes and changes policies while clients work and faults strike. */
 export class Operator {
@@ -53,7 +54,8 @@ export class Operator {
   }
 
   private async act (): Promise<void> {
-    const kind = this.random.pick(['move', 'move', 'move', 'member', 'member', 'drain', 'rebalance', 'pause', 'cancel', 'placement'] as const)
+    const kinds = ['move', 'move', 'move', 'member', 'member', 'drain', 'rebalance', 'pause', 'cancel', 'placement'] as const
+    const kind = this.cluster.scheduling !== null && this.random.chance(updateShare) ? 'update' : this.random.pick(kinds)
     this.cluster.trace.note(this.cluster.clock.now(), `operator ${kind}`)
     try {
       await this[kind]()
@@ -62,6 +64,11 @@ export class Operator {
       // Refused, or the cluster is in trouble: an operator lives with it.
       this.cluster.logger('operator').info(kind, { error: String(error) })
     }
+  }
+
+  /** Nodes get another configuration: the framework restarts one after another, when the cluster can do without it. */
+  private async update (): Promise<void> {
+    await this.cluster.scheduling!.update()
   }
 
   private async move (): Promise<void> {

@@ -13,6 +13,7 @@ import { simPost } from './http.ts'
 import { masterHost, masterPort } from './master.ts'
 
 export const schedulerHost = 'scheduler'
+export const nodeCommand = { value: 'exec node' }
 
 export interface SimSchedulerComponents { clock: SimClock, random: SimRandom, network: SimNetwork, log: Logger }
 
@@ -70,7 +71,7 @@ export class SimScheduler {
       user: 'atoll',
       nodes,
       resources: { cpus: 1, memMb: 512, diskMb },
-      nodeCommand: { value: 'exec node' }
+      nodeCommand
     })
   }
 }

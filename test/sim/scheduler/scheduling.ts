@@ -1,8 +1,9 @@
+import { AtollError } from '../../../fsnode/protocol/errors.ts'
 import type { SimCluster } from '../cluster.ts'
 import type { SimNode } from '../node.ts'
 import { SimMachine } from './machine.ts'
 import { agentIdOf, SimMaster } from './master.ts'
-import { SimScheduler } from './scheduler.ts'
+import { nodeCommand, SimScheduler } from './scheduler.ts'
 
 const bytesPerMb = 1024 * 1024
 
@@ -12,6 +13,7 @@ export class SimScheduling {
   readonly scheduler: SimScheduler
   readonly machines: SimMachine[]
   private readonly nodes: number
+  private turns = 0
 
   constructor (cluster: SimCluster, nodes: readonly SimNode[], diskBytes: number) {
     const { clock, network, random } = cluster
@@ -31,6 +33,13 @@ export class SimScheduling {
     this.scheduler.start()
   }
 
+  /** Gives all nodes another environment, one fault domain after another. Rejects while the framework does not run. */
+  async update (): Promise<void> {
+    const { framework } = this.scheduler
+    if (framework === null) throw new AtollError('ATOLL_UNAVAILABLE', 'the scheduler is not running')
+    await framework.update({ nodeCommand: { ...nodeCommand, environment: { TURN: String(++this.turns) } } })
+  }
+
   /** Every wanted node runs, as scheduler, master and machines agree, and nothing is reserved that is of no use. */
   ailments (): string[] {
     const status = this.scheduler.framework?.status()
@@ -45,6 +54,7 @@ export class SimScheduling {
     if (running !== believed) ailing.push(`the master runs ${running}, the framework believes ${believed}`)
     const idle = this.machines.filter(({ process }) => process?.released !== true).map(({ host }) => host)
     if (idle.length > 0) ailing.push(`nothing runs on ${idle.join(', ')}`)
+    for (const { name, status: progress } of status.plans) if (progress !== 'complete') ailing.push(`the plan '${name}' is ${progress}`)
     for (const id of status.garbage) ailing.push(`the reservation ${id} is not freed`)
     for (const id of status.strays) ailing.push(`the volume ${id} belongs to nobody`)
     return ailing

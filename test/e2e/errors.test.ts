@@ -128,9 +128,7 @@ describe('a cluster that runs refuses what would harm it', function () {
     const again = await place.up()
     expect(again.stderr).to.include('the scheduler is already running')
     await place.up('--nodes', '1', '--replicas', '1', '--placement', 'hawaii')
-    for (const other of [['--nodes', '3'], ['--placement', 'tivoli']]) {
-      expectError(await place.atoll(...place.upWords('--detach', ...other)), 'ATOLL_SETTINGS_DIFFER')
-    }
+    expectError(await place.atoll(...place.upWords('--detach', '--placement', 'tivoli')), 'ATOLL_SETTINGS_DIFFER')
     const { nodes, mounts, health } = await place.status()
     expect({ pids: nodes.map(({ pid }) => pid), mounts: mounts.map(({ pid }) => pid), health }).to.deep.equal({ pids: before.nodes.map(({ pid }) => pid), mounts: before.mounts.map(({ pid }) => pid), health: 'healthy' })
   })

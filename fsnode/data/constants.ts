@@ -30,6 +30,11 @@ export const healPollMs = 10
 export const managerPatienceMs = 5_000
 /** For how long a read lease lets a secondary serve reads; writes may wait as long after it was dropped. */
 export const readLeaseMs = 1_000
+/**
+ * After this time nobody serves reads any more by a lease of a policy that the volume had before: whoever granted it has learned so, or
+ * has lost its own lease from the manager (3.2 s), and what it granted has run out.
+ */
+export const tivoliForgottenMs = 5_000
 /** Clocks may run apart by a tenth of the lease. */
 export const readLeaseMarginMs = 100
 /** Chunks of which digests travel in one answer. */

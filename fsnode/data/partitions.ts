@@ -1,5 +1,6 @@
 import type { ClusterMap, DataPartition, NodeId } from '../../partitioning/types.ts'
-import { messageOf } from '../protocol/errors.ts'
+import type { ReplicaPassedRequest, ReplicaPassedResponse } from '../protocol/data.ts'
+import { AtollError, messageOf } from '../protocol/errors.ts'
 import type { Handlers } from '../protocol/peer.ts'
 import { CopyGovernor } from './copy-governor.ts'
 import { dataHandlers } from './handlers.ts'
@@ -38,7 +39,12 @@ export class DataPartitions {
 
   get all (): DataPartitionReplica[] { return [...this.replicas.values()] }
 
-  handlers (): Handlers { return dataHandlers((partition) => this.find(partition)) }
+  handlers (): Handlers {
+    return {
+      ...dataHandlers((partition) => this.find(partition)),
+      'replica.passed': (request) => ({ body: this.passed(request) })
+    }
+  }
 
   /** For the heartbeat: the load of each partition that had any since the last call. */
   takeLoad (): PartitionLoad[] {
@@ -78,6 +84,17 @@ export class DataPartitions {
       this.replicas.set(id, replica)
     }
     return replica
+  }
+
+  /** A node that has no replica any more has learned so. */
+  private passed (request: ReplicaPassedRequest): ReplicaPassedResponse {
+    const replica = this.find(request.partition)
+    if (replica !== undefined) return replica.passed(request)
+    const { router } = this.components
+    const known = this.lastMap?.data.find(({ id }) => id === request.partition)
+    if ((known?.epoch ?? 0) >= request.epoch) return { granted: null }
+    router.refresh().catch(() => {})
+    throw new AtollError('ATOLL_STALE_EPOCH', `${this.init.nodeId} does not know epoch ${request.epoch} of partition ${request.partition}`)
   }
 
   private async removeReplaced (): Promise<void> {

@@ -7,9 +7,10 @@ import type { Clock, Logger, Timer } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
 import { WholeBlockSums } from './block-sums.ts'
 import { inParallel, type ChunkName, type ChunkStore } from './chunk-store.ts'
-import { linkPendingBytesMax, pieceBytesMax, readLeaseMarginMs, readLeaseMs, reconcilePollMs, settleDelayMs, writersMax } from './constants.ts'
+import { linkPendingBytesMax, pieceBytesMax, reconcilePollMs, settleDelayMs, writersMax } from './constants.ts'
 import type { DigestLister } from './digests.ts'
 import { heal } from './heal.ts'
+import { ReadFence, type ReadGrants } from './read-fence.ts'
 import { ReplicaLink, type Entry, type Stamp } from './link.ts'
 import { RecentChanges } from './recent-changes.ts'
 import { Reporter } from './reporter.ts'
@@ -22,8 +23,9 @@ export interface PrimaryInit {
   partition: DataPartition
   /** Reads are served by secondaries too. */
   tivoli: boolean
-  /** Or were, until this term began. */
-  fenced: boolean
+  /** Others may serve reads by leases of an earlier term: who, as far as is known. null: nobody may. */
+  earlierReaders: (() => Promise<readonly NodeId[] | null>) | null
+  grants: ReadGrants
   /** Names this term of office of this process. */
   origin: string
   unsettled: Unsettled
@@ -71,8 +73,7 @@ export class Primary {
   private readonly changes = new RecentChanges()
   private lastOrder = 0
   private reconciled = false
-  private fenceUntil = -Infinity
-  private fenceTimer: Timer | null = null
+  private readonly fence: ReadFence
   private settleTimer: Timer | null = null
   private reconcileTimer: Timer | null = null
   private closed = false
@@ -84,7 +85,8 @@ export class Primary {
     this.partition = init.partition
     this.reporter = new Reporter(components, init.nodeId, () => this.partition, init.mapChanged)
     // Replicas that served reads under an earlier primary may do so until their leases have run out.
-    if (init.fenced) this.fenceNow()
+    this.fence = new ReadFence(components, () => this.partition, () => { this.checkAll() })
+    if (init.earlierReaders !== null) this.fence.raise(init.earlierReaders)
     this.adopt(init.partition)
   }
 
@@ -100,7 +102,8 @@ export class Primary {
     }
     const wasServing = (node: NodeId): boolean => before.replicas.some((replica) => replica.node === node && replica.state === 'serving')
     const isServing = (node: NodeId): boolean => node === this.init.nodeId || this.links.get(node)?.serving === true
-    if (before.replicas.some(({ node }) => wasServing(node) && !isServing(node))) this.fence()
+    const dropped = this.init.grants.holders.filter((node) => wasServing(node) && !isServing(node))
+    if (dropped.length > 0) this.fence.raise(async () => dropped)
     this.reconciled = false
     this.updateReconciled()
     this.checkAll()
@@ -188,13 +191,16 @@ export class Primary {
   /** Sends this replica's copy of a chunk to a replica that differs. */
   overwrite (node: NodeId, name: ChunkName): Promise<void> { return this.pull(node, [[name.ino, name.chunk]]) }
 
+  /** Whether all leases that an earlier primary may have granted are accounted for. */
+  get isFenced (): boolean { return this.fence.isUp }
+
   servingLinks (): ReplicaLink[] { return [...this.links.values()].filter(({ serving }) => serving) }
 
   /** Ends the term: what is under way may or may not have been applied, and is handed on as inherited. */
   close (): void {
     this.closed = true
     this.reporter.close()
-    this.fenceTimer?.cancel()
+    this.fence.close()
     this.settleTimer?.cancel()
     this.reconcileTimer?.cancel()
     const error = this.noLongerPrimary()
@@ -278,7 +284,7 @@ export class Primary {
   private check (mutation: Mutation): void {
     if (!mutation.appliedHere || !this.pending.has(mutation.order)) return
     for (const link of mutation.waitingFor) if (link.serving || link.awaited) return
-    if (this.components.clock.now() < this.fenceUntil) return
+    if (this.fence.isUp) return
     this.finish(mutation)
     mutation.resolve()
   }
@@ -413,16 +419,6 @@ export class Primary {
       // One behind the range may make the chunk longer; but what is missing reads as zeros as well.
       return mutation.offset < offset + length && mutation.offset + mutation.length > offset
     })
-  }
-
-  /** No write is acknowledged before leases to read of replicas that are not asked have run out. */
-  private fence (): void { if (this.init.tivoli) this.fenceNow() }
-
-  private fenceNow (): void {
-    const { clock } = this.components
-    this.fenceUntil = clock.now() + readLeaseMs + readLeaseMarginMs
-    this.fenceTimer?.cancel()
-    this.fenceTimer = clock.setTimer(() => { this.checkAll() }, readLeaseMs + readLeaseMarginMs + 1)
   }
 
   private admitWriter ({ writer, order }: ChunkMutation): void {

@@ -1,19 +1,20 @@
 import type { DataPartition, NodeId, ReplicaState } from '../../partitioning/types.ts'
 import type {
   ChunkPosition, DataPositionRequest, DataReadRequest, DataSyncRequest, DataTruncateRequest, DataWriteRequest, DataZeroRequest, ReplicaApplyRequest, ReplicaApplyResponse,
-  ReplicaDigestsRequest, ReplicaDigestsResponse, ReplicaJoinedRequest, ReplicaLeaseRequest, ReplicaPullRequest, ReplicaSettledRequest
+  ReplicaDigestsRequest, ReplicaDigestsResponse, ReplicaJoinedRequest, ReplicaLeaseRequest, ReplicaPassedRequest, ReplicaPassedResponse, ReplicaPullRequest, ReplicaSettledRequest
 } from '../protocol/data.ts'
 import { AtollError } from '../protocol/errors.ts'
 import { byteLengthOf } from '../protocol/frame.ts'
 import { endOf } from './ranges.ts'
 import type { Clock, Logger } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
+import { passedTimeoutMs, ReadGrants } from './read-fence.ts'
 import type { CopyGovernor } from './copy-governor.ts'
 import { badChecksum } from './chunk-file.ts'
 import type { ChunkName, ChunkStore } from './chunk-store.ts'
-import { nodePendingBytesMax } from './constants.ts'
+import { nodePendingBytesMax, tivoliForgottenMs } from './constants.ts'
 import { DigestLister } from './digests.ts'
-import { Primary } from './primary.ts'
+import { Primary, type PrimaryInit } from './primary.ts'
 import { Recovery, reportSynced } from './recovery.ts'
 import { scrubReplica, type ScrubInit, type ScrubStep } from './scrub.ts'
 import { Secondary } from './secondary.ts'
@@ -36,6 +37,8 @@ export interface DataPartitionReplicaInit { nodeId: NodeId, partition: string }
 
 export interface PartitionLoad { partition: string, readBytes: number, writeBytes: number, reads: number, writes: number }
 
+interface FormerTerm { grants: ReadGrants, firstEpoch: number, lastEpoch: number }
+
 /**
  * This node's copy of a data partition. The manager's map, handed in by `adopt`, says what it is: primary,
  * serving or syncing secondary, or none of them. All requests are answered for the epoch of that map only.
@@ -53,6 +56,16 @@ export class DataPartitionReplica {
   /** Not yet compared with a primary since the process started after it had not been closed. */
   private forgetful: boolean
   private terms = 0
+  private grants: ReadGrants
+  /** What may be left of read leases that this process granted when it led last. */
+  private former: FormerTerm | null = null
+  /** Of the present term, or the last one. */
+  private firstEpoch = 0
+  private lastLedEpoch = 0
+  /** Who led last, and in which epoch; null: not known, since epochs were missed. */
+  private lastLeader: { node: NodeId, epoch: number } | null = null
+  /** When others than the primary could serve reads, as far as this replica has seen. */
+  private tivoliSeenMs = -Infinity
   private load: PartitionLoad
   private readonly lister: DigestLister
   private closed = false
@@ -63,6 +76,7 @@ export class DataPartitionReplica {
     this.nodeId = init.nodeId
     this.forgetful = !components.store.wasClosed
     this.load = emptyLoad(init.partition)
+    this.grants = new ReadGrants(components.clock)
     this.lister = new DigestLister(components, init.partition, (name) => this.heal(name))
   }
 
@@ -83,9 +97,15 @@ export class DataPartitionReplica {
   /** Acts on a newer state of the partition; older ones are ignored. */
   adopt (partition: DataPartition): void {
     if (this.closed || (this.partition !== null && partition.epoch <= this.partition.epoch)) return
+    const before = this.partition
     this.partition = partition
+    const isNext = before !== null && partition.epoch === before.epoch + 1
+    const leader = isNext ? this.lastLeader : null
+    this.lastLeader = partition.primary === null ? leader : { node: partition.primary, epoch: partition.epoch }
     const wasTivoli = this.tivoli
+    const now = this.components.clock.now()
     this.tivoli = this.isTivoli(partition)
+    if (wasTivoli) this.tivoliSeenMs = now
     // The volume has another policy: whoever writes must know whether others read.
     if (wasTivoli !== this.tivoli) this.endTerm()
     this.recovery?.stop()
@@ -94,7 +114,9 @@ export class DataPartitionReplica {
     const isPrimary = partition.primary === this.nodeId && state === 'serving'
     if (!isPrimary) this.endTerm()
     if (isPrimary || (state !== 'serving' && state !== 'syncing')) this.leaveSecondary()
-    if (isPrimary) this.serveAsPrimary(partition, wasTivoli || this.tivoli)
+    // Under Hawaii nobody reads but the primary.
+    const othersMayRead = now - this.tivoliSeenMs < tivoliForgottenMs || (this.tivoli && !isNext)
+    if (isPrimary) this.serveAsPrimary(partition, othersMayRead ? this.earlierReaders(leader) : null)
     else if (state === 'serving' || state === 'syncing') this.serveAsSecondary(partition, state)
   }
 
@@ -197,7 +219,9 @@ export class DataPartitionReplica {
   join ({ epoch, node }: ReplicaJoinedRequest): Promise<void> { return this.requirePrimary(epoch).join(node) }
 
   grantLease ({ epoch, node }: ReplicaLeaseRequest): void {
+    if (!this.tivoli) throw new AtollError('ATOLL_NOT_PRIMARY', 'the primary alone serves reads')
     if (!this.requirePrimary(epoch).servingLinks().some((link) => link.node === node)) throw new AtollError('ATOLL_STALE_EPOCH', `${node} is not serving`)
+    this.grants.grant(node)
   }
 
   /** What clients read and wrote since the last call. */
@@ -240,12 +264,14 @@ export class DataPartitionReplica {
     else throw badChecksum(name.ino, name.chunk, [])
   }
 
-  private serveAsPrimary (partition: DataPartition, fenced: boolean): void {
+  private serveAsPrimary (partition: DataPartition, earlierReaders: PrimaryInit['earlierReaders']): void {
+    this.lastLedEpoch = partition.epoch
     if (this.primary !== null) {
       this.primary.adopt(partition)
       return
     }
     this.unsettled.inherit()
+    this.firstEpoch = partition.epoch
     const origin = `${this.nodeId}/${partition.epoch}/${this.components.clock.wallNs()}/${++this.terms}`
     const { lister, nodeId, tivoli, unsettled } = this
     this.components.log.info('primary', { epoch: partition.epoch })
@@ -253,7 +279,8 @@ export class DataPartitionReplica {
       nodeId,
       partition,
       tivoli,
-      fenced,
+      earlierReaders,
+      grants: this.grants,
       origin,
       unsettled,
       lister,
@@ -310,8 +337,32 @@ export class DataPartitionReplica {
   }
 
   private endTerm (): void {
-    this.primary?.close()
+    if (this.primary === null) return
+    const { grants, firstEpoch } = this
+    this.former = this.primary.isFenced ? null : { grants, firstEpoch, lastEpoch: this.lastLedEpoch }
+    this.grants = new ReadGrants(this.components.clock)
+    this.primary.close()
     this.primary = null
+  }
+
+  /** How to find out who may still read by leases of the primary before this one. */
+  private earlierReaders (leader: { node: NodeId, epoch: number } | null): () => Promise<readonly NodeId[] | null> {
+    const { epoch, id } = this
+    if (leader === null) return async () => null
+    const { node, epoch: ledIn } = leader
+    if (node === this.nodeId) return async () => this.passed({ partition: id, epoch, ledIn }).granted
+    return async () => {
+      const { body } = await this.components.router.toNode(node, 'replica.passed', { partition: id, epoch, ledIn }, { timeoutMs: passedTimeoutMs })
+      return body.granted === null ? null : body.granted.filter((other) => other !== this.nodeId)
+    }
+  }
+
+  /** @throws AtollError ATOLL_STALE_EPOCH while this replica is in an earlier epoch. */
+  passed ({ epoch, ledIn }: ReplicaPassedRequest): ReplicaPassedResponse {
+    if (this.epoch < epoch) this.requireEpoch(epoch)
+    const { former } = this
+    const isKnown = ledIn !== undefined && former !== null && former.firstEpoch <= ledIn && ledIn <= former.lastEpoch
+    return { granted: isKnown ? former.grants.holders : null }
   }
 
   private leaveSecondary (): void {

@@ -111,6 +111,14 @@ export interface ReplicaSettledRequest extends ChunkAddress { origin: string }
 /** A replica that serves reads (Tivoli) asks the primary to commit nothing without it for `readLeaseMs`, counted from when it asked. */
 export interface ReplicaLeaseRequest { partition: string, epoch: number, node: string }
 
+/**
+ * Has the receiver learned of the epoch, so that it serves no reads of an earlier one? Otherwise ATOLL_STALE_EPOCH. `ledIn`: the receiver
+ * led in this epoch; it then tells to whom it granted leases that may not have run out.
+ */
+export interface ReplicaPassedRequest { partition: string, epoch: number, ledIn?: number }
+/** null: it cannot tell. */
+export interface ReplicaPassedResponse { granted: string[] | null }
+
 export interface ReplicaJoinedRequest { partition: string, epoch: number, node: string }
 
 /** Verifies every block of the receiver's replica; from the primary also compares the others. Takes as long as it takes. */
@@ -135,6 +143,7 @@ export interface DataMethods {
   'replica.read': { request: DataReadRequest, response: Empty }
   /** Is this write committed? Asked by a replica that is read; answered once it is, or was dropped. */
   'replica.settled': { request: ReplicaSettledRequest, response: Empty }
+  'replica.passed': { request: ReplicaPassedRequest, response: ReplicaPassedResponse }
   'replica.lease': { request: ReplicaLeaseRequest, response: Empty }
   /**
    * A syncing replica has caught up. From now on the primary acknowledges nothing without it; answered when the replica has

@@ -54,6 +54,9 @@ export interface ReportReplicaRequest { partition: string, epoch: number, node: 
 export interface ReplicaSyncedRequest { partition: string, epoch: number, node: NodeId }
 /** The leader of a Raft group says that its members are those that the map wants. */
 export interface MembersChangedRequest { group: string, revision: number, members: NodeId[] }
+/** The name under which the node's replica of a Raft group is, or wants to become, a member; null: it has none open. */
+export interface RaftMemberRequest { group: string }
+export interface RaftMemberResponse { member: string | null }
 export interface DrainNodeRequest { node: NodeId, drain: boolean }
 
 /** Who asked for a plan: an operator for one move or for an even spread, or the manager itself. */
@@ -169,5 +172,6 @@ export interface ManagerMethods {
   /** The map as this node knows it: any node answers. */
   'node.map': { request: MapRequest, response: MapResponse }
   'node.hello': { request: Empty, response: NodeHello }
+  'node.raft-member': { request: RaftMemberRequest, response: RaftMemberResponse }
   'node.status': { request: Empty, response: NodeStatus }
 }

@@ -10,7 +10,7 @@ import type { LoadedGroup, LogStore } from './log-store.ts'
 import { Proposals } from './proposals.ts'
 import { SnapshotReceiver } from './snapshot-receiver.ts'
 import { SnapshotSender } from './snapshot-sender.ts'
-import type { RaftTransport } from './transport.ts'
+import { nodeOfMember, type MemberId } from './member-id.ts'
 import type { GroupStatus, RaftGroup, StateMachine } from './types.ts'
 
 export interface GroupComponents {
@@ -18,13 +18,13 @@ export interface GroupComponents {
   random: Random
   log: Logger
   store: LogStore
-  transport: RaftTransport
+  send: (to: MemberId, message: RaftMessage) => void
   stateMachine: StateMachine
 }
 
 export interface GroupInit {
   id: string
-  self: NodeId
+  self: MemberId
   timing: RaftTiming
   limits: RaftLimits
   loaded: LoadedGroup
@@ -93,8 +93,12 @@ export class Group implements RaftGroup {
   get status (): GroupStatus {
     const { term, commitIndex, members } = this.state
     const { role, leader } = this.stopped === null ? this.state : { role: 'follower' as const, leader: null }
-    return { role, term, leader, commitIndex, appliedIndex: this.appliedIndex, members }
+    return { role, term, leader: leader === null ? null : nodeOfMember(leader), commitIndex, appliedIndex: this.appliedIndex, members: members.map(nodeOfMember) }
   }
+
+  get memberId (): MemberId { return this.init.self }
+
+  get memberIds (): MemberId[] { return this.state.members }
 
   get canReadNow (): boolean {
     return this.stopped === null && this.appliedIndex >= this.state.commitIndex && this.components.clock.now() < leaseUntil(this.state)
@@ -137,11 +141,11 @@ export class Group implements RaftGroup {
     return new Promise((resolve) => {
       const now = this.components.clock.now()
       this.transferWaiters.push({ deadline: now + this.init.timing.electionTimeoutMsMax, resolve })
-      this.run({ type: 'transfer', now, to })
+      this.run({ type: 'transfer', now, to: to === undefined ? undefined : this.state.members.find((member) => nodeOfMember(member) === to) ?? to })
     })
   }
 
-  changeMembers (members: NodeId[]): Promise<void> {
+  changeMembers (members: MemberId[]): Promise<void> {
     const refusal = this.notLeading()
     if (refusal !== null) return Promise.reject(refusal)
     const current = this.state.members
@@ -181,7 +185,7 @@ export class Group implements RaftGroup {
   private notLeading (): Error | null {
     if (this.stopped !== null) return this.stopped
     const { role, leader } = this.state
-    return role === 'leader' ? null : new AtollError('ATOLL_NOT_LEADER', `this replica does not lead ${this.id}`, { leader })
+    return role === 'leader' ? null : new AtollError('ATOLL_NOT_LEADER', `this replica does not lead ${this.id}`, { leader: leader === null ? null : nodeOfMember(leader) })
   }
 
   private refusal (command: Uint8Array): Error | null {
@@ -253,7 +257,7 @@ export class Group implements RaftGroup {
   }
 
   private send (to: NodeId, message: RaftMessage): void {
-    if (this.stopped === null) this.components.transport.send(to, this.id, message)
+    if (this.stopped === null) this.components.send(to, message)
   }
 
   private async readEntries (to: NodeId, first: number, last: number): Promise<void> {
@@ -375,7 +379,7 @@ export class Group implements RaftGroup {
   }
 
   private settleTransfers (now: number): void {
-    const { leader } = this.status
+    const leader = this.stopped === null ? this.state.leader : null
     const done = (deadline: number): boolean => now >= deadline || (leader !== null && leader !== this.init.self)
     for (const { deadline, resolve } of this.transferWaiters) if (done(deadline)) resolve()
     this.transferWaiters = this.transferWaiters.filter(({ deadline }) => !done(deadline))

@@ -5,6 +5,7 @@ import { defaultLimits, defaultTiming, type RaftLimits, type RaftTiming } from '
 import { RaftLog } from './core/log.ts'
 import { Group } from './group.ts'
 import { groupNameBytesMax, LogStore, type LoadedGroup } from './log-store.ts'
+import { addressOf, nodeOfMember, parseAddress, type MemberId } from './member-id.ts'
 import type { RaftTransport } from './transport.ts'
 import type { RaftGroup, StateMachine } from './types.ts'
 
@@ -32,6 +33,8 @@ export interface OpenGroup {
    * exists passes none, and learns them from its leader. Ignored when there is a log on disk.
    */
   members: NodeId[]
+  /** Of a replica that joins: its own, if the node may have been a member before (member-id.ts). Ignored when there is a log on disk. */
+  memberId?: MemberId
   stateMachine: StateMachine
 }
 
@@ -56,7 +59,10 @@ export class RaftHost {
     this.store = new LogStore(components, { onFailure: (error) => { this.fail(error) } })
     components.transport.onMessage((from, groupId, message) => {
       // A group that is not open here: the message is as good as lost.
-      this.groups.get(groupId)?.receive(from, message)
+      const address = parseAddress(groupId, from, init.self)
+      const group = this.groups.get(address.group)
+      // It may be for a replica that was here before.
+      if (group?.memberId === address.to) group.receive(address.from, message)
     })
   }
 
@@ -68,18 +74,25 @@ export class RaftHost {
    * Rejects with ATOLL_STORE_UNUSABLE when log and state machine cannot belong together or the log is damaged.
    */
   async open (open: OpenGroup): Promise<RaftGroup> {
-    const { groupId, members, stateMachine } = open
+    const { groupId, members, memberId, stateMachine } = open
     if (this.closed || this.failure !== null) throw this.failure ?? new AtollError('ATOLL_UNAVAILABLE', 'this node is closing')
     if (this.groups.has(groupId) || this.opening.has(groupId)) throw new AtollError('ATOLL_UNAVAILABLE', `the group ${groupId} is open already`)
     if (Buffer.byteLength(groupId) > groupNameBytesMax) throw new AtollError('ATOLL_BAD_MESSAGE', `a group's name has at most ${groupNameBytesMax} bytes: ${groupId}`)
     this.opening.add(groupId)
     try {
       const found = await this.store.load(groupId, this.limits.cacheBytesMax)
-      const loaded = found ?? await this.bootstrap(groupId, members, stateMachine)
+      const loaded = found ?? await this.bootstrap(groupId, members, memberId ?? null, stateMachine)
       this.requireMatch(groupId, loaded, stateMachine)
-      const group = new Group({ ...this.components, store: this.store, stateMachine }, {
+      const self = loaded.memberId ?? this.init.self
+      const { transport } = this.components
+      const group = new Group({
+        ...this.components,
+        send: (to, message) => { transport.send(nodeOfMember(to), addressOf(groupId, self, to), message) },
+        store: this.store,
+        stateMachine
+      }, {
         id: groupId,
-        self: this.init.self,
+        self,
         timing: this.timing,
         limits: this.limits,
         loaded,
@@ -112,23 +125,24 @@ export class RaftHost {
     await this.store.close()
   }
 
-  private async bootstrap (groupId: string, members: NodeId[], stateMachine: StateMachine): Promise<LoadedGroup> {
+  private async bootstrap (groupId: string, members: NodeId[], memberId: MemberId | null, stateMachine: StateMachine): Promise<LoadedGroup> {
     if (stateMachine.durableIndex > 0) {
       throw new AtollError('ATOLL_STORE_UNUSABLE', `the state of ${groupId} is here, its Raft log is not`, {
         hint: 'this replica may have forgotten a vote: remove it from its group and add it again, empty'
       })
     }
-    await this.store.create(groupId, members)
+    await this.store.create(groupId, members, memberId)
     return {
+      memberId,
       hardState: { term: 0, vote: null },
       log: new RaftLog({ index: 0, term: 0 }, this.limits.cacheBytesMax),
       memberHistory: [{ index: 0, members }]
     }
   }
 
-  private requireMatch (groupId: string, { log, memberHistory }: LoadedGroup, stateMachine: StateMachine): void {
+  private requireMatch (groupId: string, { log, memberHistory, memberId }: LoadedGroup, stateMachine: StateMachine): void {
     const { members } = memberHistory[memberHistory.length - 1]!
-    const alone = members.length === 1 && members[0] === this.init.self
+    const alone = members.length === 1 && members[0] === (memberId ?? this.init.self)
     if (!alone || stateMachine.durableIndex >= log.markIndex) return
     throw new AtollError('ATOLL_STORE_UNUSABLE', `the state of ${groupId} ends at entry ${stateMachine.durableIndex}, its log begins after ${log.markIndex}, and there is no other replica`)
   }

@@ -4,6 +4,7 @@ import { decode, encode } from '../protocol/frame.ts'
 import type { Kv, KvOperation, Logger } from '../protocol/ports.ts'
 import { RaftLog } from './core/log.ts'
 import { decodeMembers } from './core/state.ts'
+import type { MemberId } from './member-id.ts'
 import { entryKind, type Entry, type EntryKind, type HardState, type LogMark, type LogWrite } from './core/types.ts'
 
 /**
@@ -13,12 +14,13 @@ import { entryKind, type Entry, type EntryKind, type HardState, type LogMark, ty
  *   'H' | u8 length | group                      MessagePack [term, vote or nil]
  *   'M' | u8 length | group                      MessagePack [index, term, [member, ...]]: what the log begins after.
  *                                                A group exists if it has this record
+ *   'S' | u8 length | group                      the member's id, if it is another than the node's (member-id.ts)
  *   'E' | u8 length | group | u48 index          u8 kind | u48 term | data
  *
  * Numbers are big endian, so that entries are in order. Entries up to the mark are rubbish that is still
  * to be removed; entries after it are without a gap.
  */
-const tag = { hardState: 0x48, mark: 0x4d, entry: 0x45 } as const
+const tag = { hardState: 0x48, mark: 0x4d, self: 0x53, entry: 0x45 } as const
 
 /** Forgotten entries that one batch removes. */
 export const rubbishEntriesMax = 256
@@ -26,6 +28,8 @@ export const groupNameBytesMax = 255
 
 export interface LoadedGroup {
   hardState: HardState
+  /** null: the node's. */
+  memberId: MemberId | null
   log: RaftLog
   /** The mark's members, then those of each entry that changed them. */
   memberHistory: Array<{ index: number, members: NodeId[] }>
@@ -85,7 +89,8 @@ export class LogStore {
         log.evict(entry.index)
         if (entry.kind === entryKind.members) memberHistory.push({ index: entry.index, members: decodeMembers(entry.data) })
       }
-      return { hardState, log, memberHistory }
+      const self = kv.get(recordKey(tag.self, group))
+      return { hardState, memberId: self === undefined ? null : Buffer.from(self).toString(), log, memberHistory }
     } catch (error) {
       throw new AtollError('ATOLL_STORE_UNUSABLE', `the Raft log of ${group} is damaged: ${messageOf(error)}`, {
         hint: 'remove this replica from its group and add it again with an empty log'
@@ -93,10 +98,11 @@ export class LogStore {
     }
   }
 
-  /** Begins the log of a new group. */
-  create (group: string, members: NodeId[]): Promise<void> {
+  /** Begins the log of a new group, or of a new member of a group. */
+  create (group: string, members: MemberId[], memberId: MemberId | null = null): Promise<void> {
     if (Buffer.byteLength(group) > groupNameBytesMax) return Promise.reject(new AtollError('ATOLL_BAD_MESSAGE', `a group's name has at most ${groupNameBytesMax} bytes: ${group}`))
-    return this.components.kv.batch([{ type: 'put', key: recordKey(tag.mark, group), value: encode([0, 0, members]) }], { sync: true })
+    const self: KvOperation[] = memberId === null ? [] : [{ type: 'put', key: recordKey(tag.self, group), value: Buffer.from(memberId) }]
+    return this.components.kv.batch([{ type: 'put', key: recordKey(tag.mark, group), value: encode([0, 0, members]) }, ...self], { sync: true })
   }
 
   /**
@@ -135,7 +141,7 @@ export class LogStore {
   async remove (group: string): Promise<void> {
     const { kv } = this.components
     const prefix = this.prefixOf(group)
-    await kv.batch([{ type: 'del', key: recordKey(tag.mark, group) }, { type: 'del', key: recordKey(tag.hardState, group) }], { sync: true })
+    await kv.batch([tag.mark, tag.hardState, tag.self].map((kind): KvOperation => ({ type: 'del', key: recordKey(kind, group) })), { sync: true })
     for (let position = this.rubbish.length - 1; position >= 0; position--) if (this.rubbish[position]!.prefix === prefix) this.rubbish.splice(position, 1)
     let removals: KvOperation[] = []
     for await (const [key] of kv.iterate({ gte: entryKey(prefix, 0), lte: entryKey(prefix, maxIndex) })) {

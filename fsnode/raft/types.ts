@@ -1,5 +1,7 @@
 import type { NodeId } from '../../partitioning/types.ts'
 
+import type { MemberId } from './member-id.ts'
+
 /** What the rest of a node sees of Raft. */
 
 export interface CommittedEntry { index: number, term: number, command: Uint8Array }
@@ -41,7 +43,10 @@ export interface RaftGroup {
   onStatus (listener: (status: GroupStatus) => void): () => void
   /** Hands leadership over; resolves when another leads or after an election timeout. */
   transferLeadership (to?: NodeId): Promise<void>
+  /** This replica's name in the group, and all of them: a node that was removed and is added again is another member (member-id.ts). */
+  readonly memberId: MemberId
+  readonly memberIds: MemberId[]
   /** Adds or removes one member through the log. */
-  changeMembers (members: NodeId[]): Promise<void>
+  changeMembers (members: MemberId[]): Promise<void>
   close (): Promise<void>
 }

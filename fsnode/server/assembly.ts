@@ -111,7 +111,7 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
   const mayRemove = (): boolean => agent.isRegistered
   const data = held.data = new DataPartitions({ clock, log, store: chunks, router, lease: () => agent.leaseValid() }, { nodeId, mayRemove })
   const metadata = new MetadataPartitions({ clock, random, log, router, raft, data: chunkAccess(router, random.bytes(8).toString('hex')), stores }, { nodeId, mayRemove })
-  const manager = new ManagerReplica({ clock, log, router, raft, stores }, { spec, mayRemove })
+  const manager = new ManagerReplica({ clock, random, log, router, raft, stores }, { spec, mayRemove })
   await manager.start()
   const groups = (): RaftGroup[] => [...(manager.running === null ? [] : [manager.running.group]), ...metadata.groups]
   router.onMap((map) => {
@@ -126,6 +126,7 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
     ...metadataHandlers((id) => metadata.find(id)),
     ...data.handlers(),
     ...scrubHandlers((id) => data.find(id)),
+    'node.raft-member': ({ group }) => ({ body: { member: groups().find(({ id }) => id === group)?.memberId ?? null } }),
     'node.hello': () => ({ body: hello }),
     'node.status': () => ({ body: nodeStatus({ nodeId, startedAt, now: clock.now(), groups: groups(), replicas: data.all }) })
   }

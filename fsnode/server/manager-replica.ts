@@ -7,14 +7,16 @@ import { ManagerStateMachine } from '../manager/state-machine.ts'
 import { AtollError, messageOf } from '../protocol/errors.ts'
 import type { NodeSpec } from '../protocol/node-spec.ts'
 import type { Handlers } from '../protocol/peer.ts'
-import type { Clock, Kv, Logger } from '../protocol/ports.ts'
+import type { Clock, Kv, Logger, Random } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
+import { freshMemberId } from '../raft/member-id.ts'
 import type { RaftHost } from '../raft/host.ts'
 import type { RaftGroup } from '../raft/types.ts'
 import { MembersPursuer } from './members-pursuer.ts'
 
 export interface ManagerReplicaComponents {
   clock: Clock
+  random: Random
   log: Logger
   router: ClusterRouter
   raft: RaftHost
@@ -92,9 +94,9 @@ export class ManagerReplica {
   }
 
   private async open (kv: Kv, members: NodeId[]): Promise<void> {
-    const { clock, log, raft, router } = this.components
+    const { clock, random, log, raft, router } = this.components
     const stateMachine = await ManagerStateMachine.open({ kv, log }, { clusterId: this.spec.clusterId, managers: this.firstMembers })
-    const group = await raft.open({ groupId: managerGroupId, members, stateMachine })
+    const group = await raft.open({ groupId: managerGroupId, members, memberId: members.length === 0 ? freshMemberId(this.spec.nodeId, random) : undefined, stateMachine })
     // Only now: with the log on disk nobody takes this replica for a new first member.
     if (kv.get(retiredKey) !== undefined) await kv.batch([{ type: 'del', key: retiredKey }], { sync: true })
     const manager = new Manager({ clock, log, group, stateMachine })

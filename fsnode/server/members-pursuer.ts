@@ -1,7 +1,8 @@
 import type { MembersChange, NodeId } from '../../partitioning/types.ts'
-import { codeOf, messageOf } from '../protocol/errors.ts'
+import { AtollError, codeOf, messageOf } from '../protocol/errors.ts'
 import type { Clock, Logger } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
+import { nodeOfMember, type MemberId } from '../raft/member-id.ts'
 import type { RaftGroup } from '../raft/types.ts'
 
 export const pursueRetryMs = 500
@@ -49,11 +50,19 @@ export class MembersPursuer {
     this.running = false
   }
 
+  /** Rejects with ATOLL_UNAVAILABLE while the node has not opened its replica. */
+  private async memberOn (node: NodeId): Promise<MemberId> {
+    const { body } = await this.components.router.toNode(node, 'node.raft-member', { group: this.group.id })
+    if (body.member === null) throw new AtollError('ATOLL_UNAVAILABLE', `node ${node} has not opened its replica of ${this.group.id}`)
+    return body.member
+  }
+
   private async step ({ revision, target }: MembersChange): Promise<void> {
     const { group, components: { log, router } } = this
     // Then every change of members that is in the log is committed.
     await group.readBarrier()
-    const { members } = group.status
+    const ids = group.memberIds
+    const members = ids.map(nodeOfMember)
     const next = nextMembers(members, target)
     if (next === null) {
       const { body } = await router.toManager('manager.members-changed', { group: group.id, revision, members }, { patienceMs: reportPatienceMs })
@@ -66,8 +75,10 @@ export class MembersPursuer {
       await group.transferLeadership(staying)
       return
     }
+    const added = next.find((node) => !members.includes(node))
+    const stay = ids.filter((id) => next.includes(nodeOfMember(id)))
     log.info('changes members', { group: group.id, members, next })
-    await group.changeMembers(next)
+    await group.changeMembers(added === undefined ? stay : [...stay, await this.memberOn(added)])
   }
 }
 

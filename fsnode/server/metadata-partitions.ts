@@ -5,6 +5,7 @@ import type { ChunkStore } from '../metadata/types.ts'
 import { messageOf } from '../protocol/errors.ts'
 import type { Clock, Kv, Logger, Random } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
+import { freshMemberId } from '../raft/member-id.ts'
 import type { RaftHost } from '../raft/host.ts'
 import type { RaftGroup } from '../raft/types.ts'
 import { managerGroupId } from '../manager/members.ts'
@@ -104,7 +105,9 @@ export class MetadataPartitions {
     const kv = await stores.openMetadata(record.id)
     const partLog = log.child({ partition: record.id })
     const machine = await MetadataStateMachine.open({ kv, clock, log: partLog }, { index: record.index, inlineBytesMax: volume.inlineBytesMax })
-    const group = await raft.open({ groupId: record.id, members: this.firstMembers(record), stateMachine: machine })
+    const members = this.firstMembers(record)
+    const memberId = members.length === 0 ? freshMemberId(this.nodeId, random) : undefined
+    const group = await raft.open({ groupId: record.id, members, memberId, stateMachine: machine })
     const partition = new MetadataPartition({ clock, random, log: partLog, group, machine, data, router }, { volume, index: record.index })
     const pursuer = new MembersPursuer({ clock, log: partLog, router }, group)
     this.running.set(record.id, { partition, group, machine, kv, pursuer })

@@ -416,5 +416,82 @@ describe('a data partition', () => {
       expect(await run(stale())).to.equal(false)
       await run(write)
     })
+
+    /** Keeps reading at a replica, so that it holds a lease. */
+    const keepReading = (id: string): (() => void) => {
+      let over = false
+      const read = async (): Promise<void> => {
+        while (!over) {
+          await client.readAt(id, 1, 0, 0, 1).catch(() => {})
+          await new Promise<void>((resolve) => { clock.setTimer(resolve, 20) })
+        }
+      }
+      void read()
+      return () => { over = true }
+    }
+    const timeOfWrite = async (value: number): Promise<number> => {
+      const began = clock.now()
+      await run(client.write(1, 0, 0, Buffer.alloc(100, value)))
+      return clock.now() - began
+    }
+
+    it('hardly waits when a reader is put out, or another leads, as planned: they say that they know', async () => {
+      await start({ placement: 'tivoli' })
+      await clock.advance(2_000)
+      await timeOfWrite(1)
+      const stops = ['node-2', 'node-3'].map(keepReading)
+      await clock.advance(500)
+      cluster.change({ 'node-3': 'offline' })
+      expect(await timeOfWrite(2)).to.be.lessThan(400)
+      await healthy()
+      await clock.advance(500)
+      // Only what the old primary granted counts, and it tells.
+      cluster.change({}, null)
+      await clock.advance(150)
+      cluster.change({}, 'node-2')
+      expect(await timeOfWrite(3)).to.be.lessThan(400)
+      for (const stop of stops) stop()
+      await healthy()
+      await expectIdentical()
+    })
+
+    it('waits for the leases when the old primary cannot be asked', async () => {
+      await start({ placement: 'tivoli' })
+      await clock.advance(2_000)
+      await timeOfWrite(1)
+      const stop = keepReading('node-3')
+      await clock.advance(500)
+      cluster.change({}, null)
+      await clock.advance(150)
+      node('node-1').crash(false)
+      cluster.change({ 'node-1': 'offline' }, 'node-2')
+      const changedAt = clock.now()
+      await timeOfWrite(2)
+      expect(clock.now() - changedAt).to.be.greaterThan(1_000)
+      stop()
+      await run(node('node-1').start())
+      await healthy()
+    })
+
+    it('a new policy: nobody waits who did not read by leases, and whoever did is asked', async () => {
+      await start({ placement: 'hawaii' })
+      await clock.advance(6_000)
+      await timeOfWrite(1)
+      const setPlacement = (placement: 'hawaii' | 'tivoli'): void => {
+        cluster.map = { ...cluster.map, volumes: cluster.map.volumes.map((volume) => ({ ...volume, placement })) }
+        cluster.change({})
+      }
+      setPlacement('tivoli')
+      expect(await timeOfWrite(2)).to.be.lessThan(400)
+      const stops = ['node-2', 'node-3'].map(keepReading)
+      await clock.advance(1_000)
+      expect(node('node-2').partitions!.takeLoad()[0]!.reads).to.be.greaterThan(10)
+      setPlacement('hawaii')
+      expect(await timeOfWrite(3)).to.be.lessThan(400)
+      expect(await run(client.readAt('node-2', 1, 0, 0, 1).then(() => 'read', (error) => error.code))).to.equal('ATOLL_NOT_PRIMARY')
+      for (const stop of stops) stop()
+      await healthy()
+      await expectIdentical()
+    })
   })
 })

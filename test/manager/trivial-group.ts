@@ -35,6 +35,8 @@ export class TrivialLog {
 export class TrivialGroup implements RaftGroup {
   readonly id = 'manager'
   readonly canReadNow = false
+  get memberId (): string { return this.self }
+  get memberIds (): string[] { return this.status.members }
   private readonly log: TrivialLog
   private readonly self: NodeId
   private readonly stateMachine: StateMachine

@@ -117,6 +117,9 @@ export class Member implements RaftGroup {
     this.status = { role: 'follower', term: 0, leader: null, commitIndex: 0, appliedIndex: 0, members: [] }
   }
 
+  get memberId (): string { return this.node }
+  get memberIds (): string[] { return this.status.members }
+
   become (role: GroupStatus['role'], leader: Member | null): void {
     this.status = { ...this.status, role, term: this.log.term, leader: leader?.node ?? null }
     for (const listener of this.listeners) listener(this.status)

@@ -12,6 +12,7 @@ import { Faults } from './faults.ts'
 import { describe, History } from './history.ts'
 import type { LogLine } from './log.ts'
 import { SimRandom } from './random.ts'
+import { parseAddress } from '../../fsnode/raft/member-id.ts'
 import { Operator } from './operator.ts'
 import { Workload } from './workload.ts'
 
@@ -182,7 +183,7 @@ class Run {
 
   private observe (): void {
     const { cluster, history, options } = this
-    cluster.raft.onSend = (from, _, group, message) => { this.leaders.sent(from, group, message) }
+    cluster.raft.onSend = (from, to, address, message) => { this.leaders.sent(from, parseAddress(address, from, to).group, message) }
     cluster.onLog = (line) => {
       if (line.message.startsWith('session expired')) for (const client of this.clients) if (client.host === line.who) client.sessionsLost++
       if (line.message === 'a change that was acknowledged is lost') for (const client of this.clients) if (client.host === line.who) this.workload.changesLost(client)

@@ -32,7 +32,7 @@ export interface ChunkStoreComponents { files: ChunkFiles, clock: Clock, log: Lo
 export interface ChunkStoreInit {
   /** Holds one directory per partition; made if missing. */
   directory: string
-  /** Room to be left free; default 1 % of the disk, 1 GiB at most. The store refuses growth at half of it, see Space. */
+  /** Room to be left free; default: see Space. The store refuses growth at half of it, see Space. */
   reserveBytes?: number
   /** Default `openChunksMax`. */
   openChunksMax?: number

@@ -4,6 +4,9 @@ import type { ChunkFiles } from './files.ts'
 /** Kept free, so that removals, headers and the rest of the node always have room. */
 export const reserveBytesMax = 1024 * 1024 * 1024
 export const reserveShare = 0.01
+/** On a small disk, which several nodes may share: what logs and stores of metadata write meanwhile counts there; but not more than a share of it. */
+export const reserveBytesMin = 64 * 1024 * 1024
+export const reserveShareMax = 0.1
 export const spaceAgeMsMax = 1_000
 
 /** Knows without asking, to within a part of the reserve, how much room the disk has. */
@@ -18,7 +21,7 @@ export class Space {
   private lookedAt = -Infinity
   private looking: Promise<void> | null = null
 
-  /** `reserveBytes`: default 1 % of the disk, 1 GiB at most. */
+  /** `reserveBytes`: default 1 % of the disk, 64 MiB at least (or a tenth of the disk, if that is less), 1 GiB at most. */
   constructor (files: ChunkFiles, clock: Clock, directory: string, reserveBytes?: number) {
     this.files = files
     this.clock = clock
@@ -26,7 +29,7 @@ export class Space {
     this.fixedReserve = reserveBytes
   }
 
-  get reserveBytes (): number { return this.fixedReserve ?? Math.min(reserveBytesMax, this.capacityBytes * reserveShare) }
+  get reserveBytes (): number { return this.fixedReserve ?? reserveOf(this.capacityBytes) }
 
   get freeBytes (): number { return Math.max(0, this.freeAtLook - this.grownSince) }
 
@@ -60,4 +63,9 @@ export class Space {
     // When the look fails, the last one stands; the write itself will tell.
     if (stale) this.looking ??= this.look().catch(() => {}).finally(() => { this.looking = null })
   }
+}
+
+function reserveOf (capacityBytes: number): number {
+  const least = Math.min(reserveBytesMin, capacityBytes * reserveShareMax)
+  return Math.min(reserveBytesMax, Math.max(least, capacityBytes * reserveShare))
 }

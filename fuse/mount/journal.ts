@@ -90,7 +90,9 @@ export class FileJournal implements WriteJournal {
       superblock.writeUInt32LE(magic, 0)
       writeU64(superblock, 1, 8)
     }
-    const ring = new Ring({ capacity: size - superblockBytes, sequence: readU64(superblock, 8), position: readU64(superblock, 16) })
+    const [capacityFound, sequence, position] = [size - superblockBytes, readU64(superblock, 8), readU64(superblock, 16)]
+    if (Number.isNaN(sequence) || !(position <= capacityFound)) throw new AtollError('ATOLL_BAD_JOURNAL', `${path} is damaged`, { hint: `what it held is lost; remove it: rm ${path}` })
+    const ring = new Ring({ capacity: capacityFound, sequence, position })
     const recovered = scan(fd, ring)
     const journal = new FileJournal(fd, ring, recovered)
     journal.writeSuperblock()
@@ -204,7 +206,9 @@ function readRecord (fd: number, capacity: number, position: number, sequence: n
   const trailer = Buffer.alloc(trailerBytes)
   readSync(fd, trailer, 0, trailerBytes, superblockBytes + dataAt + length)
   if (readU64(trailer, 0) !== sequence || readU64(trailer, 8) !== length) return null
-  return { token: sequence, kind: readU64(header, 40), ino: readU64(header, 16), offset: readU64(header, 24), length, dataAt, settled: header.readUInt32LE(stateAt) === stateSettled }
+  const [ino, offset, kind] = [readU64(header, 16), readU64(header, 24), readU64(header, 40)]
+  if (Number.isNaN(ino) || Number.isNaN(offset) || (kind !== kinds.write && kind !== kinds.change)) return null
+  return { token: sequence, kind, ino, offset, length, dataAt, settled: header.readUInt32LE(stateAt) === stateSettled }
 }
 
 interface Extent { from: number, to: number }

@@ -27,6 +27,9 @@ interface Piece {
   data: Buffer[]
   records: WriteRecord[]
   sent: boolean
+  /** How many earlier pieces overlap and are not answered; each has this one among those it blocks. */
+  blockers: number
+  blocked: Piece[]
   /** Those who wait for this piece to be acknowledged, or refused. */
   waiters: Array<() => void>
 }
@@ -41,7 +44,9 @@ export class ChunkWriter {
   private readonly chunkSize: number
   private readonly waiting = new Set<Piece>()
   /** All pieces, sent or not, in order of arrival. */
-  private readonly byChunk = new Map<number, Piece[]>()
+  private readonly byChunk = new Map<number, Set<Piece>>()
+  /** Which was the last to come, where there are any. */
+  private readonly lastByChunk = new Map<number, Piece>()
   private inFlight = 0
   private bytesInFlight = 0
   private bytes = 0
@@ -81,7 +86,7 @@ export class ChunkWriter {
     for (const piece of this.waiting) {
       if (this.inFlight >= writeRequestsInFlightMax) return
       if (this.inFlight > 0 && this.bytesInFlight + piece.length > writeWindowBytes) return
-      if (!piece.sent && this.isFirst(piece)) this.send(this.withCompanions(piece))
+      if (!piece.sent && piece.blockers === 0) this.send(this.withCompanions(piece))
     }
   }
 
@@ -109,27 +114,30 @@ export class ChunkWriter {
     record.piecesLeft++
     this.bytes += length
     let pieces = this.byChunk.get(chunk)
-    if (pieces === undefined) {
-      pieces = []
-      this.byChunk.set(chunk, pieces)
-    }
-    const last = pieces[pieces.length - 1]
+    if (pieces === undefined) this.byChunk.set(chunk, pieces = new Set())
+    const last = this.lastByChunk.get(chunk)
     if (last !== undefined && !last.sent && last.offset + last.length === offset && last.length + length <= writePieceBytesMax) {
+      this.block(last, pieces, { offset, length })
       last.data.push(...data)
       last.length += length
       last.records.push(record)
       return
     }
-    const piece: Piece = { chunk, offset, length, data, records: [record], sent: false, waiters: [] }
-    pieces.push(piece)
+    const piece: Piece = { chunk, offset, length, data, records: [record], sent: false, blockers: 0, blocked: [], waiters: [] }
+    this.block(piece, pieces, piece)
+    pieces.add(piece)
+    this.lastByChunk.set(chunk, piece)
     this.waiting.add(piece)
   }
 
-  private firstOverlap (chunk: number, offset: number, length: number): Piece | undefined {
-    return this.byChunk.get(chunk)?.find((piece) => overlaps(piece, { offset, length }))
+  /** The piece waits for those before it that overlap the range, which is (or becomes) part of it. */
+  private block (piece: Piece, before: ReadonlySet<Piece>, range: { offset: number, length: number }): void {
+    for (const other of before) {
+      if (other === piece || !overlaps(other, range)) continue
+      other.blocked.push(piece)
+      piece.blockers++
+    }
   }
-
-  private isFirst (piece: Piece): boolean { return this.firstOverlap(piece.chunk, piece.offset, piece.length) === piece }
 
   /** Small pieces of one chunk travel together: a request costs more than its bytes. */
   private withCompanions (piece: Piece): Piece[] {
@@ -138,7 +146,7 @@ export class ChunkWriter {
     let bytes = piece.length
     for (const other of this.byChunk.get(piece.chunk)!) {
       if (together.length >= extentsMax || bytes >= writePieceBytesMax) break
-      if (other === piece || other.sent || other.length > scatteredBytesMax || !this.isFirst(other)) continue
+      if (other === piece || other.sent || other.length > scatteredBytesMax || other.blockers > 0) continue
       together.push(other)
       bytes += other.length
     }
@@ -165,8 +173,10 @@ export class ChunkWriter {
 
   private finish (piece: Piece, error: unknown): void {
     const pieces = this.byChunk.get(piece.chunk)!
-    pieces.splice(pieces.indexOf(piece), 1)
-    if (pieces.length === 0) this.byChunk.delete(piece.chunk)
+    pieces.delete(piece)
+    if (pieces.size === 0) this.byChunk.delete(piece.chunk)
+    if (this.lastByChunk.get(piece.chunk) === piece) this.lastByChunk.delete(piece.chunk)
+    for (const other of piece.blocked) other.blockers--
     this.bytes -= piece.length
     for (const record of piece.records) {
       record.piecesLeft--

@@ -6,6 +6,7 @@ import { BlockSums, SliceReader, sumWithZeros, WholeBlockSums } from './block-su
 import { blockBytes, blockCount, chunkBytesMax, decodeHeader, encodeHeader, headerBytes, tableBytes, type ChunkHeader } from './chunk-header.ts'
 import type { ChunkFile } from './files.ts'
 import { blockRuns, touchedBlocks, type BlockRun, type Range } from './ranges.ts'
+import { sumReplaced } from './sum-algebra.ts'
 
 export interface Digest { length: number, digest: number }
 
@@ -120,15 +121,9 @@ export class OpenChunk {
   private async writeRun ({ first, end, ranges }: BlockRun): Promise<void> {
     const bytes = await this.readRaw(first, end)
     try {
-      const touched = touchedBlocks(ranges)
-      const blockOf = (block: number): Buffer => bytes.subarray((block - first) * blockBytes, (block - first) * blockBytes + this.sums.bytesIn(block))
-      const bad = touched.filter((block) => !this.sums.matches(block, blockOf(block)))
-      if (bad.length > 0) throw badChecksum(this.ino, this.chunk, bad)
-      for (const { offset, data } of ranges) {
-        let at = offset - first * blockBytes
-        for (const part of data) at += part.copy(bytes, at)
-      }
-      const sums = touched.map((block) => [block, crc32(blockOf(block))] as const)
+      if (bytes.length < Math.min(end * blockBytes, this.length) - first * blockBytes) throw badChecksum(this.ino, this.chunk, [end - 1])
+      const sums = new Map<number, number>()
+      for (const range of ranges) this.replace(range, bytes, first, sums)
       this.hot = null
       await this.changing(async () => {
         await this.makeDirty()
@@ -138,6 +133,27 @@ export class OpenChunk {
       for (const [block, sum] of sums) this.sums.set(block, sum)
     } finally {
       bulkBuffers.give(bytes)
+    }
+  }
+
+  /**
+   * Puts a range into the bytes of the blocks from `first` on, and its effect into `sums`. Only the range is looked at: a block that was
+   * damaged elsewhere does not match its checksum afterwards either, and is found when it is read.
+   */
+  private replace ({ offset, length, data }: Range, bytes: Buffer, first: number, sums: Map<number, number>): void {
+    const base = first * blockBytes
+    const parts = touchedBlocks([{ offset, length, data }]).map((block) => {
+      const start = Math.max(offset, block * blockBytes)
+      const end = Math.min(offset + length, (block + 1) * blockBytes)
+      return { block, part: bytes.subarray(start - base, end - base), following: block * blockBytes + this.sums.bytesIn(block) - end }
+    })
+    const before = parts.map(({ part }) => crc32(part))
+    let at = offset - base
+    for (const piece of data) at += piece.copy(bytes, at)
+    for (const [index, { block, part, following }] of parts.entries()) {
+      const after = crc32(part)
+      const isWhole = part.length === this.sums.bytesIn(block)
+      sums.set(block, isWhole ? after : sumReplaced(sums.get(block) ?? this.sums.at(block), before[index]!, after, following))
     }
   }
 
@@ -332,6 +348,13 @@ export class OpenChunk {
   private async sumOverlaid (block: number, start: number, stop: number, reader: SliceReader): Promise<number> {
     const known = this.sums.bytesIn(block)
     let bytes = this.hot?.block === block && this.hot.bytes.length === known ? this.hot.bytes : await this.readBlocks(block, block + 1)
+    this.hot = { block, bytes }
+    if (stop <= known) {
+      const part = bytes.subarray(start, stop)
+      const before = crc32(part)
+      reader.copy(stop - start, bytes, start)
+      return sumReplaced(this.sums.at(block), before, crc32(part), known - stop)
+    }
     if (bytes.length < stop) {
       const longer = Buffer.allocUnsafe(stop)
       bytes.copy(longer)

@@ -78,8 +78,21 @@ function keepData (context: FileSystemContext, request: DispatchedRequest, parse
     request.replacement = context.pool.take()
     if (request.replacement !== null) return request.buffer
   }
-  parsed.data = Buffer.from(parsed.data)
+  parsed.data = copyOf(parsed.data)
   return null
+}
+
+/** Copies of small writes lie side by side: a buffer for each would be a burden to the collector. */
+const copySlabBytes = 256 * 1024
+let copySlab = Buffer.alloc(0)
+
+function copyOf (data: Buffer): Buffer {
+  if (data.length > copiedWriteBytesMax) return Buffer.from(data)
+  if (copySlab.length < data.length) copySlab = Buffer.allocUnsafeSlow(copySlabBytes)
+  const copy = copySlab.subarray(0, data.length)
+  copySlab = copySlab.subarray(data.length)
+  data.copy(copy)
+  return copy
 }
 
 async function performWrite (context: FileSystemContext, request: DispatchedRequest, reply: Reply, parsed: WriteIn, lent: Buffer | null): Promise<void> {

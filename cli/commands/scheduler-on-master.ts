@@ -102,7 +102,7 @@ export async function schedulerOnMaster (options: MasterOptions): Promise<void> 
   })
   operator.use(framework)
   writeOperatorFile(directory, { url, token: operatorToken(directory), pid: process.pid })
-  const mirror = new StateMirror({ ...components, kv, store: new ClusterStateStore(outside, { seeds: () => seedsOf(framework) }) }, { clusterId: framework.status().clusterId, api: url })
+  const mirror = new StateMirror({ ...components, kv, store: new ClusterStateStore(outside, { seeds: () => seedsOf(framework), nodesWanted: () => framework.status().nodesWanted }) }, { clusterId: framework.status().clusterId, api: url })
   framework.onChange(() => { mirror.touch() })
   await mirror.start()
   const watch = new ReservedWatch({ ...components, post: httpPoster(tls === undefined ? {} : { tls }) }, framework, credentials)

@@ -58,6 +58,8 @@ export const drainRepeatMs = 10_000
 export const updateAttemptsMax = 3
 /** Reservations without a node that are looked for before an uninstall is taken to be done. */
 export const uninstallQuietMs = 15_000
+/** Or the master has said so often that nothing is left. */
+export const uninstallProofs = 2
 export const failoverTimeoutMsDefault = 7 * 24 * 3600_000
 export const shutdownTimeoutMsDefault = 60_000
 

@@ -3,12 +3,15 @@ import type { Address, Random } from '../../fsnode/protocol/ports.ts'
 import { ClusterRouter } from '../../fsnode/protocol/router.ts'
 import type { RouterComponents } from '../../fsnode/protocol/router.ts'
 import { metadataPartitionId, rootInode } from '../../partitioning/routing.ts'
+import type { VolumeInfo } from '../../partitioning/types.ts'
 import { requestPatienceMs, stateBytesMax, stateReplicasMax, stateVolume } from './constants.ts'
 import type { StateHead, StateStore } from './state-store.ts'
 
 export interface ClusterStateStoreInit {
   /** Where nodes are. */
   seeds: () => Address[]
+  /** How many nodes the cluster is to have: its volume has a replica on each, up to `stateReplicasMax`. */
+  nodesWanted?: () => number
   volume?: string
 }
 
@@ -135,13 +138,21 @@ export class ClusterStateStore implements StateStore {
       await router.refresh(router.mapVersion, 0)
       volume = router.map.volumes.find((each) => each.name === name)
     }
-    if (volume === undefined && make) {
-      const replicas = Math.max(1, Math.min(stateReplicasMax, router.map.nodes.filter(({ state }) => state === 'up').length))
-      const { body } = await router.toManager('manager.create-volume', { name, placement: 'hawaii', replicas, dataPartitions: 1, metadataPartitions: 1, token: 'atoll scheduler' }, options)
-      volume = body.volume
-    }
+    if (make) volume = await this.#replicated(router, volume, name)
     if (volume === undefined) throw new AtollError('ATOLL_NO_SUCH_VOLUME', 'no scheduler has kept its state in this cluster')
     return metadataPartitionId(volume.id, 0)
+  }
+
+  /** Made with what is up, and changed as soon as there are enough nodes for what it is to have. */
+  async #replicated (router: ClusterRouter, volume: VolumeInfo | undefined, name: string): Promise<VolumeInfo> {
+    const up = router.map.nodes.filter(({ state }) => state === 'up').length
+    const wanted = Math.max(1, Math.min(stateReplicasMax, this.#init.nodesWanted?.() ?? stateReplicasMax))
+    if (volume === undefined) {
+      const request = { name, placement: 'hawaii' as const, replicas: Math.max(1, Math.min(wanted, up)), dataPartitions: 1, metadataPartitions: 1, token: 'atoll scheduler' }
+      return (await router.toManager('manager.create-volume', request, options)).body.volume
+    }
+    if (volume.replicas === wanted || up < wanted) return volume
+    return (await router.toManager('manager.set-volume', { name, replicas: wanted }, options)).body.volume
   }
 }
 

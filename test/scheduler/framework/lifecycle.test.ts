@@ -376,6 +376,24 @@ describe('framework core: uninstall', () => {
     expect(types(await script.crash())).to.include('TEARDOWN')
   })
 
+  it('is over at once when the master lists nothing twice, but not before all agents can have come back to a new master', async () => {
+    const script = await Script.begin(1)
+    const { task, agent, held } = (await script.bringUp(1))[0]!
+    const nothing = { type: 'reserved' as const, resourceIds: [], agentIds: [agent] }
+    await script.send({ type: 'uninstall' })
+    await script.update(task, 'TASK_KILLED')
+    await script.offers(script.offer(agent, held))
+    await script.crash()
+    for (let look = 0; look < 3; look++) expect(types(await script.send(nothing))).to.not.include('TEARDOWN')
+    await script.advance(14_000)
+    await script.send({ ...nothing, resourceIds: ['another'] })
+    await script.advance(2_000)
+    expect(types(await script.send(nothing))).to.not.include('TEARDOWN')
+    await script.send({ ...nothing, resourceIds: ['another'] })
+    expect(types(await script.send(nothing))).to.not.include('TEARDOWN')
+    expect(types(await script.send(nothing))).to.include('TEARDOWN')
+  })
+
   it('waits for what an agent that is away still holds', async () => {
     const script = await Script.begin(1)
     const { task } = (await script.bringUp(1))[0]!

@@ -236,7 +236,7 @@ describe('the scheduler\'s state in the storage cluster', () => {
 
   it('is read as it was written, by anybody, across sessions that expired and a change of leader', async () => {
     const cluster = await TestCluster.open()
-    const open = (host: string, seed: number): ClusterStateStore => new ClusterStateStore({ network: cluster.network.host(host), clock: cluster.clock, random: new SimRandom(seed), log: quietLog }, { seeds: () => [{ host: 'n0', port: 1 }], volume: 'v' })
+    const open = (host: string, seed: number): ClusterStateStore => new ClusterStateStore({ network: cluster.network.host(host), clock: cluster.clock, random: new SimRandom(seed), log: quietLog }, { seeds: () => [{ host: 'n0', port: 1 }], nodesWanted: () => 2, volume: 'v' })
     const [writer, reader] = [open('s1', 1), open('s2', 2)]
     expect(await cluster.run(reader.readHead())).to.equal(null)
     expect(await cluster.run(reader.readState())).to.equal(null)
@@ -266,12 +266,26 @@ describe('the scheduler\'s state in the storage cluster', () => {
       if (method === 'meta.setxattr' && ++writes === 4) dead = true
       return dead && method === 'meta.setxattr' ? new AtollError('ATOLL_CLOSED', 'dead') : undefined
     }
-    const store = new ClusterStateStore({ network: cluster.network.host('s1'), clock: cluster.clock, random: new SimRandom(1), log: quietLog }, { seeds: () => [{ host: 'n0', port: 1 }], volume: 'v' })
+    const store = new ClusterStateStore({ network: cluster.network.host('s1'), clock: cluster.clock, random: new SimRandom(1), log: quietLog }, { seeds: () => [{ host: 'n0', port: 1 }], nodesWanted: () => 2, volume: 'v' })
     await cluster.run(store.writeState(head(1), Buffer.from('one')))
     await cluster.run(store.writeState(head(2, 2), Buffer.from('two')).catch(() => {}))
     dead = false
     const read = (await cluster.run(store.readState()))!
     expect([read.head.sequence, read.state.toString()]).to.deep.equal([1, 'one'])
+    store.close()
+  })
+
+  it('gets as many replicas as the cluster is to have nodes, three at most, as soon as so many are up', async () => {
+    const cluster = await TestCluster.open({ nodes: 2 })
+    let nodesWanted = 2
+    const store = new ClusterStateStore({ network: cluster.network.host('s1'), clock: cluster.clock, random: new SimRandom(1), log: quietLog }, { seeds: () => [{ host: 'n0', port: 1 }], nodesWanted: () => nodesWanted, volume: 'v' })
+    const write = (): Promise<string> => cluster.run(store.writeState(head(1), Buffer.from('one')).then(() => 'written', ({ message }: Error) => message))
+    expect(await write()).to.equal('written')
+    nodesWanted = 5
+    expect(await write()).to.equal('written')
+    nodesWanted = 1
+    // This cluster's manager cannot do it.
+    expect(await write()).to.contain('manager.set-volume')
     store.close()
   })
 })

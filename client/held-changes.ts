@@ -24,7 +24,7 @@ interface HeldDirectory { cached: CachedInode, attr: InodeAttr, names: CachedDir
 /**
  * Changes of names and attributes that this client decides by itself, as it holds everything concerned exclusively and
  * knows it: nobody else can see the difference. They happen here at once and go to the partition behind
- * (`ChangeStream`). Every method gives null, or false, when the partition has to be asked instead.
+ * (`ChangeStream`); what takes room only while there is plenty of it, as nobody could be told that there is none. Every method gives null, or false, when the partition has to be asked instead.
  */
 export class HeldChanges {
   private readonly context: VolumeContext
@@ -60,7 +60,7 @@ export class HeldChanges {
   /** Anything new in a directory; `mode` holds its type. */
   make (dir: number, name: string, mode: number, extra: { rdev?: number, symlink?: string }, by: OperationContext): InodeAttr | null {
     const held = this.directory(dir)
-    if (held === null || this.inoOf(held, name) !== 0 || !isPlainName(name)) return null
+    if (held === null || this.inoOf(held, name) !== 0 || !isPlainName(name) || !this.context.room.isPlenty) return null
     const type = mode & typeMask
     const isDirectory = type === directoryType
     const { symlink = null } = extra
@@ -138,7 +138,7 @@ export class HeldChanges {
   link (ino: number, dir: number, name: string, by: OperationContext): InodeAttr | null {
     const held = this.directory(dir)
     const cached = this.inode(ino)
-    if (held === null || cached === null || cached.session !== held.cached.session || !isPlainName(name)) return null
+    if (held === null || cached === null || cached.session !== held.cached.session || !isPlainName(name) || !this.context.room.isPlenty) return null
     const attr = cached.attr!
     if (this.inoOf(held, name) !== 0 || isDirectory(attr) || attr.nlink === 0 || attr.nlink >= linksMax) return null
     const now = this.context.clock.wallNs()
@@ -183,7 +183,7 @@ export class HeldChanges {
 
   /** What was written to an open file. `data` null: it is in chunks, which have it. Gives the record as it is now. */
   commit (cached: CachedInode, size: number, mtime: bigint, data: Buffer | null): InodeAttr | null {
-    if (this.inode(cached.ino) !== cached) return null
+    if (this.inode(cached.ino) !== cached || (data !== null && data.length > 0 && !this.context.room.isPlenty)) return null
     const attr = cached.attr!
     const now = this.context.clock.wallNs()
     if (!this.send(cached, ['commit', now, cached.ino, size, mtime, data])) return null

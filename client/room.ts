@@ -11,6 +11,9 @@ export interface RoomComponents {
 export class Room {
   private readonly components: RoomComponents
   private readonly plentyBytes: number
+  /** The answer for this map. */
+  private judged: ClusterMap | null = null
+  private plenty = false
   private refreshAt = -Infinity
 
   constructor (components: RoomComponents, init: { plentyBytes?: number } = {}) {
@@ -21,7 +24,16 @@ export class Room {
   /** So much room on every node that what is sent behind somebody's back will find it, whatever others write meanwhile. */
   get isPlenty (): boolean {
     this.refreshSoon()
-    return this.components.router.map.nodes.every(({ state, capacityBytes, usedBytes }) => {
+    const { map } = this.components.router
+    if (map !== this.judged) {
+      this.judged = map
+      this.plenty = this.judge(map)
+    }
+    return this.plenty
+  }
+
+  private judge (map: ClusterMap): boolean {
+    return map.nodes.every(({ state, capacityBytes, usedBytes }) => {
       return state !== 'up' || capacityBytes - usedBytes > Math.max(this.plentyBytes, capacityBytes * plentyShare)
     })
   }

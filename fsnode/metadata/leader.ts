@@ -24,6 +24,8 @@ export interface LeaderComponents {
   machine: MetadataStateMachine
   data: ChunkStore
   router: PartitionRouter
+  /** The disk is so full that only what frees room may go on. @default never */
+  isExhausted?: () => boolean
 }
 
 export interface LeaderInit { volume: VolumeInfo, index: number, term: number }
@@ -95,6 +97,11 @@ export class Leader {
     this.intents.close(error)
     for (const session of this.sessions.values()) session.end()
     for (const { reject } of this.claimWaiters.splice(0)) reject(error)
+  }
+
+  /** @throws AtollError ENOSPC, for what makes names or contents: what is left is for what removes them. */
+  requireRoom (): void {
+    if (this.components.isExhausted?.() === true) throw posixError('ENOSPC', 'the disk of the metadata is full')
   }
 
   requireLeading (): void {

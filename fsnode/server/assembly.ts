@@ -110,7 +110,7 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
   // A map that is older than what this node acted on before it started must not have anything deleted.
   const mayRemove = (): boolean => agent.isRegistered
   const data = held.data = new DataPartitions({ clock, log, store: chunks, router, lease: () => agent.leaseValid() }, { nodeId, mayRemove })
-  const metadata = new MetadataPartitions({ clock, random, log, router, raft, data: chunkAccess(router, random.bytes(8).toString('hex')), stores }, { nodeId, mayRemove })
+  const metadata = new MetadataPartitions({ clock, random, log, router, raft, data: chunkAccess(router, random.bytes(8).toString('hex')), isExhausted: () => chunks.space.exhausted, stores }, { nodeId, mayRemove })
   const manager = new ManagerReplica({ clock, random, log, router, raft, stores }, { spec, mayRemove })
   await manager.start()
   const groups = (): RaftGroup[] => [...(manager.running === null ? [] : [manager.running.group]), ...metadata.groups]

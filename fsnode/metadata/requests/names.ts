@@ -14,7 +14,8 @@ type Answer<T> = Promise<here.Answer<T>>
 
 /** Requests on names: within this partition if everything lives here, otherwise across. */
 
-export function create (leader: Leader, session: LiveSession, request: CreateRequest): Answer<CreateResponse> {
+export async function create (leader: Leader, session: LiveSession, request: CreateRequest): Answer<CreateResponse> {
+  leader.requireRoom()
   const { volume, index } = leader.init
   if (volume.metadataPartitions > 1 && isDirectory(request.mode)) {
     const home = homeOfDirectory(request.dir, index, request.name, volume.metadataPartitions)
@@ -31,7 +32,8 @@ export function rmdir (leader: Leader, session: LiveSession, request: RmdirReque
   return eitherWay(leader, () => here.rmdirHere(leader, session, request), () => across.removeAcross(leader, session, request, true), refersElsewhere(leader, request))
 }
 
-export function link (leader: Leader, session: LiveSession, request: LinkRequest): Answer<LinkResponse> {
+export async function link (leader: Leader, session: LiveSession, request: LinkRequest): Answer<LinkResponse> {
+  leader.requireRoom()
   return isHere(leader, request.ino) ? here.linkHere(leader, session, request) : across.linkAcross(leader, session, request)
 }
 

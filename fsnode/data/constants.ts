@@ -31,6 +31,11 @@ export const managerPatienceMs = 5_000
 /** For how long a read lease lets a secondary serve reads; writes may wait as long after it was dropped. */
 export const readLeaseMs = 1_000
 /**
+ * A lead is lost in one epoch, won in a later one, and lost in another (partitioning/replica-states.ts): whoever missed fewer epochs than that
+ * missed no leader.
+ */
+export const leadersHiddenEpochs = 3
+/**
  * After this time nobody serves reads any more by a lease of a policy that the volume had before: whoever granted it has learned so, or
  * has lost its own lease from the manager (3.2 s), and what it granted has run out.
  */

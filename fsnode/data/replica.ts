@@ -12,7 +12,7 @@ import { passedTimeoutMs, ReadGrants } from './read-fence.ts'
 import type { CopyGovernor } from './copy-governor.ts'
 import { badChecksum } from './chunk-file.ts'
 import type { ChunkName, ChunkStore } from './chunk-store.ts'
-import { nodePendingBytesMax, tivoliForgottenMs } from './constants.ts'
+import { leadersHiddenEpochs, nodePendingBytesMax, tivoliForgottenMs } from './constants.ts'
 import { DigestLister } from './digests.ts'
 import { Primary, type PrimaryInit } from './primary.ts'
 import { Recovery, reportSynced } from './recovery.ts'
@@ -62,7 +62,7 @@ export class DataPartitionReplica {
   /** Of the present term, or the last one. */
   private firstEpoch = 0
   private lastLedEpoch = 0
-  /** Who led last, and in which epoch; null: not known, since epochs were missed. */
+  /** Who led last, and in which epoch, as far as this replica has seen. */
   private lastLeader: { node: NodeId, epoch: number } | null = null
   /** When others than the primary could serve reads, as far as this replica has seen. */
   private tivoliSeenMs = -Infinity
@@ -100,7 +100,7 @@ export class DataPartitionReplica {
     const before = this.partition
     this.partition = partition
     const isNext = before !== null && partition.epoch === before.epoch + 1
-    const leader = isNext ? this.lastLeader : null
+    const leader = this.lastLeader !== null && partition.epoch - this.lastLeader.epoch <= leadersHiddenEpochs ? this.lastLeader : null
     this.lastLeader = partition.primary === null ? leader : { node: partition.primary, epoch: partition.epoch }
     const wasTivoli = this.tivoli
     const now = this.components.clock.now()

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { bulkProcessEnvironment, bulkProcessFlags } from '../../fsnode/protocol/engine-flags.ts'
 import { AtollError, messageOf } from '../../fsnode/protocol/errors.ts'
 import { openLevelKv } from '../../fsnode/protocol/level-kv.ts'
 import { createLogger } from '../../fsnode/protocol/pino-log.ts'
@@ -144,7 +145,7 @@ const seedsOf = (framework: Framework): Array<{ host: string, port: number }> =>
 function programOf ({ nodeCommand, artifactUrl }: MasterOptions, artifact: Artifact | undefined, url: string): Pick<FrameworkInit, 'nodeCommand' | 'healthCheck'> {
   if (nodeCommand !== undefined) return { nodeCommand: { value: nodeCommand } }
   if (artifact !== undefined) return artifactCommand(artifact, artifactUrl?.replace(/\/+$/, '') ?? url)
-  return { nodeCommand: { arguments: [process.execPath, fileURLToPath(new URL('../../fsnode/server/main.ts', import.meta.url))] } }
+  return { nodeCommand: { environment: bulkProcessEnvironment, arguments: [process.execPath, ...bulkProcessFlags, fileURLToPath(new URL('../../fsnode/server/main.ts', import.meta.url))] } }
 }
 
 const hints: Record<string, string> = {

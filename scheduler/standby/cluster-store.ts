@@ -38,6 +38,13 @@ export class ClusterStateStore implements StateStore {
     this.#init = init
   }
 
+  async prepare (): Promise<void> {
+    const router = await this.#connected()
+    if ((await this.#volume(router)) !== undefined) return
+    const replicas = Math.max(1, Math.min(this.#replicasWanted(), upIn(router)))
+    await router.toManager('manager.create-volume', { name: this.#name, placement: 'hawaii', replicas, dataPartitions: 1, metadataPartitions: 1, token: 'atoll scheduler' }, options)
+  }
+
   async readHead (): Promise<StateHead | null> {
     const head = await this.#readStored()
     if (head === null) return null
@@ -98,9 +105,9 @@ export class ClusterStateStore implements StateStore {
   }
 
   /** A session that has expired is followed by another one: whatever is done here may be done twice. */
-  async #inSession<T> (make: boolean, action: (router: ClusterRouter, partition: string, session: string) => Promise<T>): Promise<T> {
+  async #inSession<T> (writes: boolean, action: (router: ClusterRouter, partition: string, session: string) => Promise<T>): Promise<T> {
     const router = await this.#connected()
-    const partition = await this.#partition(router, make)
+    const partition = await this.#partition(router, writes)
     for (let attempt = 0; ; attempt++) {
       if (this.#session === undefined) {
         const session = `scheduler-${nameOf(this.#components.random)}`
@@ -131,29 +138,31 @@ export class ClusterStateStore implements StateStore {
     return router
   }
 
-  async #partition (router: ClusterRouter, make: boolean): Promise<string> {
-    const name = this.#init.volume ?? stateVolume
-    let volume = router.map.volumes.find((each) => each.name === name)
-    if (volume === undefined) {
-      await router.refresh(router.mapVersion, 0)
-      volume = router.map.volumes.find((each) => each.name === name)
-    }
-    if (make) volume = await this.#replicated(router, volume, name)
-    if (volume === undefined) throw new AtollError('ATOLL_NO_SUCH_VOLUME', 'no scheduler has kept its state in this cluster')
+  async #partition (router: ClusterRouter, writes: boolean): Promise<string> {
+    const volume = await this.#volume(router)
+    if (volume === undefined) throw new AtollError('ATOLL_NO_SUCH_VOLUME', `the cluster has no volume ${this.#name}, which keeps the scheduler's state`)
+    if (writes) await this.#replicate(router, volume)
     return metadataPartitionId(volume.id, 0)
   }
 
-  /** Made with what is up, and changed as soon as there are enough nodes for what it is to have. */
-  async #replicated (router: ClusterRouter, volume: VolumeInfo | undefined, name: string): Promise<VolumeInfo> {
-    const up = router.map.nodes.filter(({ state }) => state === 'up').length
-    const wanted = Math.max(1, Math.min(stateReplicasMax, this.#init.nodesWanted?.() ?? stateReplicasMax))
-    if (volume === undefined) {
-      const request = { name, placement: 'hawaii' as const, replicas: Math.max(1, Math.min(wanted, up)), dataPartitions: 1, metadataPartitions: 1, token: 'atoll scheduler' }
-      return (await router.toManager('manager.create-volume', request, options)).body.volume
-    }
-    if (volume.replicas === wanted || up < wanted) return volume
-    return (await router.toManager('manager.set-volume', { name, replicas: wanted }, options)).body.volume
+  async #volume (router: ClusterRouter): Promise<VolumeInfo | undefined> {
+    const find = (): VolumeInfo | undefined => router.map.volumes.find(({ name }) => name === this.#name)
+    const volume = find()
+    if (volume !== undefined) return volume
+    await router.refresh(router.mapVersion, 0)
+    return find()
   }
+
+  /** As soon as there are enough nodes for what it is to have. */
+  async #replicate (router: ClusterRouter, { name, replicas }: VolumeInfo): Promise<void> {
+    const wanted = this.#replicasWanted()
+    if (replicas !== wanted && upIn(router) >= wanted) await router.toManager('manager.set-volume', { name, replicas: wanted }, options)
+  }
+
+  #replicasWanted (): number { return Math.max(1, Math.min(stateReplicasMax, this.#init.nodesWanted?.() ?? stateReplicasMax)) }
+
+  get #name (): string { return this.#init.volume ?? stateVolume }
 }
 
+const upIn = ({ map }: ClusterRouter): number => map.nodes.filter(({ state }) => state === 'up').length
 const nameOf = (random: Random): string => random.bytes(8).toString('hex')

@@ -1,4 +1,4 @@
-import { AtollError, messageOf } from '../../fsnode/protocol/errors.ts'
+import { AtollError, codeOf, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { Clock, Kv, Logger, Random, Timer } from '../../fsnode/protocol/ports.ts'
 import { beatIntervalMs, mirrorDelayMs } from './constants.ts'
 import { ownPrefix, takeSnapshot } from './snapshot.ts'
@@ -8,6 +8,8 @@ export interface StateMirrorComponents { clock: Clock, random: Random, log: Logg
 export interface StateMirrorInit { clusterId: string, api: string }
 
 const writerKey = Buffer.from(`${ownPrefix}writer`)
+/** Set once the cluster has had a copy. */
+const madeKey = Buffer.from(`${ownPrefix}made`)
 
 /** The name of a store in the heads that it writes; made once. */
 export async function writerOf ({ kv, random }: Pick<StateMirrorComponents, 'kv' | 'random'>): Promise<string> {
@@ -68,6 +70,8 @@ export class StateMirror {
         },
         (error: unknown) => {
           this.#dirty ||= wasDirty
+          // Whatever comes in its place is empty.
+          if (codeOf(error) === 'ATOLL_NO_SUCH_VOLUME') this.#written = undefined
           const reason = messageOf(error)
           if (reason !== this.#problem) this.#components.log.warn('the scheduler has no copy of its state in the cluster', { reason })
           this.#problem = reason
@@ -80,6 +84,8 @@ export class StateMirror {
   async #write (): Promise<void> {
     const { store, kv } = this.#components
     this.#dirty = false
+    const isMade = kv.get(madeKey) !== undefined
+    if (!isMade) await store.prepare()
     if (this.#beat === 0) await this.#takeUp()
     const state = await takeSnapshot(kv)
     this.#beat++
@@ -90,6 +96,7 @@ export class StateMirror {
     this.#sequence++
     await store.writeState(this.#head(), state)
     this.#written = state
+    if (!isMade) await kv.batch([{ type: 'put', key: madeKey, value: Buffer.from('1') }], { sync: true })
   }
 
   /** Numbers go on from where somebody left them. */

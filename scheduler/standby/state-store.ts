@@ -13,6 +13,8 @@ export interface StateHead {
 
 /** A place that all schedulers of a cluster can reach, and that survives each of them. */
 export interface StateStore {
+  /** Makes the place, unless it is there. Only for a cluster that never had one: in one that has lost everything nothing new must be made. */
+  prepare (): Promise<void>
   /** null: nobody has ever written. Rejects with ATOLL_UNREACHABLE, ATOLL_UNAVAILABLE, ... */
   readHead (): Promise<StateHead | null>
   /** The state that the head tells of. */

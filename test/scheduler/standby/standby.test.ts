@@ -19,14 +19,18 @@ class SharedState {
   state: Buffer | null = null
   unreachable = false
   writes = 0
+  /** The place is there, or can be made. */
+  isThere = false
 
   store (): StateStore {
     const check = (): void => { if (this.unreachable) throw new AtollError('ATOLL_UNREACHABLE', 'cut') }
+    const needed = (): void => { if (!this.isThere) throw new AtollError('ATOLL_NO_SUCH_VOLUME', 'no place') }
     return {
+      prepare: async () => { check(); this.isThere = true },
       readHead: async () => { check(); return this.head },
       readState: async () => { check(); return this.head === null ? null : { head: this.head, state: this.state! } },
-      writeState: async (head, state) => { check(); this.writes++; this.head = head; this.state = state },
-      writeHead: async (head) => { check(); this.head = head },
+      writeState: async (head, state) => { check(); needed(); this.writes++; this.head = head; this.state = state },
+      writeHead: async (head) => { check(); needed(); this.head = head },
       close: () => {}
     }
   }
@@ -95,6 +99,27 @@ describe('schedulers in standby', () => {
     const copy = new MemoryKv()
     await restoreSnapshot(copy, shared.state!)
     expect(textOf(copy, 'goal')).to.equal('two')
+  })
+
+  it('makes nothing in a cluster that has lost what it had: that is to be restored first; then the whole state is written again', async () => {
+    const kv = new MemoryKv()
+    await put(kv, 'goal', 'one')
+    const mirror = await act(kv)
+    await clock.advance(3_000)
+    expect(textOf(kv, 'standby/made')).to.equal('1')
+    Object.assign(shared, { isThere: false, head: null, state: null })
+    await clock.advance(20_000)
+    expect(mirror.problem).to.equal('no place')
+    mirror.close()
+    const next = await act(kv)
+    await clock.advance(20_000)
+    expect([next.problem, shared.isThere, shared.head]).to.deep.equal(['no place', false, null])
+    // An operator has made it anew, empty.
+    shared.isThere = true
+    await clock.advance(6_000)
+    expect(next.problem).to.equal(null)
+    expect(shared.head).to.not.equal(null)
+    expect(shared.state).to.not.equal(null)
   })
 
   it('another waits while the first is alive, and takes its state over when it is silent', async () => {

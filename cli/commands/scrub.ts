@@ -36,15 +36,21 @@ async function scrub (cluster: Cluster, options: ScrubOptions, progress: Progres
   const rows: Row[] = []
   const volume = cluster.map.volumes.find((candidate) => candidate.name === options.volume)
   if (options.volume !== undefined && volume === undefined) throw new AtollError('ATOLL_NO_SUCH_VOLUME', `there is no volume ${options.volume}`, { hint: 'those that exist: atoll volume list' })
-  for (const partition of cluster.map.data.filter((one) => volume === undefined || one.volume === volume.id)) {
-    for (const { node, state } of partition.replicas) {
+  const ids = cluster.map.data.filter((one) => volume === undefined || one.volume === volume.id).map(({ id }) => id)
+  for (const id of ids) {
+    const partition = cluster.map.data.find((one) => one.id === id)
+    for (const { node, state } of partition?.replicas ?? []) {
       if (state !== 'serving') continue
-      progress.step(`partition ${partition.id} on ${node}`)
+      progress.step(`partition ${id} on ${node}`)
       try {
-        const { body } = await cluster.router.toNode(node, 'data.scrub', { partition: partition.id, bytesPerSecond: options.rate * 1e6, dryRun: options.dryRun === true }, { timeoutMs: scrubTimeoutMs })
-        rows.push({ partition: partition.id, node, ...body })
+        const { body } = await cluster.router.toNode(node, 'data.scrub', { partition: id, bytesPerSecond: options.rate * 1e6, dryRun: options.dryRun === true }, { timeoutMs: scrubTimeoutMs })
+        rows.push({ partition: id, node, ...body })
       } catch (error) {
-        rows.push({ partition: partition.id, node, chunks: 0, bytes: 0, damaged: 0, differing: 0, repaired: 0, failures: [{ ino: 0, chunk: 0, error: codeOf(error) }] })
+        await cluster.router.refresh(undefined, 0).catch(() => {})
+        // It has moved meanwhile: another replica is where it was.
+        const serves = cluster.map.data.find((one) => one.id === id)?.replicas.some((replica) => replica.node === node && replica.state === 'serving')
+        if (serves !== true) continue
+        rows.push({ partition: id, node, chunks: 0, bytes: 0, damaged: 0, differing: 0, repaired: 0, failures: [{ ino: 0, chunk: 0, error: codeOf(error) }] })
       }
     }
   }

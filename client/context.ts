@@ -5,6 +5,7 @@ import type { ChunkStore } from './chunk-store.ts'
 import type { FileTable } from './file-table.ts'
 import type { HeldChanges } from './held-changes.ts'
 import type { InodeCache } from './inode-cache.ts'
+import type { Inheritance } from './inheritance.ts'
 import type { Inodes } from './inodes.ts'
 import type { Leases } from './leases.ts'
 import type { Offers } from './offers.ts'
@@ -25,6 +26,7 @@ export interface VolumeContext {
   readonly journal: WriteJournal | null
   readonly operations: OperationNumbers
   readonly sessions: SessionTable
+  readonly inheritance: Inheritance
   readonly cache: InodeCache
   readonly changes: OwnChanges
   readonly leases: Leases

@@ -64,7 +64,8 @@ export class Leases implements SessionOwner {
     // An answer that arrived before this recall is noted first, so that whoever waited for the lease gets its turn.
     for (let turn = 0; turn < answerTurns; turn++) await undefined
     if (this.acquiring.has(request.ino)) await new Promise<void>((resolve) => { this.context.clock.setTimer(resolve, grantGraceMs) })
-    const { cache, sessions } = this.context
+    const { cache, sessions, inheritance } = this.context
+    await inheritance.over(request.ino)
     sessions.find(request.partition)?.guard.disturb(request.ino)
     const cached = cache.get(request.ino)
     if (cached === undefined) {
@@ -79,8 +80,8 @@ export class Leases implements SessionOwner {
     return { open }
   }
 
-  heldLeases (session: MetadataSession, withOpen: boolean): { shared: number[], exclusive: number[] } {
-    const held = { shared: [] as number[], exclusive: [] as number[] }
+  heldLeases (session: MetadataSession, withOpen: boolean): { shared: number[], exclusive: number[], inherited: number[] } {
+    const held = { shared: [] as number[], exclusive: [] as number[], inherited: this.context.inheritance.of(session.index) }
     const changes = session.changes?.concerned()
     for (const cached of this.context.cache.values()) {
       // What its partition does not have yet cannot be held there.
@@ -100,6 +101,8 @@ export class Leases implements SessionOwner {
   }
 
   expired (session: MetadataSession): void {
+    const { inheritance } = this.context
+    for (const ino of inheritance.of(session.index)) inheritance.settle(ino)
     const inos = this.inosOf(session)
     for (const cached of [...this.context.cache.values()]) {
       if (cached.session !== session) continue

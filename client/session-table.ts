@@ -8,6 +8,8 @@ export interface SessionTableInit {
   id: string
   client: string
   resumed: boolean
+  /** Whether an earlier process has left changes of the partition with this index. */
+  inherits: (index: number) => boolean
 }
 
 /** One session for each metadata partition of the volume, made on first use. */
@@ -49,7 +51,7 @@ export class SessionTable {
   private make (index: number): MetadataSession {
     const { volume, id, client, resumed } = this.init
     if (!(index >= 0 && index < volume.metadataPartitions)) throw posixError('ENOENT', 'no such inode')
-    const session = new MetadataSession(this.components, { partition: metadataPartitionId(volume.id, index), index, id, client, resumed })
+    const session = new MetadataSession(this.components, { partition: metadataPartitionId(volume.id, index), index, id, client, resumed, inherits: this.init.inherits(index) })
     this.byIndex[index] = session
     const recovered = this.components.journal?.recoverChanges().filter((change) => change.partition === index) ?? []
     if (recovered.length > 0) session.changes!.resume(recovered)

@@ -22,7 +22,7 @@ export interface SessionComponents {
 /** Whoever holds leases under the session. */
 export interface SessionOwner {
   /** Leases that are held now, for a leader that must learn of them; `withOpen`: inodes that are open without one count as shared. */
-  heldLeases (session: MetadataSession, withOpen: boolean): { shared: number[], exclusive: number[] }
+  heldLeases (session: MetadataSession, withOpen: boolean): { shared: number[], exclusive: number[], inherited: number[] }
   /** The lease time has passed without a renewal: what is cached above may no longer be used. */
   lapsed (session: MetadataSession): void
   /** The session and its leases are gone for good. */
@@ -40,6 +40,8 @@ export interface SessionInit {
   client: string
   /** An earlier process may have had leases under the same id: a leader is told that they are gone. */
   resumed: boolean
+  /** It has left changes under the session: they are void if that has ended, for others may have changed the same since. */
+  inherits: boolean
 }
 
 export interface SessionCallOptions {
@@ -97,6 +99,12 @@ export class MetadataSession {
       broken: () => { this.lose(this.generation) }
     }, init.index)
   }
+
+  /** Of the metadata partition. */
+  get index (): number { return this.init.index }
+
+  /** It is the one that an earlier process left changes under. */
+  get isInherited (): boolean { return this.init.inherits && this.generation === 0 }
 
   get isValid (): boolean { return this.validUntil > this.components.clock.now() }
 
@@ -191,7 +199,7 @@ export class MetadataSession {
       let sentAt = clock.now()
       let body: SessionResponse
       try {
-        const request = { partition: this.partition, session: this.id, client: this.init.client, ...(this.state === 'open' && { existing: true }) };
+        const request = { partition: this.partition, session: this.id, client: this.init.client, ...((this.state === 'open' || this.isInherited) && { existing: true }) };
         ({ body } = await router.toMetadata(this.partition, 'meta.session', request, { onRetry: () => { sentAt = clock.now() } }))
       } catch (error) {
         if (codeOf(error) !== 'ATOLL_SESSION_EXPIRED') throw error

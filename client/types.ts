@@ -29,6 +29,8 @@ export interface WriteJournal {
   record (ino: number, offset: number, data: readonly Buffer[]): number
   /** The nodes have it. */
   settle (token: number): void
+  /** What an earlier process recorded and the nodes may not have: its session must still be there for it to count. */
+  recover? (): ReadonlyArray<{ ino: number }>
   /** Present: changes of names and attributes may be told to have happened, too, before their partition has them. */
   readonly changes?: ChangeJournal
 }
@@ -118,6 +120,13 @@ export interface VolumeClient {
 
   lookup (dir: number, name: string): Promise<InodeAttr>
   getattr (ino: number): Promise<InodeAttr>
+  /**
+   * Of a process that continues an earlier one's session and journal: whether nobody else can have changed the inode since.
+   * Left out: nothing is continued.
+   */
+  inherits? (ino: number): Promise<boolean>
+  /** What was continued of the inode is with the nodes, or lost: others may have it again. */
+  doneInheriting? (ino: number): void
   setattr (ino: number, changes: SetAttributes, context: OperationContext): Promise<InodeAttr>
   readlink (ino: number): Promise<string>
   /** Names after `after` in their stable order; '' starts. Attributes where the directory's partition has them. */

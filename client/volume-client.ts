@@ -13,6 +13,7 @@ import type { VolumeContext } from './context.ts'
 import type { FileState } from './file-state.ts'
 import { FileTable } from './file-table.ts'
 import { HeldChanges } from './held-changes.ts'
+import { Inheritance } from './inheritance.ts'
 import { InodeCache, type InodeCacheInit } from './inode-cache.ts'
 import { directoryType, Inodes, regularType, symlinkType, typeMask, type DirectoryPage } from './inodes.ts'
 import { Leases } from './leases.ts'
@@ -80,8 +81,10 @@ export class AtollVolumeClient implements VolumeClient {
       volume, clock, random, log, journal, leases, chunks,
       operations: new OperationNumbers(clock),
       sessions: new SessionTable({ router: this.router, clock, log, owner: leases, journal: journal?.changes ?? null }, {
-        volume, client, id: init.session ?? random.bytes(sessionIdBytes).toString('hex'), resumed: init.session !== undefined
+        volume, client, id: init.session ?? random.bytes(sessionIdBytes).toString('hex'), resumed: init.session !== undefined,
+        inherits: (index) => this.context.inheritance.concerns(index)
       }),
+      inheritance: new Inheritance(journal),
       cache: new InodeCache(init.cache),
       changes: new OwnChanges(),
       inodes: new Inodes(context),
@@ -103,6 +106,15 @@ export class AtollVolumeClient implements VolumeClient {
     await this.finishChanges()
     if (this.init.session !== undefined) await this.inheritOrphans()
   }
+
+  /** Whether the inode's partition still knows the session of the earlier process, so that nobody else has changed what it wrote. */
+  async inherits (ino: number): Promise<boolean> {
+    const session = this.context.sessions.of(ino)
+    await session.ready()
+    return session.isInherited
+  }
+
+  doneInheriting (ino: number): void { this.context.inheritance.settle(ino) }
 
   get onInvalidate (): ((invalidation: Invalidation) => Promise<void>) | null { return this.context.leases.onInvalidate }
 

@@ -25,7 +25,8 @@ const checks: Record<string, (value: unknown) => boolean> = {
   mtime: isTime,
   inos: isList,
   shared: isList,
-  exclusive: (value) => typeof value === 'boolean' || isList(value)
+  exclusive: (value) => typeof value === 'boolean' || isList(value),
+  inherited: (value) => value === undefined || isList(value)
 }
 
 /** @throws AtollError ATOLL_BAD_MESSAGE */

@@ -62,7 +62,12 @@ export interface SessionResponse {
 }
 export interface RenewRequest extends ToPartition {}
 /** After a change of leader: the leases that the client still holds. Conflicting changes wait for it. */
-export interface ClaimRequest extends ToPartition { shared: number[], exclusive: number[] }
+export interface ClaimRequest extends ToPartition {
+  shared: number[]
+  exclusive: number[]
+  /** Held exclusively by an earlier process of the session, which left something to be done: for a leader that does not know it. */
+  inherited?: number[]
+}
 export interface CloseSessionRequest extends ToPartition {}
 
 /**

@@ -1,6 +1,6 @@
 import type { RecoveredChange, VolumeClient } from '../../client/types.ts'
 import { decodeChange } from '../../fsnode/protocol/changes.ts'
-import { codeOf, isRetryable, messageOf } from '../../fsnode/protocol/errors.ts'
+import { codeOf, isRetryable, messageOf, posixError } from '../../fsnode/protocol/errors.ts'
 import type { Logger } from '../../fsnode/protocol/ports.ts'
 import type { RecoveredWrite } from './journal.ts'
 
@@ -38,6 +38,7 @@ export async function replay (client: VolumeClient, journal: ReplaySource, log: 
         log.error('acknowledged writes could not be replayed: the next fsync or close of the file fails', { ino, writes: ofFile.length, error: messageOf(error) })
       }
     }
+    client.doneInheriting?.(ino)
     for (const { token } of ofFile) journal.settle(token)
   }
   if (writes.length > 0) log.info('writes of the worker before were replayed', { writes: writes.length, files: byIno.size, lost: lost.size })
@@ -45,10 +46,18 @@ export async function replay (client: VolumeClient, journal: ReplaySource, log: 
 }
 
 async function replayFile (client: VolumeClient, ino: number, writes: readonly RecoveredWrite[]): Promise<void> {
+  const requireSession = async (): Promise<void> => {
+    if (await client.inherits?.(ino) === false) throw posixError('EIO', 'the session of the worker before has ended: others may have changed the file since')
+  }
+  await requireSession()
   const file = await client.open(ino, { write: true })
   try {
-    for (const { offset, data } of writes) await file.write(offset, [data])
+    for (const { offset, data } of writes) {
+      await requireSession()
+      await file.write(offset, [data])
+    }
     await file.flush()
+    await requireSession()
   } finally {
     await file.release()
   }

@@ -1,7 +1,9 @@
 import { expect } from 'chai'
 import { AtollVolumeClient } from '../../client/volume-client.ts'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
+import { replay } from '../../fuse/mount/replay.ts'
 import { silent } from '../metadata/harness.ts'
+import { ProcessPorts } from '../sim/process.ts'
 import { JournalStore, SimJournal } from '../sim/journal.ts'
 import { me, TestCluster, TestVolume } from './cluster.ts'
 
@@ -12,18 +14,20 @@ class Machine {
   readonly cluster: TestCluster
   readonly host: string
   readonly store = new JournalStore()
-  private alive = { value: true }
+  private ports: ProcessPorts | null = null
 
   constructor (cluster: TestCluster, host: string) {
     this.cluster = cluster
     this.host = host
   }
 
+  journal: SimJournal | null = null
+
   async start (): Promise<TestVolume> {
     const { cluster, host, store } = this
-    const alive = this.alive = { value: true }
-    const journal = new SimJournal(store, { isAlive: () => alive.value, place: () => 0, writesMax: 10_000 })
-    const volume = new AtollVolumeClient({ network: cluster.network.host(host), clock: cluster.clock, random: cluster.random.fork(), log: silent, journal }, {
+    const ports = this.ports = new ProcessPorts(cluster.clock, cluster.network.host(host))
+    const journal = this.journal = new SimJournal(store, { isAlive: () => ports.alive, place: () => 0, writesMax: 10_000 })
+    const volume = new AtollVolumeClient({ network: ports.network, clock: ports.clock, random: cluster.random.fork(), log: silent, journal }, {
       volume: cluster.volume, seeds: [{ host: 'n0', port: 1 }], session: `session-of-${host}`, client: host, plentyBytes
     })
     await cluster.run(volume.start())
@@ -31,7 +35,7 @@ class Machine {
   }
 
   crash (): void {
-    this.alive.value = false
+    this.ports!.alive = false
     this.cluster.network.crash(this.host)
   }
 }
@@ -132,6 +136,41 @@ describe('client: changes under exclusive leases', () => {
     const next = await machine.start()
     expect(await next.names(dir)).to.deep.equal(['d', 'f'])
     expect((await next.run(next.read(ino))).toString()).to.equal('content')
+    expect(machine.store.records.size).to.equal(0)
+  })
+
+  it('what was written is replayed while nobody else can have changed the file: whoever asks for it waits', async () => {
+    const ino = await file(a, 'f', 'content')
+    await a.run(a.volume.syncNames())
+    const open = await a.run(a.volume.open(ino, { write: true }))
+    await a.run(open.write(0, [Buffer.from('CONT')]))
+    const b = await cluster.client('b')
+    machine.crash()
+    await cluster.changeLeader()
+    const next = await machine.start()
+    let seen = ''
+    const looking = b.get('f', dir).then((bytes) => { seen = bytes.toString() })
+    await cluster.clock.advance(1_000)
+    expect(seen).to.equal('')
+    expect((await cluster.run(replay(next.volume, machine.journal!, silent))).size).to.equal(0)
+    await looking
+    expect(seen).to.equal('CONTent')
+  })
+
+  it('what was written is not replayed over what others wrote when the session had ended', async () => {
+    const ino = await file(a, 'f', 'content')
+    await a.run(a.volume.syncNames())
+    const open = await a.run(a.volume.open(ino, { write: true }))
+    await a.run(open.write(0, [Buffer.from('CONT')]))
+    machine.crash()
+    await cluster.clock.advance(15_000)
+    const b = await cluster.client('b')
+    await b.put('f', 'of b', dir)
+    const next = await machine.start()
+    const lost = await cluster.run(replay(next.volume, machine.journal!, silent))
+    expect([...lost.keys()]).to.deep.equal([ino])
+    expect((await b.get('f', dir)).toString()).to.equal('of b')
+    expect((await next.get('f', dir)).toString()).to.equal('of b')
     expect(machine.store.records.size).to.equal(0)
   })
 

@@ -33,7 +33,7 @@ export async function renew (leader: Leader, session: LiveSession, peer: Peer): 
  * What the session still holds from before this leader. Once the time for claims is over, or when the session is a new
  * one of an old name, others may have changed what is claimed: then the session ends.
  */
-export async function claim (leader: Leader, session: LiveSession, { shared, exclusive }: ClaimRequest, peer: Peer): Promise<Answer<Empty>> {
+export async function claim (leader: Leader, session: LiveSession, { shared, exclusive, inherited = [] }: ClaimRequest, peer: Peer): Promise<Answer<Empty>> {
   session.attach(peer)
   await leader.barrier()
   leader.requireLeading()
@@ -46,7 +46,7 @@ export async function claim (leader: Leader, session: LiveSession, { shared, exc
     throw new AtollError('ATOLL_SESSION_EXPIRED', `session ${id} claimed leases that it does not hold any more`)
   }
   for (const ino of shared) leader.grant(session, ino, 'shared')
-  for (const ino of exclusive) leader.grant(session, ino, 'exclusive')
+  for (const ino of [...exclusive, ...inherited]) leader.grant(session, ino, 'exclusive')
   leader.claimed(id)
   return { body: {} }
 }

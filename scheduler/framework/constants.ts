@@ -52,6 +52,8 @@ export const replaceAfterMsDefault = 10 * 60_000
 export const probeIntervalMs = 60_000
 /** What the cluster said of itself this long ago is no ground to take anything away. */
 export const viewAgeMaxMs = 30_000
+/** A map that comes so long after something was made with knowledge of it. */
+export const viewLagMs = 10_000
 /** A request to the cluster to move data off a node, or to stop that, is repeated. */
 export const drainRepeatMs = 10_000
 /** A node that was restarted for an update and fails this often holds the update up. */

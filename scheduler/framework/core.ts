@@ -328,6 +328,7 @@ export class FrameworkCore {
       if (node.goal !== 'drain' || node.placement === 'lost' || this.#state.activeNodes().length >= nodes) continue
       node.reason = 'stays after all'
       node.goal = 'run'
+      node.emptied = false
       this.#state.saveNode(node)
     }
     ensureCount(this.#state)

@@ -1,4 +1,4 @@
-import { drainRepeatMs, viewAgeMaxMs } from './constants.ts'
+import { drainRepeatMs, viewAgeMaxMs, viewLagMs } from './constants.ts'
 import { describeHoldings, holdingsOf, isEmpty } from './cluster-view.ts'
 import { isPaused, removeNode } from './nodes.ts'
 import type { StepContext } from './nodes.ts'
@@ -43,6 +43,7 @@ function forget ({ state, view, nowMs }: StepContext): ClusterRequest[] {
 function leave (context: StepContext, node: NodeRecord): ClusterRequest[] {
   const { state, view } = context
   const { map } = view!
+  if (node.emptied && node.placement !== 'lost') return verifyEnd(context, node)
   const known = map.nodes.find(({ id }) => id === node.id)
   const holdings = holdingsOf(map, node.id)
   // What is being emptied gets nothing new: so nothing can come between this look and the end of the node.
@@ -60,12 +61,33 @@ function leave (context: StepContext, node: NodeRecord): ClusterRequest[] {
   if (node.placement === 'lost') {
     removeNode(context, node)
   } else if (node.goal === 'drain') {
-    node.goal = 'remove'
-    node.reason = 'holds nothing any more: ends, and its volume is destroyed'
-    if (node.task === null) removeNode(context, node)
-    else state.saveNode(node)
+    node.emptied = true
+    node.reason = 'holds nothing any more: ends'
+    state.saveNode(node)
   }
   return []
+}
+
+/** Something may have come to it between the look and its end, if only because the map was not of that moment: what is seen after the end counts. */
+function verifyEnd (context: StepContext, node: NodeRecord): ClusterRequest[] {
+  const { state, view, nowMs } = context
+  if (node.task !== null) return []
+  const runtime = state.runtime(node)
+  runtime.endedAtMs ??= nowMs
+  if (view!.atMs < runtime.endedAtMs + viewLagMs) return []
+  const holdings = holdingsOf(view!.map, node.id)
+  const known = view!.map.nodes.find(({ id }) => id === node.id)
+  if (!isEmpty(holdings)) {
+    node.emptied = false
+    node.reason = `holds ${describeHoldings(holdings)} after all: goes on`
+    state.saveNode(node)
+    return []
+  }
+  if (known === undefined || known.state === 'down') {
+    removeNode(context, node)
+    return []
+  }
+  return known.state === 'up' ? ask(context, node, true) : []
 }
 
 function ask (context: StepContext, node: NodeRecord, drain: boolean): ClusterRequest[] {

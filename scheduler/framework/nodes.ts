@@ -99,7 +99,7 @@ export function discardPlace ({ state, nowMs }: StepContext, node: NodeRecord): 
   }
   Object.assign(node, {
     placement: 'none', resourceId: null, persistenceId: null, operations: [], agentId: null, host: null, domain: [], attributes: [],
-    rpcPort: null, raftPort: null, resources: null, disk: null, awaySinceMs: null, missing: false, drainAsked: false
+    rpcPort: null, raftPort: null, resources: null, disk: null, awaySinceMs: null, missing: false, drainAsked: false, emptied: false
   } satisfies Partial<NodeRecord>)
 }
 
@@ -120,12 +120,13 @@ export function endTask (context: StepContext, node: NodeRecord, end: TaskEnd): 
   node.awaySinceMs = state.framework.goal === 'running' ? node.awaySinceMs ?? context.wallMs : null
   runtime.runningSinceMs = null
   runtime.killSentAtMs = null
+  runtime.endedAtMs = context.nowMs
   node.reason = end.reason
   if (node.goal === 'remove') {
     removeNode(context, node)
     return
   }
-  const planned = end.planned === true || node.restart
+  const planned = end.planned === true || node.restart || node.emptied
   node.restart = false
   if (planned) {
     runtime.retryAtMs = null
@@ -186,7 +187,7 @@ export function isPaused (state: FrameworkState, plan: PlanName): boolean { retu
 
 /** Whether its task is to end, now or as soon as the master can do it. */
 export function isToEnd (state: FrameworkState, node: NodeRecord): boolean {
-  return node.task !== null && (state.framework.goal !== 'running' || node.goal === 'remove' || node.restart)
+  return node.task !== null && (state.framework.goal !== 'running' || node.goal === 'remove' || node.emptied || node.restart)
 }
 
 /** Runs, or will run when it comes back, with another configuration than that of today. */

@@ -120,7 +120,7 @@ function createVolume (context: StepContext, plan: Plan, node: NodeRecord, group
 
 export function mayLaunch (context: StepContext, node: NodeRecord): boolean {
   const { state } = context
-  return state.framework.goal === 'running' && node.goal !== 'remove' && node.placement === 'placed' &&
+  return state.framework.goal === 'running' && node.goal !== 'remove' && !node.emptied && node.placement === 'placed' &&
     node.task === null && isDue(context, node) && isGroupReadyFor(state, node) && !isPaused(state, node.launches === 0 ? 'deploy' : 'recovery')
 }
 
@@ -140,6 +140,7 @@ function launch (context: StepContext, plan: Plan, node: NodeRecord, group: Rese
   node.awaySinceMs = null
   node.reason = `launched on ${plan.offer.hostname}`
   state.runtime(node).launchedAtMs = nowMs
+  state.runtime(node).endedAtMs = null
   state.saveNode(node)
   plan.operations.push({ type: 'LAUNCH', launch: { task_infos: [taskInfo(state, node, group.resources)] } })
 }

@@ -85,7 +85,7 @@ function drain (context: StepContext): Plan {
   const leaving = context.state.sortedNodes().filter(({ goal, placement }) => goal !== 'run' || placement === 'lost')
   return plan(context, 'drain', leaving.map((node) => {
     const holdings = context.view === null ? 'unknown' : describeHoldings(holdingsOf(context.view.map, node.id))
-    const isMoved = node.goal === 'remove'
+    const isMoved = node.goal === 'remove' || node.emptied
     const steps: PlanStep[] = [{ name: 'move its data', status: isMoved ? 'complete' : context.view === null ? 'waiting' : 'working', reason: isMoved ? 'holds nothing' : `holds ${holdings}` }]
     if (node.placement !== 'lost') steps.push({ name: 'end it, destroy its volume, unreserve', status: isMoved ? 'working' : 'pending', reason: node.reason })
     return phase(node.id, steps)

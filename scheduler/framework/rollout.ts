@@ -8,7 +8,7 @@ import type { NodeRecord } from './types.ts'
 
 /** Nodes that an update is to restart. */
 export function outdatedNodes (state: FrameworkState): NodeRecord[] {
-  return state.sortedNodes().filter((node) => node.placement === 'placed' && node.goal !== 'remove' && isOutdated(state, node))
+  return state.sortedNodes().filter((node) => node.placement === 'placed' && node.goal !== 'remove' && !node.emptied && isOutdated(state, node))
 }
 
 /** The narrowest part of the name of a domain by which the nodes differ least: zones if there are several, else racks, else hosts. */

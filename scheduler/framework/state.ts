@@ -20,6 +20,8 @@ export interface NodeRuntime {
   drainAskedAtMs: number | null
   /** The last of these requests was to stop. */
   undrainAsked: boolean
+  /** Since when it has no task; null: it has one, or that was before this process. */
+  endedAtMs: number | null
   evaluation: Evaluation | null
 }
 
@@ -66,7 +68,7 @@ export class FrameworkState {
   runtime (node: NodeRecord): NodeRuntime {
     let runtime = this.#runtime.get(node.id)
     if (runtime === undefined) {
-      runtime = { retryAtMs: null, placingSinceMs: 0, launchedAtMs: 0, runningSinceMs: null, killSentAtMs: null, probedAtMs: null, drainAskedAtMs: null, undrainAsked: false, evaluation: null }
+      runtime = { retryAtMs: null, placingSinceMs: 0, launchedAtMs: 0, runningSinceMs: null, killSentAtMs: null, probedAtMs: null, drainAskedAtMs: null, undrainAsked: false, endedAtMs: null, evaluation: null }
       this.#runtime.set(node.id, runtime)
     }
     return runtime
@@ -207,6 +209,7 @@ function newNode (id: string): NodeRecord {
     awaySinceMs: null,
     missing: false,
     drainAsked: false,
+    emptied: false,
     reason: 'waits for an offer'
   }
 }

@@ -62,6 +62,7 @@ function nodeStatus (context: StepContext, node: NodeRecord): NodeStatus {
 function reasonOf (context: StepContext, node: NodeRecord): string {
   const { reason } = node
   if (node.task !== null || node.placement !== 'placed' || context.state.framework.goal !== 'running') return reason
+  if (node.emptied) return `${reason}; its volume goes when the cluster's map has shown that once more`
   if (isGroupReadyFor(context.state, node)) return `${reason}; waits for the offer that holds its volume`
   const { managers } = context.state.framework
   const missing = managers.filter((id) => {

@@ -95,6 +95,8 @@ export interface NodeRecord {
   missing: boolean
   /** We have asked the cluster to move its data away. */
   drainAsked: boolean
+  /** The cluster's map showed that nothing is left on it: it ends. When the map shows it still after the end, its volume goes. */
+  emptied: boolean
   /** Why it is in its state, for people. */
   reason: string
 }

@@ -54,7 +54,7 @@ export class OperatorServer {
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', (error) => {
         reject(new AtollError(codeOf(error) === 'EADDRINUSE' ? 'ATOLL_PORT_IN_USE' : 'ATOLL_ADDRESS_UNUSABLE', `cannot listen on ${host}:${port}: ${messageOf(error)}`, {
-          hint: 'choose another one: --api HOST:PORT'
+          hint: 'choose another one: --listen HOST:PORT'
         }))
       })
       this.#server.listen(port, host, () => { resolve() })

@@ -89,6 +89,8 @@ describe('framework core: nodes that are away', () => {
     await cluster(script, ['node-1', 'node-2'], { data: [['node-1']], managers: ['node-1'], draining: ['node-2'] })
     expect(script.states()).to.deep.equal(['node-1 running', 'node-2 killing'])
     await script.update(standIn.task, 'TASK_KILLED')
+    await script.advance(10_000)
+    await cluster(script, ['node-1', 'node-2'], { data: [['node-1']], managers: ['node-1'], down: ['node-2'] })
     expect(operationTypes(await script.offers(script.offer('a2', standIn.held)))).to.deep.equal([['DESTROY', 'UNRESERVE']])
   })
 
@@ -178,8 +180,37 @@ describe('framework core: scaling down', () => {
     expect(killed(await cluster(script, ids, { draining: ['node-4'] }))).to.deep.equal(['node-4'])
     await script.crash()
     await script.update(fourth.task, 'TASK_KILLED')
-    expect(operationTypes(await script.offers(script.offer('a4', fourth.held)))).to.deep.equal([['DESTROY', 'UNRESERVE']])
+    const offered = async (): Promise<string[][]> => operationTypes(await script.offers(script.offer('a4', fourth.held)))
+    // What was seen before its end, and soon after it, may be older than what has come to it.
+    await cluster(script, ids, { down: ['node-4'] })
+    expect(await offered()).to.deep.equal([])
+    await script.advance(10_000)
+    expect(await offered()).to.deep.equal([])
+    await cluster(script, ids, { draining: ['node-4'] })
+    expect(await offered()).to.deep.equal([])
+    await cluster(script, ids, { down: ['node-4'] })
+    expect(await offered()).to.deep.equal([['DESTROY', 'UNRESERVE']])
     expect(script.states()).to.have.length(3)
+  })
+
+  it('what has come to a node between the last look and its end is not destroyed: it runs again until that is elsewhere, too', async () => {
+    const script = await Script.begin(3)
+    await script.bringUp(3)
+    await script.send({ type: 'setNodes', nodes: 4 })
+    const fourth = await launchOn(script, 'a4')
+    await script.send({ type: 'setNodes', nodes: 3 })
+    const ids = ['node-1', 'node-2', 'node-3', 'node-4']
+    await cluster(script, ids)
+    expect(killed(await cluster(script, ids, { draining: ['node-4'] }))).to.deep.equal(['node-4'])
+    await script.update(fourth.task, 'TASK_KILLED')
+    await script.advance(11_000)
+    await cluster(script, ids, { down: ['node-4'], data: [['node-1', 'node-4']] })
+    expect(script.node('node-4').reason).to.contain('1 data replica after all')
+    const calls = await script.offers(script.offer('a4', fourth.held))
+    expect(operationTypes(calls)).to.deep.equal([['LAUNCH']])
+    expect(script.node('node-4')).to.include({ attempts: 0 })
+    await script.update(tasksOf(calls.find(({ type }) => type === 'ACCEPT')!)[0]!, 'TASK_RUNNING')
+    expect(script.states()).to.include('node-4 draining')
   })
 
   it('an operator may replace a node: its data moves, another one comes', async () => {

@@ -1,4 +1,4 @@
-import { codeOf, posixError } from '../fsnode/protocol/errors.ts'
+import { AtollError, codeOf, posixError } from '../fsnode/protocol/errors.ts'
 import type { CreateResponse, InodeAttr, RemoveResponse, RenameResponse, SetattrRequest } from '../fsnode/protocol/metadata.ts'
 import type { Method, Methods } from '../fsnode/protocol/methods.ts'
 import type { VolumeContext } from './context.ts'
@@ -191,7 +191,7 @@ export class Namespace {
       for (const [dir] of names) held.changedElsewhere(dir)
       return result
     } catch (error) {
-      if (codeOf(error).startsWith('ATOLL_')) this.doubt(subject)
+      if (codeOf(error).startsWith('ATOLL_') || (error instanceof AtollError && error.details.doubtful === true)) this.doubt(subject)
       throw error
     } finally {
       changes.end(inos, names)

@@ -1,5 +1,5 @@
 import type { Change } from '../fsnode/protocol/changes.ts'
-import { AtollError, codeOf, isRetryable, messageOf, posixError } from '../fsnode/protocol/errors.ts'
+import { AtollError, codeOf, isRetryable, messageOf } from '../fsnode/protocol/errors.ts'
 import type { SessionResponse } from '../fsnode/protocol/metadata.ts'
 import type { Method, Methods } from '../fsnode/protocol/methods.ts'
 import type { Answer, Peer } from '../fsnode/protocol/peer.ts'
@@ -150,10 +150,12 @@ export class MetadataSession {
         this.noticeLeader()
         return answer
       } catch (error) {
+        // Refused without a look at whether an earlier attempt is under way.
+        if (options.mutation === true && outcomeUnknown && codeOf(error) === 'ENOSPC') throw unknownOutcome(`${method}: there is no room now, and the outcome before is not known`)
         if (codeOf(error) !== 'ATOLL_SESSION_EXPIRED') throw error
         this.lose(sentIn)
         if (options.leased === true || attempt >= sessionsPerRequestMax) throw error
-        if (options.mutation === true && outcomeUnknown) throw posixError('EIO', `${method}: the session ended before the outcome was known`)
+        if (options.mutation === true && outcomeUnknown) throw unknownOutcome(`${method}: the session ended before the outcome was known`)
       }
     }
   }
@@ -343,6 +345,9 @@ export class MetadataSession {
 function leavesOutcomeUnknown (error: AtollError): boolean {
   return error.code === 'ATOLL_CONNECTION_LOST' || error.code === 'ATOLL_TIMEOUT'
 }
+
+/** EIO to whoever is told; `doubtful` to the caches. */
+function unknownOutcome (what: string): AtollError { return new AtollError('EIO', `EIO: ${what}`, { doubtful: true }) }
 
 function expiredError (partition: string): AtollError {
   return new AtollError('ATOLL_SESSION_EXPIRED', `the session with ${partition} has expired`)

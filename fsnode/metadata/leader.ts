@@ -99,9 +99,12 @@ export class Leader {
     for (const { reject } of this.claimWaiters.splice(0)) reject(error)
   }
 
-  /** @throws AtollError ENOSPC, for what makes names or contents: what is left is for what removes them. */
-  requireRoom (): void {
-    if (this.components.isExhausted?.() === true) throw posixError('ENOSPC', 'the disk of the metadata is full')
+  /**
+   * @throws AtollError ENOSPC, for what makes names or contents: what is left is for what removes them. Not for what has
+   * been done already and is asked for again.
+   */
+  requireRoom (session: LiveSession, op: number): void {
+    if (this.components.isExhausted?.() === true && this.store.sessions.get(session.id)?.results.has(op) !== true) throw posixError('ENOSPC', 'the disk of the metadata is full')
   }
 
   requireLeading (): void {

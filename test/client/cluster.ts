@@ -46,6 +46,8 @@ export class TestCluster {
   map: ClusterMap
   /** Asked for every request of a client. */
   onRequest: (method: Method, body: any, node: string) => Fault | Promise<Fault> = () => undefined
+  /** The disks of all nodes are full. */
+  exhausted = false
   /** By method, since `resetCounts`. */
   counts = new Map<string, number>()
   private clients = 0
@@ -130,7 +132,7 @@ export class TestCluster {
       const machine = await MetadataStateMachine.open({ kv: new MemoryKv(), clock: this.clock, log: silent }, { index, inlineBytesMax: this.volume.inlineBytesMax })
       const member = log.add(metadataPartitionId(7, index), machine, name)
       const partition = new MetadataPartition({
-        clock: this.clock, random: this.random.fork(), log: silent, group: member, machine, data: this.chunks,
+        clock: this.clock, random: this.random.fork(), log: silent, group: member, machine, data: this.chunks, isExhausted: () => this.exhausted,
         router: { toMetadata: (id, _, request) => this.transaction(id, request) as never }
       }, { volume: this.volume, index })
       node.partitions.set(member.id, { partition, member })

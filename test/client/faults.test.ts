@@ -104,6 +104,34 @@ describe('client: faults', () => {
     router.close()
   })
 
+  it('what was done before the disks were full is not refused when it is asked for again', async () => {
+    cluster.onRequest = (method) => {
+      if (method !== 'meta.create') return undefined
+      cluster.onRequest = () => {
+        cluster.exhausted = true
+        return undefined
+      }
+      return 'lose-answer'
+    }
+    const made = await a.run(a.volume.create(1, 'f', { mode: 0o644, exclusive: true }, me))
+    expect(made.created).to.equal(true)
+    expect(await a.code(a.volume.create(1, 'g', { mode: 0o644, exclusive: true }, me))).to.equal('ENOSPC')
+    expect(await a.names()).to.deep.equal(['f'])
+  })
+
+  it('a refusal for want of room proves nothing when an earlier attempt may be under way: nothing is taken for known', async () => {
+    await a.names()
+    let attempts = 0
+    cluster.onRequest = (method) => {
+      if (method !== 'meta.create') return undefined
+      return ++attempts === 1 ? 'lose-answer' : new AtollError('ENOSPC', 'full')
+    }
+    expect(await a.code(a.volume.mkdir(1, 'd', 0o755, me))).to.equal('EIO')
+    cluster.onRequest = () => undefined
+    expect(await a.names()).to.deep.equal(['d'])
+    expect((await a.run(a.volume.lookup(1, 'd'))).nlink).to.equal(2)
+  })
+
   it('an operation with an id has its first outcome again after a restart of the process', async () => {
     const first = await cluster.client('w1', { session: 'mount-1' })
     const context = { ...me, operationId: 77 }

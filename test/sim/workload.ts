@@ -9,6 +9,7 @@ import type { SimRandom } from './random.ts'
 const me = { uid: 1000, gid: 1000 }
 const names = ['a', 'b', 'c', 'd', 'e']
 const refusals = new Set(['ENOENT', 'ESTALE', 'EEXIST', 'ENOTEMPTY', 'ENOTDIR', 'EISDIR', 'EINVAL', 'EPERM', 'ELOOP'])
+const nameChanges = new Set<Call['kind']>(['create', 'mkdir', 'unlink', 'rmdir', 'rename', 'link'])
 const typeMask = 0o170000
 const directoryType = 0o040000
 const directoriesMax = 6
@@ -114,7 +115,8 @@ export class Workload {
       return { operation, result }
     } catch (error) {
       const code = codeOf(error)
-      const known = refusals.has(code) && call.kind !== 'write'
+      // A full disk keeps names from being changed at all, and writes and truncations perhaps in the middle.
+      const known = (refusals.has(code) && call.kind !== 'write') || (code === 'ENOSPC' && nameChanges.has(call.kind))
       if (code === 'ATOLL_INTERNAL') this.cluster.violation(`${process.name} ${call.kind}: ${error instanceof Error ? error.stack : String(error)}`)
       if (!known) this.unknownCodes.set(code, (this.unknownCodes.get(code) ?? 0) + 1)
       this.history.end(operation, known ? 'refused' : code === 'ENOSPC' ? 'partial' : 'unknown', {}, code)

@@ -53,7 +53,7 @@ async function prepareResize (leader: Leader, args: SetattrArgs, size: number): 
 
 export async function commit (leader: Leader, session: LiveSession, { op, ino, size, mtime, inline }: CommitRequest, payload: Buffer[]): Promise<Answer<AttrResponse>> {
   const data = inline ? joined(payload) : undefined
-  if (data !== undefined && data.length > 0) leader.requireRoom()
+  if (data !== undefined && data.length > 0) leader.requireRoom(session, op)
   return leader.changeInode(session, ino, async () => {
     await leader.proposeFor(session.id, op, 'commit', data === undefined ? { ino, size, mtime } : { ino, size, mtime, data })
     return { body: { attr: changed(leader, session, ino) } }
@@ -72,7 +72,7 @@ export async function extent (leader: Leader, session: LiveSession, { op, ino, e
 }
 
 export async function setxattr (leader: Leader, session: LiveSession, { op, ino, name, value, flags }: SetxattrRequest): Promise<Answer<AttrResponse>> {
-  leader.requireRoom()
+  leader.requireRoom(session, op)
   return leader.changeInode(session, ino, async () => {
     await leader.proposeFor(session.id, op, 'setxattr', { ino, name, value, flags })
     return { body: { attr: changed(leader, session, ino) } }

@@ -15,7 +15,7 @@ type Answer<T> = Promise<here.Answer<T>>
 /** Requests on names: within this partition if everything lives here, otherwise across. */
 
 export async function create (leader: Leader, session: LiveSession, request: CreateRequest): Answer<CreateResponse> {
-  leader.requireRoom()
+  leader.requireRoom(session, request.op)
   const { volume, index } = leader.init
   if (volume.metadataPartitions > 1 && isDirectory(request.mode)) {
     const home = homeOfDirectory(request.dir, index, request.name, volume.metadataPartitions)
@@ -33,7 +33,7 @@ export function rmdir (leader: Leader, session: LiveSession, request: RmdirReque
 }
 
 export async function link (leader: Leader, session: LiveSession, request: LinkRequest): Answer<LinkResponse> {
-  leader.requireRoom()
+  leader.requireRoom(session, request.op)
   return isHere(leader, request.ino) ? here.linkHere(leader, session, request) : across.linkAcross(leader, session, request)
 }
 

@@ -51,7 +51,7 @@ export function applyToTree (tree: Tree, call: Call, outcome: Outcome, result: R
   const told = result.created === false ? undefined : result.ino
   const faults = perform(draft, call, outcome === 'well' ? result : null, told)
   if (faults === null) return [] // the result is not what the model gives
-  if (outcome === 'refused') return faults.includes(code!) ? [tree] : []
+  if (outcome === 'refused') return faults.includes(code!) || code === 'ENOSPC' ? [tree] : []
   if (faults.length > 0) return outcome === 'unknown' ? [tree] : []
   return [draft.tree]
 }

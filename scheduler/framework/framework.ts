@@ -294,7 +294,7 @@ class RunningFramework implements Framework {
 
   #enqueue (queued: Queued): void {
     this.#queue.push(queued)
-    this.#working ??= this.#work().finally(() => { this.#working = undefined })
+    this.#working ??= this.#work()
   }
 
   /** One batch after another: what came in while the last was written is written together. */
@@ -309,6 +309,8 @@ class RunningFramework implements Framework {
         for (const { reject } of batch) reject(error)
       }
     }
+    // At once: an input that comes a moment later must not find a work that does not look any more.
+    this.#working = undefined
   }
 
   async #perform (batch: Queued[]): Promise<void> {

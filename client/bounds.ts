@@ -67,10 +67,10 @@ export const plentyShare = 0.1
 export const roomRefreshMs = 5_000
 
 // Writes, per file.
-export const writePieceBytesMax = mebi
+export const writePieceBytesMax = 2 * mebi
 /** Pieces up to this size join others of their chunk in one request. */
 export const scatteredBytesMax = 64 * kibi
-export const writeWindowBytes = 4 * mebi
+export const writeWindowBytes = 8 * mebi
 export const writeRequestsInFlightMax = 16
 /** Bytes accepted and not yet acknowledged by the nodes; more writes wait. */
 export const writeQueueBytesMax = 32 * mebi
@@ -88,7 +88,7 @@ export const lostFilesMax = 1_024
 export const flushesInFlightMax = 32
 
 // Reads.
-export const readRequestBytes = mebi
+export const readRequestBytes = 2 * mebi
 /** Read ahead per open file, and over all of a volume client. */
 export const readAheadBytesPerFile = 8 * mebi
 export const readAheadBytesMax = 128 * mebi

@@ -50,7 +50,7 @@ const keptBehindBytes = 2 * readRequestBytes
 
 /**
  * Reads of one open file. A read that follows the one before, or a small one the two before, starts to read ahead in requests of
- * up to 1 MiB, in a window that doubles up to `readAheadBytesPerFile`; any other small read goes through the
+ * up to `readRequestBytes`, in a window that doubles up to `readAheadBytesPerFile`; any other small read goes through the
  * file's blocks. The bytes are valid while the lease is: `drop` forgets them.
  */
 export class ChunkReader {
@@ -58,7 +58,8 @@ export class ChunkReader {
   private readonly chunkSize: number
   /** By start; do not overlap. */
   private readonly segments = new Map<number, Segment>()
-  private nextOffset = -1
+  /** Who begins with much of the beginning will want the rest. */
+  private nextOffset = 0
   /** Reads that followed exactly on the one before. */
   private successive = 0
   private windowBytes = 0

@@ -1,6 +1,6 @@
 /** Large buffers that are used again: each new one costs its page faults, and the engine a full collection now and then. */
-export const pooledBufferBytes = 1024 * 1024 + 64 * 1024
-export const pooledBuffersMax = 16
+export const pooledBufferBytes = 2 * 1024 * 1024 + 64 * 1024
+export const pooledBuffersMax = 12
 /** Smaller buffers are cheaper to allocate. */
 export const pooledBytesMin = 64 * 1024
 /** Buffers are made in multiples of this size. */

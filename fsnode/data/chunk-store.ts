@@ -93,7 +93,8 @@ export class ChunkStore {
       await files.unlink(join(this.directory, cleanMarker))
       await files.syncDirectory(this.directory)
     } else {
-      // Chunks that the last process made or removed may not have got that far.
+      // What the last process made or removed may not have got that far.
+      await files.syncDirectory(this.directory)
       for (const partition of await this.partitions()) {
         for (const shelf of await files.list(join(this.directory, partition))) this.unsyncedDirectories.add(join(this.directory, partition, shelf))
       }
@@ -249,11 +250,12 @@ export class ChunkStore {
     await this.syncDirectories(join(this.directory, partition))
   }
 
-  /** Deletes all chunks of a partition. Nobody may use them any more. */
+  /** Deletes all chunks of a partition, for ever: a replica that begins here anew must not meet them. Nobody may use them any more. */
   async removePartition (partition: string): Promise<void> {
     const own = [...this.slots.values()].filter((slot) => slot.name.partition === partition)
     await inParallel(backgroundParallel, own, (slot) => this.evict(slot))
     await this.components.files.removeTree(join(this.directory, partition))
+    await this.components.files.syncDirectory(this.directory)
     this.space.invalidate()
   }
 

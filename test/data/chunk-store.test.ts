@@ -268,6 +268,29 @@ describe('the chunk store on a failing disk', () => {
     expect((await third.read({ ...name, chunk: 4 }, 0, 10)).length).to.equal(0)
   })
 
+  for (const last of ['power', 'kill'] as const) {
+    it(`brings no chunk of a removed partition back (${last === 'power' ? 'removed, then the power fails' : 'killed while removing it, opened again, then the power fails'})`, async () => {
+      for (let seed = 1; seed <= 20; seed++) {
+        const files = new MemoryFiles()
+        const store = await opened(files)
+        await store.write(name, 0, [Buffer.from('of another time')])
+        await store.syncPartition(name.partition)
+        let now = files
+        if (last === 'power') {
+          await store.removePartition(name.partition)
+        } else {
+          await files.removeTree(`/data/partitions/${name.partition}`)
+          files.kill()
+          now = files.reopen()
+          await opened(now)
+        }
+        now.crash(new SimRandom(seed))
+        const next = await opened(now.reopen())
+        expect(await next.list(name.partition), `seed ${seed}`).to.deep.equal([])
+      }
+    })
+  }
+
   it('answers a sync only when what it covers is durable, also while another sync is under way', async () => {
     const clock = new SimClock()
     const files = new MemoryFiles({ clock, random: new SimRandom(5) }, { delayMsMax: 10 })

@@ -116,7 +116,9 @@ export class MemoryFiles implements ChunkFiles {
   async syncDirectory (path: string): Promise<void> {
     await this.delay()
     const within = (known: string): boolean => dirname(known) === path
-    for (const known of [...this.durableEntries.keys()].filter(within)) if (!this.entries.has(known)) this.durableEntries.delete(known)
+    // What a removed directory held cannot be reached any more.
+    const gone = (known: string): boolean => known.startsWith(`${path}/`) && !this.directories.has(`${path}/${known.slice(path.length + 1).split('/')[0]}`)
+    for (const known of this.durableEntries.keys()) if (within(known) ? !this.entries.has(known) : gone(known)) this.durableEntries.delete(known)
     for (const [known, node] of this.entries) if (within(known)) this.durableEntries.set(known, node)
   }
 

@@ -92,6 +92,8 @@ export function complete (state: MasterState, task: Task, out: Outcome): void {
 
 /** For a framework, an operator, or a failed health check: tells the framework if it wants to know. */
 export function killTask (state: MasterState, task: Task, policy: KillPolicy | undefined, out: Outcome, context: Context): void {
+  // It has ended, only nobody has acknowledged that yet: an agent ignores the KILL, and no end is taken back.
+  if (!isInUse(task)) return
   const repeated = task.killing !== undefined
   beginKill(task, policy ?? task.info.kill_policy, out)
   const framework = state.frameworks.get(task.frameworkId)

@@ -134,3 +134,5 @@ export const volume = (mb: number, id: string, label = 'a'): Resource => ({
   ...reserved(scalar('disk', mb), label),
   disk: { persistence: { id, principal: 'p' }, volume: { mode: 'RW', container_path: 'data' } }
 })
+
+export const cpusOf = (offers: Offer[]): number => offers.flatMap(({ resources = [] }) => resources).reduce((sum, { name, scalar: amount }) => name === 'cpus' ? sum + amount!.value : sum, 0)

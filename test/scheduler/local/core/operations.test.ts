@@ -1,0 +1,81 @@
+import { expect } from 'chai'
+import type { Offer } from '../../../../scheduler/mesos/types.ts'
+import { CoreHarness, cpusOf, launch, reserved, role, volume } from '../core-harness.ts'
+import { scalar } from '../master-harness.ts'
+
+describe('the embedded master: operations', () => {
+  const begin = (): { core: CoreHarness, stream: number, id: string, offer: Offer } => {
+    const core = new CoreHarness()
+    const { stream, id } = core.subscribe()
+    return { core, stream, id, offer: core.takeOffers(stream)[0]! }
+  }
+
+  it('reserve, create, launch in one ACCEPT: what the task uses is not offered any more', () => {
+    const { core, stream, id, offer } = begin()
+    const cpus = reserved(scalar('cpus', 1))
+    core.accept(id, [offer], [
+      { type: 'RESERVE', reserve: { resources: [cpus, reserved(scalar('disk', 100))] } },
+      { type: 'CREATE', create: { volumes: [volume(100, 'v1')] } },
+      launch(offer, 't1', [cpus, volume(100, 'v1')])
+    ])
+    const order = core.effects.find((effect) => effect.type === 'launch')
+    expect(order).to.deep.include({ type: 'launch' })
+    expect((order as any).order.volumes).to.deep.equal([{ role, id: 'v1', containerPath: 'data', readOnly: false }])
+    expect(core.effects.findIndex(({ type }) => type === 'create-volume')).to.be.below(core.effects.indexOf(order!))
+    core.effects = []
+    core.advance(1)
+    expect(cpusOf(core.takeOffers(stream))).to.equal(3)
+  })
+
+  it('reservations and volumes of a torn down framework are offered to the next one of the role', () => {
+    const { core, id, offer } = begin()
+    core.accept(id, [offer], [
+      { type: 'RESERVE', reserve: { resources: [reserved(scalar('cpus', 1)), reserved(scalar('disk', 100))] } },
+      { type: 'CREATE', create: { volumes: [volume(100, 'v1')] } }
+    ])
+    core.call(id, { type: 'TEARDOWN' })
+    core.effects = []
+    const next = core.subscribe()
+    const offered = core.takeOffers(next.stream).flatMap(({ resources = [] }) => resources)
+    expect(offered.some(({ disk }) => disk?.persistence?.id === 'v1')).to.equal(true)
+  })
+
+  const invalid: Array<[string, any, RegExp]> = [
+    ['shared volume', { type: 'CREATE', create: { volumes: [{ ...volume(10, 'v'), shared: {} }] } }, /not supported/],
+    ['container path above the sandbox', { type: 'CREATE', create: { volumes: [{ ...volume(10, 'v'), disk: { persistence: { id: 'v', principal: 'p' }, volume: { mode: 'RW', container_path: 'a/../../b' } } }] } }, /within the sandbox/],
+    ['absolute container path', { type: 'CREATE', create: { volumes: [{ ...volume(10, 'v'), disk: { persistence: { id: 'v', principal: 'p' }, volume: { mode: 'RW', container_path: '/etc' } } }] } }, /within the sandbox/],
+    ['persistence id with a slash', { type: 'CREATE', create: { volumes: [volume(10, 'a/b')] } }, /invalid characters/],
+    ['persistence id ..', { type: 'CREATE', create: { volumes: [volume(10, '..')] } }, /disallowed/],
+    ['read-only volume', { type: 'CREATE', create: { volumes: [{ ...volume(10, 'v'), disk: { persistence: { id: 'v', principal: 'p' }, volume: { mode: 'RO', container_path: 'data' } } }] } }, /RW/],
+    ['two volumes of one id', { type: 'CREATE', create: { volumes: [volume(10, 'v'), volume(10, 'v')] } }, /not unique/],
+    ['reserve nothing', { type: 'RESERVE', reserve: { resources: [] } }, /empty/],
+    ['reserve unreserved', { type: 'RESERVE', reserve: { resources: [scalar('cpus', 1)] } }, /unreserved/],
+    ['grow a volume', { type: 'GROW_VOLUME' }, /not supported/]
+  ]
+  for (const [what, operation, message] of invalid) {
+    it(`an operation that is not possible is an error for its id and changes nothing (${what})`, () => {
+      const { core, stream, id, offer } = begin()
+      const before = JSON.stringify(core.state.agents.get('agent')!.total)
+      expect(core.accept(id, [offer], [{ ...operation, id: { value: 'op' } }])).to.equal(202)
+      const [event] = core.take(stream) as any[]
+      expect(event.update_operation_status.status).to.deep.include({ state: 'OPERATION_ERROR', operation_id: { value: 'op' } })
+      expect(event.update_operation_status.status.message).to.match(message)
+      expect(JSON.stringify(core.state.agents.get('agent')!.total)).to.equal(before)
+    })
+  }
+
+  it('operation updates are repeated after 10 s, 20 s, 40 s until they are acknowledged', () => {
+    const { core, stream, id, offer } = begin()
+    core.accept(id, [offer], [{ type: 'RESERVE', id: { value: 'op' }, reserve: { resources: [reserved(scalar('cpus', 1))] } }])
+    const times: number[] = []
+    for (let second = 0; second < 80; second++) {
+      for (const event of core.take(stream)) if (event.type === 'UPDATE_OPERATION_STATUS') times.push(second)
+      core.advance(1)
+    }
+    expect(times).to.deep.equal([0, 10, 30, 70])
+    const [operation] = core.state.operations.values()
+    expect(core.call(id, { type: 'ACKNOWLEDGE_OPERATION_STATUS', acknowledge_operation_status: { operation_id: { value: 'op' }, uuid: operation!.uuid } })).to.equal(202)
+    expect(core.state.operations.size).to.equal(0)
+    expect([...core.store.keys()].filter((key) => key.startsWith('operation/'))).to.deep.equal([])
+  })
+})

@@ -106,5 +106,4 @@ export const offersMax = 64
 /** A file that is created or else opened is looked for again this often when others remove it in between. */
 export const createAttemptsMax = 8
 
-export const nameBytesMax = 255
 export const xattrsCachedPerInodeMax = 16

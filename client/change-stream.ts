@@ -67,7 +67,7 @@ export class ChangeStream {
 
   /** Null when the partition has all changes that were added; otherwise resolves when it has those. */
   drained (): Promise<void> | null {
-    if (this.queue.length === 0) return null
+    if (this.queue.length === 0 || this.closed) return null
     this.urgent = true
     this.hurry?.()
     return new Promise((resolve) => { this.waiters.push({ upTo: this.last!, generation: this.generation, resolve }) })
@@ -188,8 +188,11 @@ export class ChangeStream {
   private wake (upTo: number): void {
     if (this.waiters.length === 0) return
     const waiters = this.waiters
-    this.waiters = waiters.filter((waiter) => waiter.upTo > upTo && waiter.generation === this.generation)
-    for (const waiter of waiters) if (!this.waiters.includes(waiter)) waiter.resolve()
+    this.waiters = []
+    for (const waiter of waiters) {
+      if (waiter.upTo > upTo && waiter.generation === this.generation) this.waiters.push(waiter)
+      else waiter.resolve()
+    }
     // Who waits still is in a hurry still.
     this.urgent = this.waiters.length > 0
   }

@@ -43,7 +43,7 @@ export class ChunkStore {
   /** Fewer bytes than `length` where the chunk ends: the rest reads as zeros. */
   async read (ino: number, chunk: number, offset: number, length: number): Promise<Buffer[]> {
     const partition = this.partitionOf(ino, chunk)
-    if (this.volume.placement === 'tivoli') {
+    if (this.components.router.volume(this.volume.id).placement === 'tivoli') {
       const answered = await this.readElsewhere(partition, ino, chunk, offset, length)
       if (answered !== null) return answered
     }

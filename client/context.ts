@@ -28,7 +28,7 @@ export interface VolumeContext {
   readonly sessions: SessionTable
   readonly inheritance: Inheritance
   readonly cache: InodeCache
-  readonly changes: OwnChanges
+  readonly ownChanges: OwnChanges
   readonly leases: Leases
   readonly inodes: Inodes
   readonly held: HeldChanges

@@ -26,7 +26,7 @@ export class FileReading {
   /** The lease is held, and no change of the inode is under way: what is read now is current until `drop`. */
   get mayKeep (): boolean {
     const { cached } = this
-    return cached.lease !== 'none' && cached.session.isValid && !this.context.changes.inode(cached.ino)
+    return cached.lease !== 'none' && cached.session.isValid && !this.context.ownChanges.inode(cached.ino)
   }
 
   /** For a handle; `writes`: it may write. */

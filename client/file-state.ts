@@ -529,9 +529,6 @@ export class FileState {
     this.uncommitted.settle(sequence)
   }
 
-  /** What was told to have happened did not. */
-  changeFailed (error: unknown): void { this.noteLate(error) }
-
   /** Under a new session: the changes stand if nobody else changed the inode meanwhile. */
   private async recover (): Promise<void> {
     try {

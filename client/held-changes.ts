@@ -1,22 +1,17 @@
 import type { Change } from '../fsnode/protocol/changes.ts'
 import { codeOf } from '../fsnode/protocol/errors.ts'
 import type { InodeAttr } from '../fsnode/protocol/metadata.ts'
+import { afterChangeOfOwner, fileType, inherit, isDevice, isDirectory, linksMax, mode as modes, nameFault, subdirectoriesMax, symlinkBytesMax } from '../fsnode/protocol/posix.ts'
 import { metadataIndexOf, rootInode } from '../partitioning/routing.ts'
-import { changesBeforeHolding, contendedDirectoriesMax, contendedDirectoryMs, heldListingNamesMax, nameBytesMax, readdirPageEntries } from './bounds.ts'
+import { changesBeforeHolding, contendedDirectoriesMax, contendedDirectoryMs, heldListingNamesMax, readdirPageEntries } from './bounds.ts'
 import type { VolumeContext } from './context.ts'
 import { CachedDirectory } from './directory-cache.ts'
 import type { FileState } from './file-state.ts'
 import type { CachedInode } from './inode-cache.ts'
 import { InodeNumbers } from './inode-numbers.ts'
-import { directoryType, regularType, typeMask } from './inodes.ts'
 import type { OperationContext, SetAttributes } from './types.ts'
 
-const setUserId = 0o4000
-const setGroupId = 0o2000
-const groupExecute = 0o0010
 const renameNoReplace = 1
-const linksMax = 65_000
-const symlinkBytesMax = 4_095
 
 /** A directory that this client holds exclusively and whose names it knows. */
 interface HeldDirectory { cached: CachedInode, attr: InodeAttr, names: CachedDirectory }
@@ -24,7 +19,8 @@ interface HeldDirectory { cached: CachedInode, attr: InodeAttr, names: CachedDir
 /**
  * Changes of names and attributes that this client decides by itself, as it holds everything concerned exclusively and
  * knows it: nobody else can see the difference. They happen here at once and go to the partition behind
- * (`ChangeStream`); what takes room only while there is plenty of it, as nobody could be told that there is none. Every method gives null, or false, when the partition has to be asked instead.
+ * (`ChangeStream`); what takes room only while there is plenty of it, as nobody could be told that there is none. Every
+ * method gives null, or false, when the partition has to be asked instead.
  */
 export class HeldChanges {
   private readonly context: VolumeContext
@@ -51,7 +47,7 @@ export class HeldChanges {
   }
 
   create (dir: number, name: string, mode: number, by: OperationContext): { attr: InodeAttr, file: FileState } | null {
-    const made = this.make(dir, name, regularType | (mode & 0o7777), {}, by)
+    const made = this.make(dir, name, modes.regular | (mode & modes.permissions), {}, by)
     if (made === null) return null
     const cached = this.context.cache.get(made.ino)!
     return { attr: made, file: this.context.files.open(cached) }
@@ -60,30 +56,31 @@ export class HeldChanges {
   /** Anything new in a directory; `mode` holds its type. */
   make (dir: number, name: string, mode: number, extra: { rdev?: number, symlink?: string }, by: OperationContext): InodeAttr | null {
     const held = this.directory(dir)
-    if (held === null || this.inoOf(held, name) !== 0 || !isPlainName(name) || !this.context.room.isPlenty) return null
-    const type = mode & typeMask
-    const isDirectory = type === directoryType
+    if (held === null || this.inoOf(held, name) !== 0 || nameFault(name) !== null || !this.context.room.isPlenty) return null
+    const type = fileType(mode)
+    const makesDirectory = isDirectory(mode)
     const { symlink = null } = extra
-    if (isDirectory && (dir === rootInode || held.attr.nlink >= linksMax)) return null // where a child of the root lives is the partition's to say
+    // Where a directory of the root lives is the partition's to say.
+    if (makesDirectory && (dir === rootInode || held.attr.nlink >= subdirectoriesMax)) return null
     if (symlink !== null && (symlink === '' || Buffer.byteLength(symlink) > symlinkBytesMax)) return null
     const ino = this.numbers.take(held.cached.session)
     if (ino === null) return null
-    const { gid, mode: given } = inherited(held.attr, by.gid, mode)
-    const rdev = type === 0o020000 || type === 0o060000 ? extra.rdev ?? 0 : 0
+    const { gid, mode: given } = inherit(held.attr, { uid: by.uid, gid: by.gid, mode })
+    const rdev = isDevice(mode) ? extra.rdev ?? 0 : 0
     const now = this.context.clock.wallNs()
     if (!this.send(held.cached, ['create', now, dir, name, ino, given, by.uid, gid, rdev, symlink], by)) return null
     const attr: InodeAttr = {
-      ino, mode: given, nlink: isDirectory ? 2 : 1, uid: by.uid, gid, rdev, size: symlink === null ? 0 : Buffer.byteLength(symlink), extent: 0,
-      isInline: type === regularType, atime: now, mtime: now, ctime: now, version: 1
+      ino, mode: given, nlink: makesDirectory ? 2 : 1, uid: by.uid, gid, rdev, size: symlink === null ? 0 : Buffer.byteLength(symlink), extent: 0,
+      isInline: type === modes.regular, atime: now, mtime: now, ctime: now, version: 1
     }
-    this.nameChanged(held, name, ino, type, now, isDirectory ? 1 : 0)
+    this.nameChanged(held, name, ino, type, now, makesDirectory ? 1 : 0)
     const { cache, inodes, leases } = this.context
     const cached = cache.ensure(ino, held.cached.session)
     cached.lease = 'exclusive'
     cached.attr = attr
     cached.symlink = symlink
     cached.hasNoXattrs = true
-    if (isDirectory) cache.setDirectory(cached, CachedDirectory.empty(inodes.count, dir))
+    if (makesDirectory) cache.setDirectory(cached, CachedDirectory.empty(inodes.count, dir))
     leases.evictIfOverfull()
     return attr
   }
@@ -91,7 +88,7 @@ export class HeldChanges {
   unlink (dir: number, name: string, by: OperationContext): boolean {
     const held = this.directory(dir)
     const child = held === null ? null : this.child(held, name)
-    if (child === null || isDirectory(child.attr!) || child.file !== null) return false
+    if (child === null || isDirectory(child.attr!.mode) || child.file !== null) return false
     const now = this.context.clock.wallNs()
     if (!this.send(held!.cached, ['unlink', now, dir, name, child.ino], by)) return false
     this.nameChanged(held!, name, 0, 0, now, 0)
@@ -102,7 +99,7 @@ export class HeldChanges {
   rmdir (dir: number, name: string, by: OperationContext): boolean {
     const held = this.directory(dir)
     const child = held === null ? null : this.child(held, name)
-    if (child === null || !isDirectory(child.attr!) || child.directory?.isComplete !== true || !child.directory.isEmpty) return false
+    if (child === null || !isDirectory(child.attr!.mode) || child.directory?.isComplete !== true || !child.directory.isEmpty) return false
     const now = this.context.clock.wallNs()
     if (!this.send(held!.cached, ['rmdir', now, dir, name, child.ino], by)) return false
     this.nameChanged(held!, name, 0, 0, now, -1)
@@ -112,22 +109,22 @@ export class HeldChanges {
 
   /** A file to a name in a directory of the same partition; a directory only within its own. */
   rename (dir: number, name: string, newDir: number, newName: string, flags: number, by: OperationContext): boolean {
-    if ((flags & ~renameNoReplace) !== 0 || !isPlainName(newName)) return false
+    if ((flags & ~renameNoReplace) !== 0 || nameFault(newName) !== null) return false
     const from = this.directory(dir)
     const to = dir === newDir ? from : this.directory(newDir)
     if (from === null || to === null || from.cached.session !== to.cached.session) return false
     const child = this.child(from, name)
     const replaced = this.inoOf(to, newName)
     if (child === null || replaced === null || replaced === child.ino) return false
-    if (isDirectory(child.attr!) && dir !== newDir) return false
+    if (isDirectory(child.attr!.mode) && dir !== newDir) return false
     if (replaced !== 0 && (flags & renameNoReplace) !== 0) return false
     const target = replaced === 0 ? null : this.child(to, newName)
     // Who replaces a file by a new one wants either, whatever happens: the new one's content goes first.
     if (target !== null && child.file?.isDirty === true) return false
-    if (replaced !== 0 && (target === null || isDirectory(child.attr!) || isDirectory(target.attr!) || target.file !== null)) return false
+    if (replaced !== 0 && (target === null || isDirectory(child.attr!.mode) || isDirectory(target.attr!.mode) || target.file !== null)) return false
     const now = this.context.clock.wallNs()
     if (!this.send(from.cached, ['rename', now, dir, name, newDir, newName, child.ino, replaced], by)) return false
-    const type = child.attr!.mode & typeMask
+    const type = fileType(child.attr!.mode)
     this.nameChanged(from, name, 0, 0, now, 0)
     this.nameChanged(dir === newDir ? { ...from, attr: from.cached.attr! } : to, newName, child.ino, type, now, 0)
     this.note(child, { ...child.attr!, ctime: now, version: child.attr!.version + 1 })
@@ -138,12 +135,12 @@ export class HeldChanges {
   link (ino: number, dir: number, name: string, by: OperationContext): InodeAttr | null {
     const held = this.directory(dir)
     const cached = this.inode(ino)
-    if (held === null || cached === null || cached.session !== held.cached.session || !isPlainName(name) || !this.context.room.isPlenty) return null
+    if (held === null || cached === null || cached.session !== held.cached.session || nameFault(name) !== null || !this.context.room.isPlenty) return null
     const attr = cached.attr!
-    if (this.inoOf(held, name) !== 0 || isDirectory(attr) || attr.nlink === 0 || attr.nlink >= linksMax) return null
+    if (this.inoOf(held, name) !== 0 || isDirectory(attr.mode) || attr.nlink === 0 || attr.nlink >= linksMax) return null
     const now = this.context.clock.wallNs()
     if (!this.send(held.cached, ['link', now, dir, name, ino], by)) return null
-    this.nameChanged(held, name, ino, attr.mode & typeMask, now, 0)
+    this.nameChanged(held, name, ino, fileType(attr.mode), now, 0)
     this.note(cached, { ...attr, nlink: attr.nlink + 1, ctime: now, version: attr.version + 1 })
     return cached.attr
   }
@@ -158,12 +155,12 @@ export class HeldChanges {
     const mtime = changes.mtime === 'now' ? now : changes.mtime
     if (!this.send(cached, ['setattr', now, ino, mode ?? null, uid ?? null, gid ?? null, atime ?? null, mtime ?? null], by)) return null
     if (mtime !== undefined) cached.file?.setModified(mtime)
-    const owned = uid === undefined && gid === undefined ? attr.mode : withoutPrivileges(attr.mode)
+    const owned = uid === undefined && gid === undefined ? attr.mode : afterChangeOfOwner(attr.mode)
     this.note(cached, {
       ...attr,
       uid: uid ?? attr.uid,
       gid: gid ?? attr.gid,
-      mode: mode === undefined ? owned : (attr.mode & typeMask) | (mode & 0o7777),
+      mode: mode === undefined ? owned : fileType(attr.mode) | (mode & modes.permissions),
       atime: atime ?? attr.atime,
       mtime: mtime ?? attr.mtime,
       ctime: now,
@@ -212,7 +209,8 @@ export class HeldChanges {
 
   /** Every change up to now is with its partition: of an inode's, or with all. */
   async settled (ino?: number): Promise<void> {
-    const { sessions } = this.context
+    const { sessions, journal } = this.context
+    if (journal?.changes === undefined) return
     if (ino !== undefined) await sessions.of(ino).changes?.drained()
     else await Promise.all(sessions.opened().map((session) => session.changes?.drained()))
   }
@@ -243,9 +241,9 @@ export class HeldChanges {
 
   /** The inode if it is this client's alone, now, and nothing that was asked of its partition is on the way. */
   private inode (ino: number): CachedInode | null {
-    const { cache, leases, changes } = this.context
+    const { cache, leases, ownChanges } = this.context
     const cached = cache.get(ino)
-    if (cached === undefined || changes.inode(ino) || cached.lease !== 'exclusive' || cached.attr === null || cached.recall !== null || cached.asked > 0) return null
+    if (cached === undefined || ownChanges.inode(ino) || cached.lease !== 'exclusive' || cached.attr === null || cached.recall !== null || cached.asked > 0) return null
     const { session } = cached
     return session.changes !== null && session.isValid && session.changes.hasRoom && !leases.isReleasing(ino) ? cached : null
   }
@@ -287,23 +285,3 @@ export class HeldChanges {
     cached.attr = cached.file === null ? attr : cached.file.localAttr(attr)
   }
 }
-
-function isDirectory ({ mode }: InodeAttr): boolean { return (mode & typeMask) === directoryType }
-
-function isPlainName (name: string): boolean {
-  return name !== '' && name !== '.' && name !== '..' && !name.includes('/') && !name.includes('\0') && Buffer.byteLength(name) <= nameBytesMax
-}
-
-/** The directory's group and set-group-ID bit pass on to what is made in it. */
-function inherited (directory: InodeAttr, gid: number, mode: number): { gid: number, mode: number } {
-  if ((directory.mode & setGroupId) === 0) return { gid, mode }
-  return { gid: directory.gid, mode: (mode & typeMask) === directoryType ? mode | setGroupId : mode }
-}
-
-/** What a change of owner leaves of a mode, as the partition does it (fsnode/metadata/mode.ts). */
-function withoutPrivileges (mode: number): number {
-  if ((mode & typeMask) !== regularType) return mode
-  const kept = mode & ~setUserId
-  return (mode & groupExecute) === 0 ? kept : kept & ~setGroupId
-}
-

@@ -1,6 +1,7 @@
 import { codeOf, posixError } from '../fsnode/protocol/errors.ts'
 import type { DirectoryEntry, InodeAttr, LookupResponse, ReaddirResponse } from '../fsnode/protocol/metadata.ts'
-import { nameBytesMax, readdirPageEntries, unleasedRetriesMax } from './bounds.ts'
+import { fileType, isLongName, mode as modes } from '../fsnode/protocol/posix.ts'
+import { readdirPageEntries, unleasedRetriesMax } from './bounds.ts'
 import type { VolumeContext } from './context.ts'
 import { CachedDirectory } from './directory-cache.ts'
 import { nameKey } from './grant-guard.ts'
@@ -26,7 +27,7 @@ export class Inodes {
 
   getattr (ino: number): Promise<InodeAttr> {
     const cached = this.context.cache.get(ino)
-    if (cached !== undefined && cached.attr !== null && cached.session.validUntil > this.context.clock.now() && !this.context.changes.inode(ino)) {
+    if (cached !== undefined && cached.attr !== null && cached.session.validUntil > this.context.clock.now() && !this.context.ownChanges.inode(ino)) {
       cached.used = true
       return Promise.resolve(cached.attr)
     }
@@ -34,10 +35,10 @@ export class Inodes {
   }
 
   lookup (dir: number, name: string): Promise<InodeAttr> {
-    const { cache, clock, changes } = this.context
+    const { cache, clock, ownChanges } = this.context
     const parent = cache.get(dir)
     const directory = parent?.directory
-    if (directory !== undefined && directory !== null && parent!.session.validUntil > clock.now() && !changes.name(dir, name)) {
+    if (directory !== undefined && directory !== null && parent!.session.validUntil > clock.now() && !ownChanges.name(dir, name)) {
       const known = directory.find(name)
       if (known !== undefined) {
         parent!.used = true
@@ -51,7 +52,7 @@ export class Inodes {
   async readlink (ino: number): Promise<string> {
     for (let attempt = 0; attempt <= unleasedRetriesMax; attempt++) {
       const attr = await this.getattr(ino)
-      if ((attr.mode & typeMask) !== symlinkType) throw posixError('EINVAL', 'not a symbolic link')
+      if (fileType(attr.mode) !== modes.link) throw posixError('EINVAL', 'not a symbolic link')
       const known = this.context.cache.get(ino)?.symlink
       if (known !== undefined && known !== null) return known
       const { body } = await this.context.sessions.of(ino).call('meta.getattr', { ino })
@@ -65,7 +66,7 @@ export class Inodes {
     for (let attempt = 0; ; attempt++) {
       const page = this.cachedPage(dir, after, limit)
       if (page !== null) return page
-      const last = attempt >= unleasedRetriesMax || this.context.changes.anyName(dir)
+      const last = attempt >= unleasedRetriesMax || this.context.ownChanges.anyName(dir)
       const fetched = await this.fetchPage(dir, after, last)
       if (fetched !== null) return { ...fetched, entries: fetched.entries.slice(0, limit), done: fetched.done && fetched.entries.length <= limit }
     }
@@ -137,7 +138,7 @@ export class Inodes {
 
   private attrOfName (dir: number, name: string, ino: number): Promise<InodeAttr> {
     const cached = this.context.cache.get(ino)
-    if (cached !== undefined && cached.attr !== null && cached.session.validUntil > this.context.clock.now() && !this.context.changes.inode(ino)) {
+    if (cached !== undefined && cached.attr !== null && cached.session.validUntil > this.context.clock.now() && !this.context.ownChanges.inode(ino)) {
       cached.used = true
       return Promise.resolve(cached.attr)
     }
@@ -151,7 +152,7 @@ export class Inodes {
 
   private fetchAttr (ino: number): Promise<InodeAttr> {
     // Another's answer may be older than a change that has been seen since.
-    if (this.context.changes.inode(ino)) return this.askAttr(ino)
+    if (this.context.ownChanges.inode(ino)) return this.askAttr(ino)
     const under = this.attrRequests.get(ino)
     if (under !== undefined) return under
     const request = this.askAttr(ino).finally(() => { this.attrRequests.delete(ino) })
@@ -180,8 +181,8 @@ export class Inodes {
   }
 
   private fetchName (dir: number, name: string): Promise<InodeAttr> {
-    if (name.length > nameBytesMax || Buffer.byteLength(name) > nameBytesMax) return Promise.reject(posixError('ENAMETOOLONG', name))
-    if (this.context.changes.name(dir, name)) return this.askName(dir, name)
+    if (isLongName(name)) return Promise.reject(posixError('ENAMETOOLONG', name))
+    if (this.context.ownChanges.name(dir, name)) return this.askName(dir, name)
     const key = nameKey(dir, name)
     const under = this.nameRequests.get(key)
     if (under !== undefined) return under
@@ -198,7 +199,7 @@ export class Inodes {
       const since = session.guard.begin()
       try {
         const { body } = await session.call('meta.lookup', { dir, name })
-        const named = this.installName(session, dir, name, body.ino, (body.attr?.mode ?? 0) & typeMask, since)
+        const named = this.installName(session, dir, name, body.ino, fileType(body.attr?.mode ?? 0), since)
         const attr = await this.attrOfLookup(session, body, since)
         if (named || last) return named ? attr : this.unleased(attr, dir, name)
       } catch (error) {
@@ -229,14 +230,14 @@ export class Inodes {
   private cachedPage (dir: number, after: string, limit: number): DirectoryPage | null {
     const { cache, clock } = this.context
     const parent = cache.get(dir)
-    if (parent?.directory == null || parent.session.validUntil <= clock.now() || this.context.changes.anyName(dir)) return null
+    if (parent?.directory == null || parent.session.validUntil <= clock.now() || this.context.ownChanges.anyName(dir)) return null
     const page = parent.directory.page(after, limit)
     if (page === null) return null
     parent.used = true
     const entries = page.entries.map(({ name, known }): DirectoryEntry => {
       const child = cache.get(known.ino)
-      const attr = child?.attr != null && child.session.validUntil > clock.now() && !this.context.changes.inode(known.ino) ? child.attr : undefined
-      const type = attr === undefined ? known.type : attr.mode & typeMask
+      const attr = child?.attr != null && child.session.validUntil > clock.now() && !this.context.ownChanges.inode(known.ino) ? child.attr : undefined
+      const type = attr === undefined ? known.type : fileType(attr.mode)
       return attr === undefined ? { name, ino: known.ino, type } : { name, ino: known.ino, type, attr }
     })
     // A name that was only looked up, in another partition, has no type here: the server knows it.
@@ -249,7 +250,7 @@ export class Inodes {
 
   /** Null when the cache can answer now; otherwise the page as the server gave it. */
   private fetchPage (dir: number, after: string, direct: boolean): Promise<DirectoryPage | null> {
-    if (this.context.changes.anyName(dir)) return this.askPage(dir, after, true)
+    if (this.context.ownChanges.anyName(dir)) return this.askPage(dir, after, true)
     const listed = this.context.cache.get(dir)?.directory
     const resume = listed == null ? (after === '' ? '' : null) : listed.resumesAt(after)
     const from = direct ? after : resume ?? after
@@ -305,8 +306,3 @@ export class Inodes {
     return attr
   }
 }
-
-export const typeMask = 0o170000
-export const regularType = 0o100000
-export const directoryType = 0o040000
-export const symlinkType = 0o120000

@@ -1,11 +1,11 @@
 import { AtollError, codeOf, posixError } from '../fsnode/protocol/errors.ts'
 import type { CreateResponse, InodeAttr, RemoveResponse, RenameResponse, SetattrRequest } from '../fsnode/protocol/metadata.ts'
 import type { Method, Methods } from '../fsnode/protocol/methods.ts'
+import { fileType, isDirectory, isRegular, mode as modes } from '../fsnode/protocol/posix.ts'
 import type { VolumeContext } from './context.ts'
 import { CachedDirectory } from './directory-cache.ts'
 import type { FileState } from './file-state.ts'
 import type { CachedInode } from './inode-cache.ts'
-import { directoryType, regularType, typeMask } from './inodes.ts'
 import type { ChangedName } from './own-changes.ts'
 import type { MetadataSession } from './session.ts'
 import type { OperationContext, SetAttributes } from './types.ts'
@@ -37,10 +37,10 @@ export class Namespace {
     if (earlier?.[0] === 'create') return { attr: await this.context.inodes.getattr(earlier[4]), created: true, file: null }
     const made = held.create(dir, name, mode, by)
     if (made !== null) return { ...made, created: true }
-    const request = { dir, name, mode: regularType | (mode & 0o7777), caller: callerOf(by), exclusive, lease: 'exclusive' as const }
+    const request = { dir, name, mode: modes.regular | (mode & modes.permissions), caller: callerOf(by), exclusive, lease: 'exclusive' as const }
     return this.mutate(dir, 'meta.create', request, by, { inos: [dir], names: [[dir, name]] }, (session, body, since) => {
       const cached = this.noteCreated(session, dir, name, body, since)
-      if (cached === null || (body.attr.mode & typeMask) !== regularType) return { attr: body.attr, created: body.created, file: null }
+      if (cached === null || !isRegular(body.attr.mode)) return { attr: body.attr, created: body.created, file: null }
       cached.lease = 'exclusive'
       cached.file?.leaseTaken(body.attr, false)
       const file = this.context.files.open(cached)
@@ -56,13 +56,13 @@ export class Namespace {
     const made = held.make(dir, name, mode, extra, by)
     if (made !== null) return made
     // A new directory is about to be filled.
-    const lease = (mode & typeMask) === directoryType && this.context.sessions.of(dir).changes !== null ? 'exclusive' as const : 'shared' as const
+    const lease = isDirectory(mode) && this.context.sessions.of(dir).changes !== null ? 'exclusive' as const : 'shared' as const
     const request = { dir, name, mode, caller: callerOf(by), exclusive: true, lease, ...extra }
     const attr = await this.mutate(dir, 'meta.create', request, by, { inos: [dir], names: [[dir, name]] }, (session, body, since) => {
       const cached = this.noteCreated(session, dir, name, body, since)
       if (cached !== null && lease === 'exclusive') cached.lease = lease
       if (cached !== null && extra.symlink !== undefined) cached.symlink = extra.symlink
-      if (cached !== null && (mode & typeMask) === directoryType && cached.directory === null) {
+      if (cached !== null && isDirectory(mode) && cached.directory === null) {
         this.context.cache.setDirectory(cached, CachedDirectory.empty(this.context.inodes.count, dir))
       }
       return body.attr
@@ -77,7 +77,7 @@ export class Namespace {
     if (linked !== null) return linked
     const attr = await this.mutate(dir, 'meta.link', { ino, dir, name }, by, { inos: [ino, dir], names: [[dir, name]] }, (session, body, since) => {
       this.noteInode(session, ino, body.attr, since)
-      this.noteNames(session, dir, body.dirAttr, since, [{ name, ino, type: body.attr.mode & typeMask }])
+      this.noteNames(session, dir, body.dirAttr, since, [{ name, ino, type: fileType(body.attr.mode) }])
       return body.attr
     })
     return this.context.inodes.leased(attr)
@@ -131,9 +131,9 @@ export class Namespace {
   }
 
   async getxattr (ino: number, name: string): Promise<Buffer> {
-    const { cache, sessions, changes } = this.context
+    const { cache, sessions, ownChanges } = this.context
     await this.context.inodes.getattr(ino)
-    const inode = changes.inode(ino) ? undefined : cache.get(ino)
+    const inode = ownChanges.inode(ino) ? undefined : cache.get(ino)
     if (inode?.hasNoXattrs === true) throw noAttribute
     const known = inode?.xattrs?.get(name)
     if (known !== undefined) {
@@ -159,7 +159,7 @@ export class Namespace {
   }
 
   async listxattr (ino: number): Promise<string[]> {
-    if (!this.context.changes.inode(ino) && this.context.cache.get(ino)?.hasNoXattrs === true) return []
+    if (!this.context.ownChanges.inode(ino) && this.context.cache.get(ino)?.hasNoXattrs === true) return []
     return (await this.context.sessions.of(ino).call('meta.listxattr', { ino })).body.names
   }
 
@@ -176,13 +176,13 @@ export class Namespace {
     ino: number, method: M, request: MutationBody<M>, by: OperationContext, subject: Subject,
     note: (session: MetadataSession, body: Methods[M]['response'], since: number) => T, step = 0
   ): Promise<T> {
-    const { sessions, operations, leases, changes, held } = this.context
+    const { sessions, operations, leases, ownChanges, held } = this.context
     const { inos, names = [] } = subject
     const session = sessions.of(ino)
     // Other partitions may take part.
     await held.settled()
     const since = session.guard.begin()
-    changes.begin(inos, names)
+    ownChanges.begin(inos, names)
     try {
       const body = { ...request, op: operations.next(by, step) } as unknown as Omit<Methods[M]['request'], 'partition' | 'session'>
       const answer = await session.call(method, body, { mutation: true })
@@ -194,7 +194,7 @@ export class Namespace {
       if (codeOf(error).startsWith('ATOLL_') || (error instanceof AtollError && error.details.doubtful === true)) this.doubt(subject)
       throw error
     } finally {
-      changes.end(inos, names)
+      ownChanges.end(inos, names)
       session.guard.end()
     }
   }
@@ -217,7 +217,7 @@ export class Namespace {
 
   private noteCreated (session: MetadataSession, dir: number, name: string, body: CreateResponse, since: number): CachedInode | null {
     const { attr, inline } = body
-    this.noteNames(session, dir, body.dirAttr, since, [{ name, ino: attr.ino, type: attr.mode & typeMask }])
+    this.noteNames(session, dir, body.dirAttr, since, [{ name, ino: attr.ino, type: fileType(attr.mode) }])
     return this.context.inodes.install(session, attr, since, { inline })
   }
 
@@ -231,9 +231,9 @@ export class Namespace {
   ): void {
     const { cache } = this.context
     const { dir, name, newDir, newName, exchanged } = what
-    const type = ((body.attr ?? cache.get(body.ino)?.attr)?.mode ?? 0) & typeMask
+    const type = fileType((body.attr ?? cache.get(body.ino)?.attr)?.mode ?? 0)
     // Two names of one file stay as they are (rename(2)).
-    const unsure = exchanged !== null || (type !== directoryType && (body.replaced?.ino === body.ino || (body.attr?.nlink ?? 2) > 1))
+    const unsure = exchanged !== null || (type !== modes.directory && (body.replaced?.ino === body.ino || (body.attr?.nlink ?? 2) > 1))
     const gone: NameChange = { name, ino: unsure ? null : 0, type: 0 }
     const come: NameChange = exchanged === null ? { name: newName, ino: body.ino, type } : { name: newName, ino: null, type: 0 }
     if (dir === newDir) {

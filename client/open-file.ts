@@ -39,7 +39,7 @@ export class OpenFileHandle implements OpenFile {
     if (this.released) throw posixError('EBADF')
     if (offset < 0 || length < 0) throw posixError('EINVAL')
     // What was read ahead may be from before.
-    if (this.context.changes.inode(this.ino)) this.file.reading.drop()
+    if (this.context.ownChanges.inode(this.ino)) this.file.reading.drop()
     const attr = await this.context.inodes.getattr(this.ino)
     const inline = this.file.mayBeInline(attr) ? await this.file.readInline() : null
     if (inline !== null) return readPadded(inline.bytes, offset, Math.min(inline.size, offset + length) - offset)

@@ -1,9 +1,9 @@
 import { decodeChange } from '../fsnode/protocol/changes.ts'
 import { codeOf, posixError } from '../fsnode/protocol/errors.ts'
 import type { InodeAttr } from '../fsnode/protocol/metadata.ts'
-import type { Clock, Logger, Network, Random } from '../fsnode/protocol/ports.ts'
+import type { Address, Clock, Logger, Network, Random } from '../fsnode/protocol/ports.ts'
+import { fileType, mode as modes } from '../fsnode/protocol/posix.ts'
 import { ClusterRouter } from '../fsnode/protocol/router.ts'
-import type { Address } from '../fsnode/protocol/ports.ts'
 import { rootInode } from '../partitioning/routing.ts'
 import type { VolumeInfo } from '../partitioning/types.ts'
 import { createAttemptsMax } from './bounds.ts'
@@ -15,7 +15,7 @@ import { FileTable } from './file-table.ts'
 import { HeldChanges } from './held-changes.ts'
 import { Inheritance } from './inheritance.ts'
 import { InodeCache, type InodeCacheInit } from './inode-cache.ts'
-import { directoryType, Inodes, regularType, symlinkType, typeMask, type DirectoryPage } from './inodes.ts'
+import { Inodes, type DirectoryPage } from './inodes.ts'
 import { Leases } from './leases.ts'
 import { Namespace } from './namespace.ts'
 import { Offers } from './offers.ts'
@@ -86,7 +86,7 @@ export class AtollVolumeClient implements VolumeClient {
       }),
       inheritance: new Inheritance(journal),
       cache: new InodeCache(init.cache),
-      changes: new OwnChanges(),
+      ownChanges: new OwnChanges(),
       inodes: new Inodes(context),
       held: new HeldChanges(context),
       files: new FileTable(context),
@@ -145,9 +145,9 @@ export class AtollVolumeClient implements VolumeClient {
   async open (ino: number, { write }: { write: boolean }): Promise<OpenFile> {
     const { cache, files, sessions, leases } = this.context
     const attr = await this.getattr(ino)
-    const type = attr.mode & typeMask
-    if (type === directoryType) throw posixError('EISDIR')
-    if (type !== regularType) throw posixError(type === symlinkType ? 'ELOOP' : 'ENXIO')
+    const type = fileType(attr.mode)
+    if (type === modes.directory) throw posixError('EISDIR')
+    if (type !== modes.regular) throw posixError(type === modes.link ? 'ELOOP' : 'ENXIO')
     // Others may have it open still, but nobody would keep it for this client.
     if (attr.nlink === 0 && !files.holds(ino)) throw posixError('ESTALE')
     const cached = cache.ensure(ino, sessions.of(ino))
@@ -188,15 +188,15 @@ export class AtollVolumeClient implements VolumeClient {
   }
 
   mknod (dir: number, name: string, mode: number, rdev: number, context: OperationContext): Promise<InodeAttr> {
-    return this.namespace.make(dir, name, (mode & typeMask) === 0 ? mode | regularType : mode, { rdev }, context)
+    return this.namespace.make(dir, name, fileType(mode) === 0 ? mode | modes.regular : mode, { rdev }, context)
   }
 
   mkdir (dir: number, name: string, mode: number, context: OperationContext): Promise<InodeAttr> {
-    return this.namespace.make(dir, name, directoryType | (mode & 0o7777), {}, context)
+    return this.namespace.make(dir, name, modes.directory | (mode & modes.permissions), {}, context)
   }
 
   symlink (dir: number, name: string, target: string, context: OperationContext): Promise<InodeAttr> {
-    return this.namespace.make(dir, name, symlinkType | 0o777, { symlink: target }, context)
+    return this.namespace.make(dir, name, modes.link | 0o777, { symlink: target }, context)
   }
 
   link (ino: number, dir: number, name: string, context: OperationContext): Promise<InodeAttr> { return this.namespace.link(ino, dir, name, context) }

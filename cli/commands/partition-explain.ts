@@ -4,6 +4,7 @@ import type { Cluster } from '../../client/connect.ts'
 import type { VolumeClient } from '../../client/types.ts'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
 import type { InodeAttr } from '../../fsnode/protocol/metadata.ts'
+import { isRegular } from '../../fsnode/protocol/posix.ts'
 import { explain, place, type ReplicaReason } from '../../partitioning/placement.ts'
 import { dataIndexOfChunk, dataPartitionId, metadataIndexOf, metadataPartitionId } from '../../partitioning/routing.ts'
 import type { DataPartition, VolumeInfo } from '../../partitioning/types.ts'
@@ -39,8 +40,6 @@ interface FileReport {
 }
 
 const partitionPattern = /^\d+\.[dm]\.\d+$/
-const fileTypeMask = 0o170000
-const regularFile = 0o100000
 
 export function explainCommand (partition: Command): void {
   withClusterOptions(partition.command('explain <path|partition>'))
@@ -99,7 +98,7 @@ async function explainFile (cluster: Cluster, path: string, options: ExplainOpti
   try {
     const attr = await walk(client, names)
     const id = metadataPartitionId(volume.id, metadataIndexOf(attr.ino))
-    const isFile = (attr.mode & fileTypeMask) === regularFile
+    const isFile = isRegular(attr.mode)
     return {
       path,
       volume: volume.name,

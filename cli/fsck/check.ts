@@ -2,6 +2,7 @@ import type { VolumeClient } from '../../client/types.ts'
 import { eachBounded } from '../../client/parallel.ts'
 import { codeOf, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { DirectoryEntry, InodeAttr } from '../../fsnode/protocol/metadata.ts'
+import { fileType, isRegular, mode as modes } from '../../fsnode/protocol/posix.ts'
 
 /** Something that must not be. Codes are stable. */
 export interface Finding {
@@ -25,10 +26,6 @@ const pageEntries = 1000
 const requestsAtOnce = 32
 const readBytes = 4 * 1024 * 1024
 const progressEntries = 1000
-const typeMask = 0o170000
-const directoryType = 0o040000
-const regularType = 0o100000
-const symlinkType = 0o120000
 
 /**
  * Walks a volume as every client sees it. What looks wrong is looked at a second time, since others may change names
@@ -88,7 +85,7 @@ class Walk {
       }
       if (page.parent !== parent && after === '') this.found('WRONG_PARENT', path, ino, `says that its parent is inode ${page.parent}, but it was found in ${parent}`)
       await eachBounded(page.entries, requestsAtOnce, async (entry) => {
-        if (await this.check(directory, entry) === directoryType) subdirectories++
+        if (await this.check(directory, entry) === modes.directory) subdirectories++
       })
       after = page.entries.at(-1)?.name ?? after
       done = page.done || page.entries.length === 0
@@ -108,9 +105,9 @@ class Walk {
       else this.found('UNREADABLE', path, ino, `its inode cannot be read: ${messageOf(error)}`)
       return null
     }
-    const actual = attr.mode & typeMask
+    const actual = fileType(attr.mode)
     if (actual !== type) this.found('WRONG_TYPE', path, ino, `the name says type ${type.toString(8)}, the inode ${actual.toString(8)}`)
-    if (actual === directoryType) {
+    if (actual === modes.directory) {
       this.meetDirectory({ ino, path, parent: directory.ino, nlink: attr.nlink })
       return actual
     }
@@ -141,14 +138,14 @@ class Walk {
   private async checkContent (path: string, attr: InodeAttr): Promise<void> {
     const { ino, mode, size, extent } = attr
     if (!isLength(size) || !isLength(extent)) this.found('SIZE', path, ino, `a size of ${size} with content up to ${extent}`)
-    if ((mode & typeMask) === regularType) {
+    if (isRegular(mode)) {
       this.counts.files++
       this.counts.bytes += size
       if (this.init.readData && isLength(size)) await this.read(path, ino, size)
       return
     }
     this.counts.others++
-    if ((mode & typeMask) !== symlinkType) return
+    if (fileType(mode) !== modes.link) return
     try {
       const target = await this.client.readlink(ino)
       if (target === '' || Buffer.byteLength(target) !== size) this.found('SIZE', path, ino, `a size of ${size}, but its target has ${Buffer.byteLength(target)} bytes`)

@@ -1,13 +1,13 @@
 import { constants } from 'node:fs'
 import { posixError } from '../../fsnode/protocol/errors.ts'
 import type { InodeAttr } from '../../fsnode/protocol/metadata.ts'
+import { isLongName } from '../../fsnode/protocol/posix.ts'
 import type { VolumeClient } from '../types.ts'
 import { hasCode } from './errors.ts'
 
 /** Limits of Linux. */
 export const symlinksFollowedMax = 40
 export const pathBytesMax = 4095
-export const nameBytesMax = 255
 
 /**
  * What a symbolic link at the end of the path stands for: 'follow': its target. 'stay': itself, unless
@@ -93,7 +93,7 @@ export async function walkToNewName (volume: VolumeClient, path: string, { direc
 }
 
 async function find (volume: VolumeClient, dir: number, name: string): Promise<InodeAttr | null> {
-  if (name.length * 3 > nameBytesMax && Buffer.byteLength(name) > nameBytesMax) throw posixError('ENAMETOOLONG')
+  if (isLongName(name)) throw posixError('ENAMETOOLONG')
   try {
     return await volume.lookup(dir, name)
   } catch (error) {

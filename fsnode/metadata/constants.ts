@@ -23,10 +23,6 @@ export const requestsMax = 20_000
 /** A new leader that cannot catch up yet tries again. */
 export const openRetryMs = 20
 
-export const nameBytesMax = 255
-export const symlinkBytesMax = 4_095
-export const linksMax = 65_000
-export const subdirectoriesMax = 10_000_000
 /** The longest chain of parents that a walk follows; deeper trees refuse to move directories. */
 export const depthMax = 10_000
 export const fileSizeBytesMax = 2 ** 53 - 1

@@ -1,4 +1,4 @@
-import type { ClusterMap, DataPartition, NodeId, NodeInfo } from '../../partitioning/types.ts'
+import type { ClusterMap, DataPartition, NodeId, NodeInfo, VolumeInfo } from '../../partitioning/types.ts'
 import { AtollError, codeOf, isRetryable } from './errors.ts'
 import type { Method, Methods } from './methods.ts'
 import type { Answer, CallOptions, Handlers, Peer } from './peer.ts'
@@ -99,6 +99,13 @@ export class ClusterRouter {
     const node = this.nodesById.get(id)
     if (node === undefined) throw new AtollError('ATOLL_UNAVAILABLE', `node ${id} is not in the cluster map`)
     return node
+  }
+
+  /** As the map has it now: its policy may change while it is mounted. */
+  volume (id: number): VolumeInfo {
+    const volume = this.map.volumes.find((candidate) => candidate.id === id)
+    if (volume === undefined) throw new AtollError('ATOLL_UNAVAILABLE', `volume ${id} is not in the cluster map`)
+    return volume
   }
 
   dataPartition (id: string): DataPartition {

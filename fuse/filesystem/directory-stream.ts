@@ -1,5 +1,6 @@
 import type { VolumeClient } from '../../client/types.ts'
 import type { DirectoryEntry } from '../../fsnode/protocol/metadata.ts'
+import { mode as modes } from '../../fsnode/protocol/posix.ts'
 import type { DirentPacker } from '../protocol/directory.ts'
 
 /** Entries that one call of the client brings. */
@@ -9,8 +10,6 @@ export const entriesPerPage = 1024
  * pages. Those before are loaded again, from the name they began after, if somebody seeks back.
  */
 export const pagesPerHandleMax = 3
-
-const directoryType = 0o040000
 
 interface Anchor { first: number, after: string }
 interface Page extends Anchor { entries: DirectoryEntry[], /** Where the next page begins. */ next: number, done: boolean, parent: number }
@@ -71,7 +70,7 @@ export class DirectoryStream {
       const page = await listing.pageOf(Math.max(0, position - 2))
       for (; position < 2; position++) {
         const dot = position === 0 ? { name: '.', ino: this.ino } : { name: '..', ino: page.parent }
-        if (!packer.add({ ...dot, type: directoryType, cookie: position + 1 })) return
+        if (!packer.add({ ...dot, type: modes.directory, cookie: position + 1 })) return
       }
       const end = Math.min(page.first + page.entries.length, page.next) + 2
       for (; position < end; position++) {

@@ -12,6 +12,9 @@ const handlesPerGeneration = 2 ** 32
 /** Inodes whose cached pages are known to be of this worker's time, in a worker that is not the first. */
 export const knownContentsMax = 100_000
 
+/** `lent`: how many buffers of requests the client may still refer to. */
+type Flush = (file: OpenFile, lent: number) => Promise<void>
+
 /** An open file as the kernel knows it by `fh`. */
 export class FileHandle {
   readonly fh: number
@@ -23,8 +26,6 @@ export class FileHandle {
   hasNoCapabilities = false
   /** Request buffers whose data the client may still refer to: until flush. */
   private lent: Buffer[] = []
-  /** Of those, the ones that the flush under way covers. */
-  private lentNow = 0
   private flushing: Promise<void> | null = null
   /** What a background flush failed with: the next flush or sync reports it, once. */
   private failure: unknown = null
@@ -53,7 +54,7 @@ export class FileHandle {
     // What another flush covers is no longer dirty, and not yet flushed either.
     while (this.flushing !== null) await this.flushing.catch(() => {})
     // The client may go on with data of its own behind, but not with what lies in buffers that the next request needs.
-    if (this.dirty) await this.flushLent((file) => this.lentNow === 0 && file.flushBehind !== undefined ? file.flushBehind() : file.flush())
+    if (this.dirty) await this.flushLent((file, lent) => lent === 0 && file.flushBehind !== undefined ? file.flushBehind() : file.flush())
     this.throwFailure()
   }
 
@@ -73,7 +74,7 @@ export class FileHandle {
     await this.file.release()
   }
 
-  private flushLent (flush: (file: OpenFile) => Promise<void>): Promise<void> {
+  private flushLent (flush: Flush): Promise<void> {
     const flushing = this.flushCovered(flush).finally(() => {
       if (this.flushing === flushing) this.flushing = null
     })
@@ -81,13 +82,12 @@ export class FileHandle {
     return flushing
   }
 
-  private async flushCovered (flush: (file: OpenFile) => Promise<void>): Promise<void> {
+  private async flushCovered (flush: Flush): Promise<void> {
     const covered = this.lent
-    this.lentNow = covered.length
     this.lent = []
     this.dirty = false
     try {
-      await flush(this.file)
+      await flush(this.file, covered.length)
       this.pool.give(covered)
     } catch (error) {
       this.dirty = true

@@ -1,5 +1,6 @@
 import type { Offer, VolumeClient } from '../../client/types.ts'
 import { sliceBuffers } from '../../client/ranges.ts'
+import { byteLengthOf } from '../../fsnode/protocol/frame.ts'
 import { storeHead } from '../protocol/notify.ts'
 import { nodeidOf } from './context.ts'
 import type { PageActivity } from './page-activity.ts'
@@ -30,14 +31,10 @@ export class PageStore {
     // Behind the answers that this turn of the event loop still sends.
     await new Promise<void>((resolve) => { setImmediate(resolve) })
     const start = Math.ceil(offset / pageBytes) * pageBytes
-    const end = Math.floor((offset + lengthOf(data)) / pageBytes) * pageBytes
+    const end = Math.floor((offset + byteLengthOf(data)) / pageBytes) * pageBytes
     if (end <= start) return true
     if (activity.overlaps(ino, start, end)) return false
     await store([storeHead(nodeidOf(client, ino), start, end - start), ...sliceBuffers(data, start - offset, end - start)])
     return true
   }
-}
-
-function lengthOf (data: readonly Buffer[]): number {
-  return data.reduce((sum, piece) => sum + piece.length, 0)
 }

@@ -468,4 +468,20 @@ describe('client: open files', () => {
     expect((await a.get('f')).equals(pattern(100_000))).to.equal(true)
     expect([...readers]).to.deep.equal(['other', 'primary'])
   })
+
+  it('a change of the policy counts for what is mounted already', async () => {
+    const a = await cluster.client()
+    await a.put('f', pattern(100_000))
+    const readers: string[] = []
+    cluster.onRequest = (method, body, node) => {
+      if (method === 'data.read') readers.push(node === cluster.map.data.find(({ id }) => id === body.partition)!.primary ? 'primary' : 'other')
+      return undefined
+    }
+    await a.get('f')
+    cluster.map = { ...cluster.map, version: cluster.map.version + 1, volumes: [{ ...cluster.volume, placement: 'tivoli' }] }
+    await cluster.clock.advance(60_000)
+    await a.get('f')
+    expect(new Set(readers.slice(0, 1))).to.deep.equal(new Set(['primary']))
+    expect(readers.at(-1)).to.equal('other')
+  })
 })

@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { expect } from 'chai'
 import type { OpenFile } from '../../client/types.ts'
 import { posixError } from '../../fsnode/protocol/errors.ts'
+import { withoutPrivileges } from '../../fsnode/protocol/posix.ts'
 import * as fuse from '../../fuse/protocol/constants.ts'
 import { wantedFlags } from '../../fuse/protocol/init.ts'
 import { interruptGraceMs } from '../../fuse/filesystem/dispatcher.ts'
@@ -9,7 +10,6 @@ import { entriesPerPage } from '../../fuse/filesystem/directory-stream.ts'
 import { lentBuffersPerFileMax } from '../../fuse/filesystem/file-handles.ts'
 import { invalidationWaitMs } from '../../fuse/filesystem/invalidation.ts'
 import { folioBytesMax, gapsBetween, PageActivity } from '../../fuse/filesystem/page-activity.ts'
-import { modeWithoutPrivileges } from '../../fuse/filesystem/operations/attributes.ts'
 import { SimClock, settle } from '../sim/clock.ts'
 import { errnoName, FakeKernel, listedEntries, requestBytes, text, u32, u64, type KernelReply } from './fake-kernel.ts'
 import { MemoryVolume } from './memory-volume.ts'
@@ -265,7 +265,7 @@ describe('fuse dispatcher: files', () => {
 
 describe('fuse dispatcher: attributes', () => {
   it('setuid goes, and setgid where the group may execute: on a change of owner, and on what the kernel marks', async () => {
-    expect([0o6755, 0o6745, 0o0644].map(modeWithoutPrivileges)).to.deep.equal([0o0755, 0o2745, 0o0644])
+    expect([0o6755, 0o6745, 0o0644].map(withoutPrivileges)).to.deep.equal([0o0755, 0o2745, 0o0644])
     const { kernel, volume } = await start()
     const { ino, fh } = await kernel.create(1, 'file', 2, 0o106755)
     const caller = { uid: 0, gid: 0 }

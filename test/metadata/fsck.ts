@@ -1,8 +1,8 @@
 import { decode } from '../../fsnode/protocol/frame.ts'
 import { inodeCodec } from '../../fsnode/metadata/records.ts'
 import { inodeInKey, nameInKey } from '../../fsnode/metadata/keys.ts'
-import { isDirectory } from '../../fsnode/metadata/mode.ts'
 import type { Inode } from '../../fsnode/metadata/types.ts'
+import { isDirectory } from '../../fsnode/protocol/posix.ts'
 import { metadataIndexOf, rootInode } from '../../partitioning/routing.ts'
 import type { Cluster } from './harness.ts'
 

@@ -1,6 +1,6 @@
 import { expect } from 'chai'
-import { linksMax } from '../../fsnode/metadata/constants.ts'
 import type { CreateArgs } from '../../fsnode/metadata/operations/create.ts'
+import { linksMax } from '../../fsnode/protocol/posix.ts'
 import { Replica } from './harness.ts'
 
 const directory = 0o040755

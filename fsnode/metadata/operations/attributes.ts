@@ -1,5 +1,5 @@
+import { afterChangeOfOwner, fileType, isDirectory, isRegular, mode as modes } from '../../protocol/posix.ts'
 import { fileSizeBytesMax } from '../constants.ts'
-import { fileType, isDirectory, isRegular, mode as modes, withoutPrivileges } from '../mode.ts'
 import type { Inode, Outcome } from '../types.ts'
 import { type Context, done, failure } from './context.ts'
 import { touch } from './inodes.ts'
@@ -37,7 +37,7 @@ function setOwner (inode: Inode, { uid, gid }: SetattrArgs): void {
   if (uid === undefined && gid === undefined) return
   inode.uid = uid ?? inode.uid
   inode.gid = gid ?? inode.gid
-  if (isRegular(inode.mode)) inode.mode = withoutPrivileges(inode.mode)
+  inode.mode = afterChangeOfOwner(inode.mode)
 }
 
 function resize (context: Context, inode: Inode, size: number, moved: boolean): string | null {

@@ -1,5 +1,5 @@
+import { isRegular } from '../../protocol/posix.ts'
 import { fileSizeBytesMax } from '../constants.ts'
-import { isRegular } from '../mode.ts'
 import type { Inode, Outcome } from '../types.ts'
 import { type Context, failure } from './context.ts'
 import { detach, touch } from './inodes.ts'

@@ -1,8 +1,7 @@
-import { subdirectoriesMax, symlinkBytesMax } from '../constants.ts'
-import { fileType, isDirectory, isFileType, mode as modes } from '../mode.ts'
+import { fileType, inherit, isDirectory, isFileType, mode as modes, nameFault, subdirectoriesMax, symlinkBytesMax } from '../../protocol/posix.ts'
 import type { Inode, Outcome } from '../types.ts'
 import { type Context, failure } from './context.ts'
-import { directoryOf, inherit, nameFault, newInode, nextInode, touchDirectory } from './inodes.ts'
+import { directoryOf, newInode, nextInode, touchDirectory } from './inodes.ts'
 
 export interface CreateArgs {
   dir: number

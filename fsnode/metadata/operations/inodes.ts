@@ -1,16 +1,7 @@
 import { inodeNumber } from '../../../partitioning/routing.ts'
-import { nameBytesMax } from '../constants.ts'
-import { fileType, isDirectory, mode as modes } from '../mode.ts'
+import { fileType, isDirectory, mode as modes, type Ownership } from '../../protocol/posix.ts'
 import type { Inode } from '../types.ts'
 import type { Context } from './context.ts'
-
-/** A POSIX code, or null for a name that a directory may hold. */
-export function nameFault (name: string): string | null {
-  if (typeof name !== 'string' || name === '' || name === '.' || name === '..') return 'EINVAL'
-  // A UTF-16 unit takes at most three bytes of UTF-8.
-  if (name.length * 3 > nameBytesMax && Buffer.byteLength(name) > nameBytesMax) return 'ENAMETOOLONG'
-  return name.includes('/') || name.includes('\0') ? 'EINVAL' : null
-}
 
 /** The directory, or why there is none to change. */
 export function directoryOf (context: Context, ino: number): Inode | string {
@@ -21,14 +12,6 @@ export function directoryOf (context: Context, ino: number): Inode | string {
 
 export function isLocal (context: Context, ino: number): boolean {
   return Math.floor(ino / inodeNumber(1, 0)) === context.partition
-}
-
-export interface Ownership { uid: number, gid: number, mode: number }
-
-/** The directory's group and set-group-ID bit pass on to what is made in it. */
-export function inherit (directory: Inode, { uid, gid, mode }: Ownership): Ownership {
-  if ((directory.mode & modes.setGid) === 0) return { uid, gid, mode }
-  return { uid, gid: directory.gid, mode: isDirectory(mode) ? mode | modes.setGid : mode }
 }
 
 export function newInode (context: Context, ino: number, ownership: Ownership, parent: number): Inode {

@@ -1,8 +1,7 @@
-import { linksMax } from '../constants.ts'
-import { fileType, isDirectory } from '../mode.ts'
+import { fileType, isDirectory, linksMax, nameFault } from '../../protocol/posix.ts'
 import type { Inode, Outcome } from '../types.ts'
 import { type Context, failure } from './context.ts'
-import { directoryOf, isLocal, nameFault, touch, touchDirectory } from './inodes.ts'
+import { directoryOf, isLocal, touch, touchDirectory } from './inodes.ts'
 
 export interface LinkArgs { ino: number, dir: number, name: string }
 

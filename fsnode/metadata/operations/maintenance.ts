@@ -1,5 +1,5 @@
 import { rootInode } from '../../../partitioning/routing.ts'
-import { mode as modes } from '../mode.ts'
+import { mode as modes } from '../../protocol/posix.ts'
 import type { Outcome } from '../types.ts'
 import { type Context, done } from './context.ts'
 import { newInode, nextInode } from './inodes.ts'

@@ -1,9 +1,8 @@
-import { subdirectoriesMax } from '../constants.ts'
-import { isDirectory } from '../mode.ts'
+import { isDirectory, nameFault, subdirectoriesMax } from '../../protocol/posix.ts'
 import { attrOf } from '../records.ts'
 import type { Inode, Part, PartResult } from '../types.ts'
 import type { Context } from './context.ts'
-import { blankInode, destroy, directoryOf, dropLink, nameFault, newInode, nextInode, touch, touchDirectory } from './inodes.ts'
+import { blankInode, destroy, directoryOf, dropLink, newInode, nextInode, touch, touchDirectory } from './inodes.ts'
 import { linkFault } from './link.ts'
 
 /**

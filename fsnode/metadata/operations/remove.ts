@@ -1,4 +1,4 @@
-import { mode as modes } from '../mode.ts'
+import { mode as modes } from '../../protocol/posix.ts'
 import type { Outcome } from '../types.ts'
 import { type Context, failure } from './context.ts'
 import { destroy, directoryOf, dropLink, isLocal, touchDirectory } from './inodes.ts'

@@ -1,9 +1,9 @@
 import { rootInode } from '../../../partitioning/routing.ts'
-import { depthMax, subdirectoriesMax } from '../constants.ts'
-import { mode as modes } from '../mode.ts'
+import { mode as modes, nameFault, subdirectoriesMax } from '../../protocol/posix.ts'
+import { depthMax } from '../constants.ts'
 import type { Entry, Inode, Outcome } from '../types.ts'
 import { type Context, failure } from './context.ts'
-import { destroy, directoryOf, dropLink, isLocal, nameFault, touch, touchDirectory } from './inodes.ts'
+import { destroy, directoryOf, dropLink, isLocal, touch, touchDirectory } from './inodes.ts'
 
 export const renameFlags = { noReplace: 1, exchange: 2 } as const
 

@@ -1,5 +1,5 @@
 import type { InodeAttr } from '../../protocol/metadata.ts'
-import { fileType, mode as modes } from '../mode.ts'
+import { fileType, mode as modes } from '../../protocol/posix.ts'
 import { attrOf } from '../records.ts'
 import type { MetadataStore } from '../store.ts'
 import type { Inode } from '../types.ts'

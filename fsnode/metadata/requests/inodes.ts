@@ -1,11 +1,11 @@
 import { posixError } from '../../protocol/errors.ts'
+import { isRegular } from '../../protocol/posix.ts'
 import type {
   AttrResponse, CommitRequest, Empty, ExtentRequest, ForgetRequest, InodeAttr, LeaseMode, LeaseRequest, LeaseResponse, RemovexattrRequest,
   SetattrRequest, SetxattrRequest
 } from '../../protocol/metadata.ts'
 import type { Reply } from '../../protocol/peer.ts'
 import type { Leader } from '../leader.ts'
-import { isRegular } from '../mode.ts'
 import type { SetattrArgs } from '../operations/attributes.ts'
 import { attrOf } from '../records.ts'
 import type { LiveSession } from '../sessions.ts'

@@ -1,12 +1,11 @@
 import { metadataPartitionId } from '../../../partitioning/routing.ts'
 import { AtollError, codeOf } from '../../protocol/errors.ts'
+import { fileType, inherit, mode as modes, nameFault } from '../../protocol/posix.ts'
 import type {
   CreateRequest, CreateResponse, InodeAttr, LinkRequest, LinkResponse, RemoveResponse, RenameRequest, RenameResponse, RmdirRequest, UnlinkRequest
 } from '../../protocol/metadata.ts'
 import { transactionRetriesMax, transactionRetryMs } from '../constants.ts'
 import type { Leader } from '../leader.ts'
-import { fileType, mode as modes } from '../mode.ts'
-import { inherit, nameFault } from '../operations/inodes.ts'
 import { renameFault } from '../operations/rename.ts'
 import type { LiveSession } from '../sessions.ts'
 import { planRename } from '../transactions/plan-rename.ts'

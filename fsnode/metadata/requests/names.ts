@@ -1,10 +1,10 @@
 import { codeOf } from '../../protocol/errors.ts'
+import { isDirectory } from '../../protocol/posix.ts'
 import type {
   CreateRequest, CreateResponse, LinkRequest, LinkResponse, RemoveResponse, RenameRequest, RenameResponse, RmdirRequest, UnlinkRequest
 } from '../../protocol/metadata.ts'
 import { homeOfDirectory } from '../home.ts'
 import type { Leader } from '../leader.ts'
-import { isDirectory } from '../mode.ts'
 import type { LiveSession } from '../sessions.ts'
 import { isHere } from '../transactions/queries.ts'
 import * as across from './names-across.ts'

@@ -1,13 +1,12 @@
 import { metadataIndexOf } from '../../../partitioning/routing.ts'
 import { posixError } from '../../protocol/errors.ts'
+import { isDirectory, nameFault } from '../../protocol/posix.ts'
 import type {
   GetattrRequest, GetattrResponse, GetxattrRequest, GetxattrResponse, ListxattrRequest, ListxattrResponse, LookupRequest,
   LookupResponse, OrphansResponse
 } from '../../protocol/metadata.ts'
 import type { Reply } from '../../protocol/peer.ts'
 import type { Leader } from '../leader.ts'
-import { isDirectory } from '../mode.ts'
-import { nameFault } from '../operations/inodes.ts'
 import { xattrsOf } from '../operations/xattrs.ts'
 import type { LiveSession } from '../sessions.ts'
 import type { Inode } from '../types.ts'

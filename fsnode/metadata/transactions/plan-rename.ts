@@ -1,6 +1,6 @@
 import { metadataIndexOf, metadataPartitionId } from '../../../partitioning/routing.ts'
+import { mode as modes } from '../../protocol/posix.ts'
 import type { Leader } from '../leader.ts'
-import { mode as modes } from '../mode.ts'
 import { renameFlags } from '../operations/rename.ts'
 import type { Part } from '../types.ts'
 import type { Plan } from './coordinator.ts'

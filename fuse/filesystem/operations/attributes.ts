@@ -1,18 +1,13 @@
 import type { OperationContext, SetAttributes } from '../../../client/types.ts'
 import { codeOf } from '../../../fsnode/protocol/errors.ts'
 import type { InodeAttr } from '../../../fsnode/protocol/metadata.ts'
+import { isDirectory, isRegular, mode as modes, withoutPrivileges } from '../../../fsnode/protocol/posix.ts'
 import { parseGetattr, parseSetattr, type SetattrIn } from '../../protocol/arguments.ts'
 import type { Request } from '../../protocol/request.ts'
 import { callerOf, inoOf, type FileSystemContext, type Handler } from '../context.ts'
 import type { FileHandle } from '../file-handles.ts'
 import { orStale } from '../stale.ts'
 
-const S_IFMT = 0o170000
-const S_IFDIR = 0o040000
-const S_IFREG = 0o100000
-const S_ISUID = 0o4000
-const S_ISGID = 0o2000
-const S_IXGRP = 0o0010
 export const capabilityName = 'security.capability'
 
 export const getattr: Handler = async (context, request, reply) => {
@@ -47,19 +42,14 @@ function mustDropPrivileges (wanted: SetattrIn): boolean {
 
 /** Adds to `changes` the mode without what a change by this caller takes away. */
 function dropModeBits (attr: InodeAttr, changes: SetAttributes): void {
-  if ((attr.mode & S_IFMT) === S_IFDIR) return
-  const mode = changes.mode ?? (attr.mode & 0o7777)
-  const kept = modeWithoutPrivileges(mode)
+  if (isDirectory(attr.mode)) return
+  const mode = changes.mode ?? (attr.mode & modes.permissions)
+  const kept = withoutPrivileges(mode)
   if (kept !== mode) changes.mode = kept
 }
 
-/** setuid goes; setgid only where the group may execute: without, it once meant mandatory locking. */
-export function modeWithoutPrivileges (mode: number): number {
-  return mode & ~S_ISUID & ((mode & S_IXGRP) === 0 ? ~0 : ~S_ISGID)
-}
-
 async function dropCapabilities (context: FileSystemContext, attr: InodeAttr, caller: OperationContext): Promise<void> {
-  if ((attr.mode & S_IFMT) !== S_IFREG || (attr.mode & 0o111) === 0) return
+  if (!isRegular(attr.mode) || (attr.mode & 0o111) === 0) return
   try {
     await context.client.getxattr(attr.ino, capabilityName)
     await context.client.removexattr(attr.ino, capabilityName, caller)

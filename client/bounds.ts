@@ -103,6 +103,23 @@ export const offeredFileBytesMax = 256 * mebi
 /** Blocks on their way to whoever caches above. */
 export const offersMax = 64
 
+// Reads at other replicas than the primary (Tivoli).
+/** What a read costs however short it is counts as so many bytes. */
+export const readUnitBytes = 64 * kibi
+/** What was measured of a node counts half after so long. */
+export const delayHalvesMs = 10_000
+export const delayNodesMax = 4_096
+/** A node that failed is asked again after so long. */
+export const failureAvoidedMs = 1_000
+/** Reads of which the usual delay is found. */
+export const delaysKept = 256
+/** A read is asked for at a second replica no sooner than this; while nothing is known of reads, after this. */
+export const hedgeDelayMsMin = 2
+export const hedgeDelayMsUnknown = 50
+/** At most this part of the reads is asked for twice, so many in a row. */
+export const hedgeShare = 0.1
+export const hedgeBurstMax = 32
+
 /** A file that is created or else opened is looked for again this often when others remove it in between. */
 export const createAttemptsMax = 8
 

@@ -1,12 +1,11 @@
-import { dataIndexOfChunk, dataPartitionId } from '../partitioning/routing.ts'
-import { chooseReader } from '../partitioning/placement.ts'
 import type { VolumeInfo } from '../partitioning/types.ts'
 import type { ChunkPosition } from '../fsnode/protocol/data.ts'
 import type { Methods } from '../fsnode/protocol/methods.ts'
-import type { Random } from '../fsnode/protocol/ports.ts'
+import type { Clock, Random } from '../fsnode/protocol/ports.ts'
 import type { ClusterRouter } from '../fsnode/protocol/router.ts'
+import { ReplicaReads } from './replica-reads.ts'
 
-export interface ChunkStoreComponents { router: ClusterRouter, random: Random }
+export interface ChunkStoreComponents { router: ClusterRouter, clock: Clock, random: Random }
 
 /** Part of a write, within a chunk. */
 export interface ChunkRange { offset: number, length: number, data: readonly Buffer[] }
@@ -15,6 +14,7 @@ export interface ChunkRange { offset: number, length: number, data: readonly Buf
 export class ChunkStore {
   private readonly components: ChunkStoreComponents
   private readonly volume: VolumeInfo
+  private readonly replicas: ReplicaReads
   /** With `order`: an attempt that was overtaken on its way must not undo a later one. */
   private readonly writer: string
   private order = 0
@@ -22,39 +22,37 @@ export class ChunkStore {
   constructor (components: ChunkStoreComponents, volume: VolumeInfo) {
     this.components = components
     this.volume = volume
+    this.replicas = new ReplicaReads(components)
     this.writer = components.random.bytes(8).toString('hex')
   }
 
   /** For a mutation that must not come late: see `ChunkMutation.since`. */
   async position (ino: number, chunk: number): Promise<ChunkPosition> {
-    const partition = this.partitionOf(ino, chunk)
-    return (await this.components.router.toPrimary(partition, 'data.position', (epoch) => ({ partition, epoch }))).body
+    return (await this.components.router.toPrimary(this.partitionOf(ino, chunk), 'data.position', (epoch, { id }) => ({ partition: id, epoch }))).body
   }
 
   /** Resolves when all in-sync replicas have the bytes in memory, with the losses of the partition (`DataPartition`) so far. */
   async write (ino: number, chunk: number, ranges: readonly ChunkRange[], since?: ChunkPosition): Promise<number> {
-    const partition = this.partitionOf(ino, chunk)
     const offset = Math.min(...ranges.map((range) => range.offset))
     const scattered = ranges.length === 1 ? {} : { extents: ranges.flatMap((range) => [range.offset, range.length]) }
     const payload = ranges.flatMap((range) => range.data)
-    return this.change(partition, 'data.write', (epoch) => ({ partition, epoch, writer: this.writer, order: ++this.order, since, ino, chunk, offset, ...scattered }), payload)
+    return this.change(this.partitionOf(ino, chunk), 'data.write', (epoch, partition) => ({ partition, epoch, writer: this.writer, order: ++this.order, since, ino, chunk, offset, ...scattered }), payload)
   }
 
   /** Fewer bytes than `length` where the chunk ends: the rest reads as zeros. */
   async read (ino: number, chunk: number, offset: number, length: number): Promise<Buffer[]> {
     const partition = this.partitionOf(ino, chunk)
     if (this.components.router.volume(this.volume.id).placement === 'tivoli') {
-      const answered = await this.readElsewhere(partition, ino, chunk, offset, length)
+      const answered = await this.replicas.read(partition(), { ino, chunk, offset, length })
       if (answered !== null) return answered
     }
-    const { payload } = await this.components.router.toPrimary(partition, 'data.read', (epoch) => ({ partition, epoch, ino, chunk, offset, length }))
+    const { payload } = await this.components.router.toPrimary(partition, 'data.read', (epoch, { id }) => ({ partition: id, epoch, ino, chunk, offset, length }))
     return payload
   }
 
   /** Resolves as `write` does. */
   async truncate (ino: number, chunk: number, length: number, since?: ChunkPosition): Promise<number> {
-    const partition = this.partitionOf(ino, chunk)
-    return this.change(partition, 'data.truncate', (epoch) => ({ partition, epoch, writer: this.writer, order: ++this.order, since, ino, chunk, length }))
+    return this.change(this.partitionOf(ino, chunk), 'data.truncate', (epoch, partition) => ({ partition, epoch, writer: this.writer, order: ++this.order, since, ino, chunk, length }))
   }
 
   /**
@@ -62,36 +60,22 @@ export class ChunkStore {
    * was acknowledged with fewer may be gone.
    */
   async sync (ino: number, chunk: number): Promise<number> {
-    const partition = this.partitionOf(ino, chunk)
-    return this.change(partition, 'data.sync', (epoch) => ({ partition, epoch, ino, chunk }))
+    return this.change(this.partitionOf(ino, chunk), 'data.sync', (epoch, partition) => ({ partition, epoch, ino, chunk }))
   }
 
   private async change<M extends 'data.write' | 'data.truncate' | 'data.sync'> (
-    partition: string, method: M, build: (epoch: number) => Methods[M]['request'], payload?: readonly Buffer[]
+    which: () => string, method: M, build: (epoch: number, partition: string) => Methods[M]['request'], payload?: readonly Buffer[]
   ): Promise<number> {
     let lossesThen = 0
-    await this.components.router.toPrimary(partition, method, (epoch, { losses = 0 }) => {
+    await this.components.router.toPrimary(which, method, (epoch, { id, losses = 0 }) => {
       lossesThen = losses
-      return build(epoch)
+      return build(epoch, id)
     }, { payload })
     return lossesThen
   }
 
-  /** One attempt at the replica that the placement prefers; null when it could not serve. */
-  private async readElsewhere (id: string, ino: number, chunk: number, offset: number, length: number): Promise<Buffer[] | null> {
-    const { router, random } = this.components
-    try {
-      const partition = router.dataPartition(id)
-      const node = chooseReader('tivoli', partition, (nodeId) => router.node(nodeId).disk, random)
-      if (node === null || node === partition.primary) return null
-      const { payload } = await router.toNode(node, 'data.read', { partition: id, epoch: partition.epoch, ino, chunk, offset, length })
-      return payload
-    } catch {
-      return null
-    }
-  }
-
-  private partitionOf (ino: number, chunk: number): string {
-    return dataPartitionId(this.volume.id, dataIndexOfChunk(ino, chunk, this.volume.dataPartitions))
+  /** Asked anew for each attempt: a partition may be split meanwhile. */
+  private partitionOf (ino: number, chunk: number): () => string {
+    return () => this.components.router.partitionOfChunk(this.volume.id, ino, chunk)
   }
 }

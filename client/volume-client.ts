@@ -76,7 +76,7 @@ export class AtollVolumeClient implements VolumeClient {
     // Each part holds the context and looks the others up in it when it needs them.
     const context = {} as { -readonly [part in keyof VolumeContext]: VolumeContext[part] }
     const leases = new Leases(context)
-    const chunks = new ChunkStore({ router: this.router, random }, volume)
+    const chunks = new ChunkStore({ router: this.router, clock, random }, volume)
     this.context = Object.assign(context, {
       volume, clock, random, log, journal, leases, chunks,
       operations: new OperationNumbers(clock),

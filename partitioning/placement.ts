@@ -1,5 +1,5 @@
 import { hawaii, type HawaiiOutcome, type PlacementNode, type PlacementPartition } from './hawaii.ts'
-import { chooseReader as chooseMeasuredReader, diskScores, scoreMax, type DiskScore, type MeasureOf, type ScoreOptions } from './tivoli.ts'
+import { diskScores, scoreMax, type DiskScore, type ScoreOptions } from './tivoli.ts'
 import type { ClusterMap, DataPartition, NodeId, NodeInfo, PartitionId, Placement } from './types.ts'
 
 /** What placement decides from: the map, or the parts of it that matter. */
@@ -113,11 +113,6 @@ export function choosePrimary (partition: Pick<DataPartition, 'replicas'>, candi
     least = load
   }
   return best
-}
-
-/** Which replica serves a read: Hawaii's primary, or one of Tivoli's other serving replicas. null while none serves. */
-export function chooseReader (placement: Placement, partition: Pick<DataPartition, 'replicas' | 'primary'>, measureOf: MeasureOf, random: { next (): number }): NodeId | null {
-  return placement === 'hawaii' ? partition.primary : chooseMeasuredReader(partition, measureOf, random)
 }
 
 /** Members of metadata groups that have `wanted` (3, or 5) members each where there are enough nodes, else 3 or 1; spread over domains and nodes. */

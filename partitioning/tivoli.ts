@@ -1,4 +1,4 @@
-import type { DataPartition, DiskMeasure, NodeId, NodeInfo, PartitionId } from './types.ts'
+import type { DataPartition, DiskMeasure, NodeId, NodeInfo } from './types.ts'
 
 /** A node counts at most this many times, and at least this fraction of, the average: one odd measurement must not empty or flood it. */
 export const scoreMax = 4
@@ -58,76 +58,36 @@ function rounded (score: number, previous?: number): number {
   return 2 ** (Math.round(steps) / stepsPerDoubling)
 }
 
-export type MeasureOf = (node: NodeId) => DiskMeasure | null | undefined
+/** What a read waits at a node, in a unit of the caller's; undefined: not known. */
+export type DelayOf = (node: NodeId) => number | undefined
+
+/** The primary, which is spared for writes, serves a read only if all others take so many times as long. */
+export const primaryDelayFactor = 2
 
 /**
- * Which replica serves a read: of two serving replicas other than the primary, drawn at random, the one
- * that answers sooner; the primary where it is alone. null while none serves.
+ * Which replica serves a read: of two serving replicas other than the primary, drawn at random, the one that answers
+ * sooner; the primary where it is alone, or much quicker. null while none serves.
  */
-export function chooseReader (partition: Pick<DataPartition, 'replicas' | 'primary'>, measureOf: MeasureOf, random: { next (): number }): NodeId | null {
-  const readers = partition.replicas.filter(({ node, state }) => state === 'serving' && node !== partition.primary)
-  if (readers.length === 0) return partition.primary
+export function chooseReader (partition: Pick<DataPartition, 'replicas' | 'primary'>, delayOf: DelayOf, random: { next (): number }): NodeId | null {
+  const { primary } = partition
+  const readers = partition.replicas.filter(({ node, state }) => state === 'serving' && node !== primary)
+  if (readers.length === 0) return primary
   const first = Math.floor(random.next() * readers.length)
-  if (readers.length === 1) return readers[first]!.node
-  const second = (first + 1 + Math.floor(random.next() * (readers.length - 1))) % readers.length
+  const second = readers.length === 1 ? first : (first + 1 + Math.floor(random.next() * (readers.length - 1))) % readers.length
   const [one, other] = [readers[first]!.node, readers[second]!.node]
-  const average = averageDelay(readers.map(({ node }) => measureOf(node)))
-  return (delayOf(measureOf(other)) ?? average) < (delayOf(measureOf(one)) ?? average) ? other : one
+  const average = averageDelay(readers, delayOf)
+  const [delay, otherDelay] = [delayOf(one) ?? average, delayOf(other) ?? average]
+  const atPrimary = primary === null ? undefined : delayOf(primary)
+  if (atPrimary !== undefined && readers.every(({ node }) => (delayOf(node) ?? 0) > primaryDelayFactor * atPrimary)) return primary
+  return otherDelay < delay ? other : one
 }
 
-/** What a read waits: the disk's latency, the longer the busier it is. */
-function delayOf (measure: DiskMeasure | null | undefined): number | undefined {
-  return measure == null ? undefined : measure.readLatencyMs / Math.max(freeShareMin, 1 - measure.utilization)
+/** What a read waits for the disk, ms: its latency, the longer the busier it is. */
+export function diskDelayMs (disk: DiskMeasure | null): number | undefined {
+  return disk === null || disk.readLatencyMs <= 0 ? undefined : disk.readLatencyMs / Math.max(freeShareMin, 1 - disk.utilization)
 }
 
-function averageDelay (measures: Array<DiskMeasure | null | undefined>): number {
-  const known = measures.map(delayOf).filter((delay) => delay !== undefined)
+function averageDelay (readers: ReadonlyArray<{ node: NodeId }>, delayOf: DelayOf): number {
+  const known = readers.map(({ node }) => delayOf(node)).filter((delay) => delay !== undefined)
   return known.reduce((sum, delay) => sum + delay, 0) / Math.max(1, known.length)
-}
-
-/** A disk that is busier than this hands on leads. */
-export const hotUtilizationMin = 0.7
-/** A lead moves only if afterwards the busier of the two disks is less busy than before by at least this. */
-export const reliefMin = 0.1
-
-export interface HotLeadsInput {
-  partitions: ReadonlyArray<Pick<DataPartition, 'id' | 'replicas' | 'primary'>>
-  /** Share of time in which the node's disk is busy; undefined: not known. */
-  utilizationOf (node: NodeId): number | undefined
-  /** Bytes/s that the partition's primary reads and writes. */
-  loadOf (partition: PartitionId): number
-}
-
-/**
- * Leads that should move because their primary's disk is much busier than that of another serving replica: for
- * each hot node the busiest partition whose move brings relief. A partition that makes its disk hot alone stays.
- */
-export function hotLeads ({ partitions, utilizationOf, loadOf }: HotLeadsInput): Map<PartitionId, NodeId> {
-  const moves = new Map<PartitionId, NodeId>()
-  const expected = new Map<NodeId, number>()
-  const busy = (node: NodeId): number | undefined => expected.get(node) ?? utilizationOf(node)
-  const led = Map.groupBy(partitions.filter(({ primary }) => primary !== null), ({ primary }) => primary!)
-  const hot = [...led.keys()].filter((node) => (utilizationOf(node) ?? 0) >= hotUtilizationMin)
-  hot.sort((one, other) => utilizationOf(other)! - utilizationOf(one)! || (one < other ? -1 : 1))
-  for (const node of hot) {
-    const mine = led.get(node)!.map((partition) => ({ partition, load: loadOf(partition.id) }))
-    const total = mine.reduce((sum, { load }) => sum + load, 0)
-    mine.sort((one, other) => other.load - one.load)
-    for (const { partition, load } of total > 0 ? mine : []) {
-      const shift = busy(node)! * load / total
-      const target = quietest(partition, busy)
-      if (target === null || Math.max(busy(node)! - shift, busy(target)! + shift) > busy(node)! - reliefMin) continue
-      moves.set(partition.id, target)
-      expected.set(target, busy(target)! + shift)
-      expected.set(node, busy(node)! - shift)
-      break
-    }
-  }
-  return moves
-}
-
-function quietest ({ replicas, primary }: Pick<DataPartition, 'replicas' | 'primary'>, busy: (node: NodeId) => number | undefined): NodeId | null {
-  const others = replicas.filter(({ node, state }) => node !== primary && state === 'serving' && busy(node) !== undefined)
-  others.sort((one, other) => busy(one.node)! - busy(other.node)!)
-  return others[0]?.node ?? null
 }

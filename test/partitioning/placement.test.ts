@@ -1,6 +1,6 @@
 import { expect } from 'chai'
-import { choosePrimary, chooseReader, explain, place, placeMetadata, type PlacementSnapshot } from '../../partitioning/placement.ts'
-import { chooseReader as tivoliReader, diskScores, foreignUtilization, hotLeads } from '../../partitioning/tivoli.ts'
+import { choosePrimary, explain, place, placeMetadata, type PlacementSnapshot } from '../../partitioning/placement.ts'
+import { chooseReader, diskDelayMs, diskScores, foreignUtilization } from '../../partitioning/tivoli.ts'
 import type { DataPartition, DiskMeasure, NodeInfo, ReplicaState } from '../../partitioning/types.ts'
 import { SimRandom } from '../sim/random.ts'
 
@@ -91,30 +91,39 @@ describe('placement', () => {
     expect(foreignUtilization(disk({ utilization: 0.2 }), { readBytesPerSecond: 60 * megabyte, writeBytesPerSecond: 0 })).to.equal(0)
   })
 
-  it('Hawaii reads from the primary, Tivoli from another serving replica', () => {
+  it('a replica that serves and does not lead serves reads', () => {
     const random = new SimRandom(1)
     const all = partition({ a: 'serving', b: 'serving', c: 'syncing' }, 'a')
-    expect(chooseReader('hawaii', all, () => null, random)).to.equal('a')
-    for (let draw = 0; draw < 20; draw++) expect(chooseReader('tivoli', all, () => null, random)).to.equal('b')
+    for (let draw = 0; draw < 20; draw++) expect(chooseReader(all, () => undefined, random)).to.equal('b')
   })
 
   it('a lone primary serves reads; a partition that waits for its last replica serves none', () => {
     const random = new SimRandom(1)
-    expect(tivoliReader(partition({ a: 'serving', b: 'offline' }, 'a'), () => null, random)).to.equal('a')
-    expect(tivoliReader(partition({ a: 'last', b: 'waiting' }, null), () => null, random)).to.equal(null)
+    expect(chooseReader(partition({ a: 'serving', b: 'offline' }, 'a'), () => undefined, random)).to.equal('a')
+    expect(chooseReader(partition({ a: 'last', b: 'waiting' }, null), () => undefined, random)).to.equal(null)
   })
 
-  it('the less loaded of two drawn replicas serves; each is drawn', () => {
+  it('the quicker of two drawn replicas serves; each is drawn', () => {
     const random = new SimRandom(7)
     const measures: Record<string, DiskMeasure> = { b: disk({ readLatencyMs: 1 }), c: disk({ readLatencyMs: 1, utilization: 0.8 }), d: disk({ readLatencyMs: 20 }) }
     const counts: Record<string, number> = { b: 0, c: 0, d: 0 }
     for (let draw = 0; draw < 3000; draw++) {
-      counts[tivoliReader(partition({ a: 'serving', b: 'serving', c: 'serving', d: 'serving' }, 'a'), (id) => measures[id], random)!]!++
+      counts[chooseReader(partition({ a: 'serving', b: 'serving', c: 'serving', d: 'serving' }, 'a'), (id) => diskDelayMs(measures[id] ?? null), random)!]!++
     }
     // Of three, the best is in two thirds of the pairs, the second in one third without the best, the worst never wins.
     expect(counts.b).to.be.within(1850, 2150)
     expect(counts.c).to.be.within(850, 1150)
     expect(counts.d).to.equal(0)
+  })
+
+  it('the primary serves reads only where all others take more than twice as long', () => {
+    const random = new SimRandom(3)
+    const three = partition({ a: 'serving', b: 'serving', c: 'serving' }, 'a')
+    const readersWith = (delays: Record<string, number>): Set<string | null> => new Set(Array.from({ length: 50 }, () => chooseReader(three, (id) => delays[id], random)))
+    expect(readersWith({ a: 1, b: 1.9, c: 9 })).to.deep.equal(new Set(['b']))
+    expect(readersWith({ a: 1, b: 2.1, c: 9 })).to.deep.equal(new Set(['a']))
+    // One that is not known may be quick.
+    expect(readersWith({ a: 1, b: 9 }).has('a')).to.equal(false)
   })
 
   it('the first replica leads if it may, otherwise the node with the fewest primaries for its weight', () => {
@@ -123,20 +132,6 @@ describe('placement', () => {
     expect(choosePrimary(candidate, ['a', 'b', 'c'], load)).to.equal('a')
     expect(choosePrimary(candidate, ['b', 'c'], load)).to.equal('c')
     expect(choosePrimary(candidate, [], load)).to.equal(null)
-  })
-
-  it('a lead leaves a hot disk where that brings relief: the busiest partition that does not just move the heat', () => {
-    const led = (id: string, nodes: string[]) => ({ ...partition(Object.fromEntries(nodes.map((name) => [name, 'serving' as const])), nodes[0]!), id })
-    const partitions = [led('p', ['a', 'b', 'c']), led('q', ['a', 'b', 'c']), led('r', ['a', 'd']), led('s', ['b', 'a'])]
-    const busy: Record<string, number> = { a: 0.9, b: 0.5, c: 0.1 }
-    const loads = (values: Record<string, number>) => ({ partitions, utilizationOf: (id: string) => busy[id], loadOf: (id: string) => values[id] ?? 0 })
-    expect([...hotLeads(loads({ p: 50, q: 40, r: 10 }))]).to.deep.equal([['p', 'c']])
-    // Alone it would make the other disk as hot: the next one goes.
-    expect([...hotLeads(loads({ p: 85, q: 15 }))]).to.deep.equal([['q', 'c']])
-    expect([...hotLeads(loads({ p: 100 }))]).to.deep.equal([])
-    expect([...hotLeads(loads({}))]).to.deep.equal([])
-    busy.a = 0.6
-    expect([...hotLeads(loads({ p: 50, q: 40, r: 10 }))]).to.deep.equal([])
   })
 
   it('metadata groups get 3 members, 5 if asked and there are enough nodes, 1 with fewer than 3', () => {

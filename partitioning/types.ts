@@ -42,7 +42,10 @@ export interface VolumeInfo {
   chunkSizeBytes: number
   /** Files up to this size live in their inode record. */
   inlineBytesMax: number
+  /** While some are split already and some are not yet: how many there were before. */
   dataPartitions: number
+  /** They are being split until there are so many. Left out: they are not. */
+  dataPartitionsWanted?: number
   metadataPartitions: number
 }
 
@@ -62,6 +65,10 @@ export interface DataPartition {
   primary: NodeId | null
   /** How often writes that no fsync covered may have been lost: every replica in sync had lost its power. Left out: never. */
   losses?: number
+  /** By how many its chunks' places are divided to find it (see routing.ts): a multiple of what it was before the partition was split. Left out: the volume's `dataPartitions`. */
+  span?: number
+  /** Its primary shall bring it to a point at which it can be split. Changes no epoch. */
+  splitting?: true
 }
 
 export interface MetadataPartition {

@@ -6,7 +6,7 @@ import { AtollError } from '../../fsnode/protocol/errors.ts'
 import type { InodeAttr } from '../../fsnode/protocol/metadata.ts'
 import { isRegular } from '../../fsnode/protocol/posix.ts'
 import { explain, place, type ReplicaReason } from '../../partitioning/placement.ts'
-import { dataIndexOfChunk, dataPartitionId, metadataIndexOf, metadataPartitionId } from '../../partitioning/routing.ts'
+import { dataPartitionOfChunk, metadataIndexOf, metadataPartitionId } from '../../partitioning/routing.ts'
 import type { DataPartition, VolumeInfo } from '../../partitioning/types.ts'
 import { dataDirectoryOf, isEmbedded, withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { formatBytes, print, printJson, printTable } from '../output.ts'
@@ -140,7 +140,7 @@ async function walk (client: VolumeClient, names: string[]): Promise<InodeAttr> 
 function chunksOf ({ map }: Cluster, volume: VolumeInfo, { ino, size }: InodeAttr): ChunkPlace[] {
   const partitions = new Map(map.data.map((one) => [one.id, one]))
   return Array.from({ length: Math.ceil(size / volume.chunkSizeBytes) }, (_, chunk) => {
-    const id = dataPartitionId(volume.id, dataIndexOfChunk(ino, chunk, volume.dataPartitions))
+    const id = dataPartitionOfChunk(volume, ino, chunk, (partition) => partitions.get(partition)?.span)
     const offset = chunk * volume.chunkSizeBytes
     const partition = partitions.get(id)
     return { chunk, offset, length: Math.min(volume.chunkSizeBytes, size - offset), partition: id, primary: partition?.primary ?? null, replicas: partition?.replicas.map(({ node }) => node) ?? [] }

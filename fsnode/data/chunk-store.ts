@@ -9,9 +9,11 @@ import { digestOf, OpenChunk, readHeader, type Digest } from './chunk-file.ts'
 import { ChunkQueue } from './chunk-queue.ts'
 import { DiskMeter } from './disk-meter.ts'
 import { probeDisk } from './disk-probe.ts'
+import { Divisions, type Division } from './divisions.ts'
 import type { ChunkFile, ChunkFiles } from './files.ts'
 import type { Range } from './ranges.ts'
 import { Space } from './space.ts'
+import { sweep, type SweepComponents } from './sweep.ts'
 
 /** Bound of the table of open chunks; each holds a descriptor and up to 36 KiB. */
 export const openChunksMax = 512
@@ -42,6 +44,7 @@ export interface ChunkStoreInit {
 
 interface Slot {
   name: ChunkName
+  /** Where the file is, if there is one. */
   path: string
   queue: ChunkQueue
   chunk: OpenChunk | null
@@ -68,6 +71,8 @@ export class ChunkStore {
   private readonly directory: string
   private readonly openMax: number
   private readonly probe: boolean
+  private readonly divisions = new Divisions()
+  private readonly sweeping = new Map<string, Promise<void>>()
   /** Least recently used first. */
   private readonly slots = new Map<string, Slot>()
   private readonly unsyncedDirectories = new Set<string>()
@@ -190,7 +195,7 @@ export class ChunkStore {
     try {
       const { chunk } = slot
       if (chunk !== null) await this.meter.measure('write', chunk.unsyncedBytes, () => chunk.sync())
-      await this.syncDirectory(dirname(slot.path))
+      for (const path of this.pathsOf(slot)) await this.syncDirectory(dirname(path))
     } finally {
       slot.pins--
       this.release(slot)
@@ -225,18 +230,17 @@ export class ChunkStore {
   /** The chunks of a partition, by inode and index; also those that a call before this one is about to make. */
   async list (partition: string): Promise<Array<[ino: number, chunk: number]>> {
     const { files } = this.components
-    const directory = join(this.directory, partition)
     const names = new Set<string>()
     for (const { name } of this.slots.values()) if (name.partition === partition) names.add(`${name.ino}.${name.chunk}`)
-    await inParallel(backgroundParallel, await files.list(directory), async (shelf) => {
-      for (const file of await files.list(join(directory, shelf))) names.add(file)
-    })
-    const chunks: Array<[number, number]> = []
-    for (const name of names) {
-      const match = /^(\d+)\.(\d+)$/.exec(name)
-      if (match !== null) chunks.push([Number(match[1]), Number(match[2])])
+    // Where they come from first: none is missed that moves meanwhile.
+    for (const source of [...this.divisions.sources(partition), partition]) {
+      const directory = join(this.directory, source)
+      await inParallel(backgroundParallel, await files.list(directory), async (shelf) => {
+        for (const file of await files.list(join(directory, shelf))) names.add(file)
+      })
     }
-    return chunks.sort(byName)
+    const chunks = [...names].map(chunkOfFile).filter((found) => found !== null)
+    return chunks.filter(([ino, chunk]) => this.divisions.holds({ partition, ino, chunk })).sort(byName)
   }
 
   async partitions (): Promise<string[]> {
@@ -247,16 +251,71 @@ export class ChunkStore {
   async syncPartition (partition: string): Promise<void> {
     const own = [...this.slots.values()].filter((slot) => slot.name.partition === partition)
     await inParallel(backgroundParallel, own, (slot) => this.sync(slot.name))
-    await this.syncDirectories(join(this.directory, partition))
+    for (const source of [...this.divisions.sources(partition), partition]) await this.syncDirectories(join(this.directory, source))
   }
 
   /** Deletes all chunks of a partition, for ever: a replica that begins here anew must not meet them. Nobody may use them any more. */
   async removePartition (partition: string): Promise<void> {
+    for (const source of [...this.divisions.sources(partition), partition]) await this.sweep(source)
     const own = [...this.slots.values()].filter((slot) => slot.name.partition === partition)
     await inParallel(backgroundParallel, own, (slot) => this.evict(slot))
     await this.components.files.removeTree(join(this.directory, partition))
     await this.components.files.syncDirectory(this.directory)
     this.space.invalidate()
+  }
+
+  /**
+   * The partition has been split, now or before this process began: chunks that others hold now are theirs at once, whatever is under
+   * way on them; calls for them by the partition's name are refused with ATOLL_STALE_EPOCH. Their files are moved by `sweep`.
+   */
+  divide (division: Division): void {
+    if (!this.divisions.set(division)) return
+    const { partition, ownerOf } = division
+    for (const [key, slot] of [...this.slots]) {
+      const { ino, chunk } = slot.name
+      if (slot.name.partition !== partition || this.divisions.holds(slot.name)) continue
+      this.slots.delete(key)
+      slot.name = { partition: ownerOf(ino, chunk), ino, chunk }
+      this.slots.set(keyOf(slot.name), slot)
+    }
+  }
+
+  isSwept (partition: string): boolean { return this.divisions.isSwept(partition) }
+
+  /** Resolves when the files of other partitions in this one's directory are in their own ones, for ever. */
+  sweep (partition: string): Promise<void> {
+    if (this.divisions.isSwept(partition)) return Promise.resolve()
+    let running = this.sweeping.get(partition)
+    if (running === undefined) {
+      running = this.sweepOut(partition).finally(() => { this.sweeping.delete(partition) })
+      this.sweeping.set(partition, running)
+    }
+    return running
+  }
+
+  private async sweepOut (partition: string): Promise<void> {
+    for (let division = this.divisions.get(partition); division !== undefined && !this.divisions.isSwept(partition); division = this.divisions.get(partition)) {
+      // What is still to come from where it was split off itself comes first.
+      for (const source of this.divisions.sources(partition)) await this.sweep(source)
+      await sweep(this.sweepComponents, division)
+      this.divisions.swept(division)
+    }
+  }
+
+  /** The split was undone: a map from before it was restored. */
+  unite (partition: string): void { this.divisions.forget(partition) }
+
+  private get sweepComponents (): SweepComponents {
+    const isStray = ({ name, path }: Slot, partition: string): boolean => name.partition !== partition && path.startsWith(join(this.directory, partition, '/'))
+    return {
+      files: this.components.files,
+      directory: this.directory,
+      homeOf: (name) => this.pathOf(name),
+      alone: (name, task) => this.run(name, false, task),
+      strays: (partition) => [...this.slots.values()].filter((slot) => isStray(slot, partition)).map(({ name }) => name),
+      entriesChanged: (directory) => { this.unsyncedDirectories.add(directory) },
+      syncDirectory: (directory) => this.syncDirectory(directory)
+    }
   }
 
   private async storedDigest (slot: Slot): Promise<Digest | null | undefined> {
@@ -288,12 +347,17 @@ export class ChunkStore {
 
   private run<T> (name: ChunkName, shared: boolean, task: (slot: Slot) => Promise<T>): Promise<T> {
     if (this.closing) return Promise.reject(new AtollError('ATOLL_UNAVAILABLE', 'the chunk store is closed'))
+    try {
+      this.divisions.require(name)
+    } catch (error) {
+      return Promise.reject(error)
+    }
     const slot = this.slotOf(name)
     return slot.queue.run(shared, () => task(slot)).finally(() => { this.release(slot) })
   }
 
   private slotOf (name: ChunkName): Slot {
-    const key = `${name.partition}/${name.ino}.${name.chunk}`
+    const key = keyOf(name)
     let slot = this.slots.get(key)
     if (slot === undefined) {
       slot = { name, path: this.pathOf(name), queue: new ChunkQueue(), chunk: null, loading: null, pins: 0, evicting: false, usedAt: 0 }
@@ -310,10 +374,17 @@ export class ChunkStore {
     return join(this.directory, partition, shelf, `${ino}.${chunk}`)
   }
 
+  /** Where its file may be: in its place, and while partitions are being split also where it was. */
+  private pathsOf ({ name, path }: Slot): string[] {
+    const home = this.pathOf(name)
+    const sources = this.divisions.sources(name.partition)
+    if (path === home && sources.length === 0) return [path]
+    return [...new Set([path, home, ...sources.map((partition) => this.pathOf({ ...name, partition }))])]
+  }
+
   private release (slot: Slot): void {
     if (slot.chunk !== null || slot.loading !== null || slot.pins > 0 || !slot.queue.idle) return
-    const { partition, ino, chunk } = slot.name
-    const key = `${partition}/${ino}.${chunk}`
+    const key = keyOf(slot.name)
     if (this.slots.get(key) === slot) this.slots.delete(key)
   }
 
@@ -338,27 +409,32 @@ export class ChunkStore {
   }
 
   private async openFile (slot: Slot): Promise<ChunkFile | null> {
-    try {
-      return await this.components.files.open(slot.path, false)
-    } catch (error) {
-      if (codeOf(error) === 'ENOENT') return null
-      throw error
+    for (const path of this.pathsOf(slot)) {
+      try {
+        const file = await this.components.files.open(path, false)
+        slot.path = path
+        return file
+      } catch (error) {
+        if (codeOf(error) !== 'ENOENT') throw error
+      }
     }
+    return null
   }
 
   private async create (slot: Slot): Promise<OpenChunk> {
     if (this.space.exhausted) throw posixError('ENOSPC', 'the disk is full')
     const { files } = this.components
     await this.makeRoomInTable()
+    const path = slot.path = this.pathOf(slot.name)
     let file: ChunkFile
     try {
-      file = await files.open(slot.path, true)
+      file = await files.open(path, true)
     } catch (error) {
       if (codeOf(error) !== 'ENOENT') throw error
-      await files.makeDirectory(dirname(slot.path))
-      file = await files.open(slot.path, true)
+      await files.makeDirectory(dirname(path))
+      file = await files.open(path, true)
     }
-    this.unsyncedDirectories.add(dirname(slot.path))
+    this.unsyncedDirectories.add(dirname(path))
     this.openCount++
     slot.chunk = OpenChunk.fresh(file, slot.name.ino, slot.name.chunk)
     return slot.chunk
@@ -366,11 +442,13 @@ export class ChunkStore {
 
   private async remove (slot: Slot): Promise<void> {
     const { files } = this.components
-    try {
-      await files.unlink(slot.path)
-      this.unsyncedDirectories.add(dirname(slot.path))
-    } catch (error) {
-      if (codeOf(error) !== 'ENOENT') throw error
+    for (const path of this.pathsOf(slot)) {
+      try {
+        await files.unlink(path)
+        this.unsyncedDirectories.add(dirname(path))
+      } catch (error) {
+        if (codeOf(error) !== 'ENOENT') throw error
+      }
     }
     this.space.invalidate()
     await this.closeFile(slot)
@@ -457,6 +535,14 @@ export class ChunkStore {
     const within = [...this.unsyncedDirectories].filter((directory) => directory.startsWith(join(parent, '/')))
     await inParallel(backgroundParallel, within, (directory) => this.syncDirectory(directory))
   }
+}
+
+function keyOf ({ partition, ino, chunk }: ChunkName): string { return `${partition}/${ino}.${chunk}` }
+
+/** null: a file of another kind. */
+export function chunkOfFile (name: string): [ino: number, chunk: number] | null {
+  const match = /^(\d+)\.(\d+)$/.exec(name)
+  return match === null ? null : [Number(match[1]), Number(match[2])]
 }
 
 export function byName (one: readonly [number, number], other: readonly [number, number]): number {

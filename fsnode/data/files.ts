@@ -20,6 +20,8 @@ export interface ChunkFiles {
   /** Rejects with ENOENT, or with EEXIST when it is to be created. */
   open (path: string, create: boolean): Promise<ChunkFile>
   unlink (path: string): Promise<void>
+  /** After a power failure the file is under one of the two names. Rejects with ENOENT when it, or the directory of the new name, is not there. */
+  rename (from: string, to: string): Promise<void>
   /** Creates it and its parents, and puts their entries on stable storage; fine if it is there. */
   makeDirectory (path: string): Promise<void>
   /** Names within, in no order; none when there is no such directory. */

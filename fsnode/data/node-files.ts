@@ -92,6 +92,8 @@ export const nodeFiles: ChunkFiles = {
 
   unlink: (path) => fs.promises.unlink(path),
 
+  rename: (from, to) => fs.promises.rename(from, to),
+
   async makeDirectory (path) {
     const first = await fs.promises.mkdir(path, { recursive: true, mode: 0o700 })
     if (first === undefined) return

@@ -1,4 +1,5 @@
-import type { ClusterMap, DataPartition, NodeId, NodeInfo, VolumeInfo } from '../../partitioning/types.ts'
+import { dataPartitionOfChunk } from '../../partitioning/routing.ts'
+import type { ClusterMap, DataPartition, NodeId, NodeInfo, PartitionId, VolumeInfo } from '../../partitioning/types.ts'
 import { AtollError, codeOf, isRetryable } from './errors.ts'
 import type { Method, Methods } from './methods.ts'
 import type { Answer, CallOptions, Handlers, Peer } from './peer.ts'
@@ -114,6 +115,11 @@ export class ClusterRouter {
     return partition
   }
 
+  /** The data partition that holds a chunk, by the map that is known now: to be asked anew for each attempt. @throws AtollError ATOLL_UNAVAILABLE. */
+  partitionOfChunk (volume: number, ino: number, chunk: number): PartitionId {
+    return dataPartitionOfChunk(this.volume(volume), ino, chunk, (id) => this.dataPartition(id).span)
+  }
+
   peer (id: NodeId): Promise<Peer> {
     try {
       const { host, rpcPort } = this.nodesById.get(id) ?? this.assumed.find((manager) => manager.id === id) ?? this.node(id)
@@ -139,11 +145,14 @@ export class ClusterRouter {
       this.toLeader(partition, () => this.metadataMembers(partition), method, request, options))
   }
 
-  /** To the primary; `build` makes the request for the epoch of the attempt, in which the partition is as given. */
-  toPrimary<M extends Method> (id: string, method: M, build: (epoch: number, partition: DataPartition) => Methods[M]['request'], options: RouteOptions = {}): Promise<Answer<M>> {
+  /**
+   * To the primary; `build` makes the request for the epoch of the attempt, in which the partition is as given. `which` is asked before
+   * each attempt: a partition may be split meanwhile.
+   */
+  toPrimary<M extends Method> (which: PartitionId | (() => PartitionId), method: M, build: (epoch: number, partition: DataPartition) => Methods[M]['request'], options: RouteOptions = {}): Promise<Answer<M>> {
     return this.retrying(method, options, async () => {
-      const partition = this.dataPartition(id)
-      const { epoch, primary } = partition
+      const partition = this.dataPartition(typeof which === 'string' ? which : which())
+      const { id, epoch, primary } = partition
       if (primary === null) throw new AtollError('ATOLL_UNAVAILABLE', `partition ${id} has no serving replica`)
       return (await this.peer(primary)).call(method, build(epoch, partition), { timeoutMs: attemptTimeoutMs, ...options })
     })

@@ -1,35 +1,33 @@
-import { dataIndexOfChunk, dataPartitionId } from '../../partitioning/routing.ts'
 import type { ChunkStore } from '../metadata/types.ts'
 import type { ChunkPosition } from '../protocol/data.ts'
 import { codeOf } from '../protocol/errors.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
 
+/** The partition that holds the chunk, as it is known before an attempt. */
+type Which = () => string
+
 /** How a metadata leader reaches the chunks of a volume: through the primaries, as any client does. `writer`: any unique name of this process. */
-export function chunkAccess (router: Pick<ClusterRouter, 'map' | 'toPrimary'>, writer: string): ChunkStore {
+export function chunkAccess (router: Pick<ClusterRouter, 'partitionOfChunk' | 'toPrimary'>, writer: string): ChunkStore {
   let order = 0
-  const partitionOf = (volume: number, ino: number, chunk: number): string => {
-    const known = router.map.volumes.find((candidate) => candidate.id === volume)
-    return dataPartitionId(volume, dataIndexOfChunk(ino, chunk, known?.dataPartitions ?? 1))
-  }
   /** Until it is on stable storage; between a change and its sync the power may have failed at every replica. */
-  const durably = async (partition: string, ino: number, chunk: number, change: (changed: (losses: number) => void) => Promise<unknown>): Promise<void> => {
+  const durably = async (which: Which, ino: number, chunk: number, change: (changed: (losses: number) => void) => Promise<unknown>): Promise<void> => {
     for (;;) {
       let lossesBefore = 0
       let lossesAfter = 0
       await change((losses) => { lossesBefore = losses })
-      await router.toPrimary(partition, 'data.sync', (epoch, { losses = 0 }) => {
+      await router.toPrimary(which, 'data.sync', (epoch, { id, losses = 0 }) => {
         lossesAfter = losses
-        return { partition, epoch, ino, chunk }
+        return { partition: id, epoch, ino, chunk }
       })
       if (lossesAfter === lossesBefore) return
     }
   }
   /** Late messages of a leader that is one no more are refused: `confirm` rejects when this one is not, by the time the position is known. */
-  const guarded = async (partition: string, confirm: (() => Promise<void>) | undefined, change: (since: ChunkPosition | undefined) => Promise<unknown>): Promise<void> => {
+  const guarded = async (which: Which, confirm: (() => Promise<void>) | undefined, change: (since: ChunkPosition | undefined) => Promise<unknown>): Promise<void> => {
     for (;;) {
       let since: ChunkPosition | undefined
       if (confirm !== undefined) {
-        since = (await router.toPrimary(partition, 'data.position', (epoch) => ({ partition, epoch }))).body
+        since = (await router.toPrimary(which, 'data.position', (epoch, { id }) => ({ partition: id, epoch }))).body
         await confirm()
       }
       try {
@@ -42,18 +40,18 @@ export function chunkAccess (router: Pick<ClusterRouter, 'map' | 'toPrimary'>, w
   }
   return {
     async truncateChunk (volume, ino, chunk, length, durable, confirm) {
-      const partition = partitionOf(volume, ino, chunk)
-      const cut = (changed: (losses: number) => void): Promise<void> => guarded(partition, confirm, (since) => router.toPrimary(partition, 'data.truncate', (epoch, { losses = 0 }) => {
+      const which = (): string => router.partitionOfChunk(volume, ino, chunk)
+      const cut = (changed: (losses: number) => void): Promise<void> => guarded(which, confirm, (since) => router.toPrimary(which, 'data.truncate', (epoch, { id, losses = 0 }) => {
         changed(losses)
-        return { partition, epoch, writer, order: ++order, since, ino, chunk, length }
+        return { partition: id, epoch, writer, order: ++order, since, ino, chunk, length }
       }))
-      await (durable ? durably(partition, ino, chunk, cut) : cut(() => {}))
+      await (durable ? durably(which, ino, chunk, cut) : cut(() => {}))
     },
     async writeChunk (volume, ino, chunk, offset, data, confirm) {
-      const partition = partitionOf(volume, ino, chunk)
-      await durably(partition, ino, chunk, (changed) => guarded(partition, confirm, (since) => router.toPrimary(partition, 'data.write', (epoch, { losses = 0 }) => {
+      const which = (): string => router.partitionOfChunk(volume, ino, chunk)
+      await durably(which, ino, chunk, (changed) => guarded(which, confirm, (since) => router.toPrimary(which, 'data.write', (epoch, { id, losses = 0 }) => {
         changed(losses)
-        return { partition, epoch, writer, order: ++order, since, ino, chunk, offset }
+        return { partition: id, epoch, writer, order: ++order, since, ino, chunk, offset }
       }, { payload: [data] })))
     }
   }

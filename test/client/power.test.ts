@@ -70,7 +70,7 @@ describe('client: bytes that all replicas lost with their power', () => {
     let losses = 0
     const done: string[] = []
     const data = chunkAccess({
-      map: cluster.map,
+      partitionOfChunk: () => '7.d.0',
       toPrimary: (async (_: string, method: string, build: (epoch: number, partition: object) => object) => {
         build(1, { losses })
         done.push(method)
@@ -90,7 +90,7 @@ describe('client: bytes that all replicas lost with their power', () => {
     const done: string[] = []
     let changed = false
     const data = chunkAccess({
-      map: cluster.map,
+      partitionOfChunk: () => '7.d.0',
       toPrimary: (async (_: string, method: string, build: (epoch: number, partition: object) => { since?: { order: number } }) => {
         const { since } = build(1, {})
         done.push(since === undefined ? method : `${method} since ${since.order}`)

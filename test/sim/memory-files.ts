@@ -34,6 +34,8 @@ export class MemoryFiles implements ChunkFiles {
   private entries = new Map<string, Node>()
   private durableEntries = new Map<string, Node>()
   private directories = new Set<string>()
+  /** Not on stable storage yet: after a power failure each has happened, or it has not. */
+  private renames: Array<{ from: string, to: string, node: Node }> = []
   private dead = false
 
   constructor (components: MemoryFilesComponents = {}, init: MemoryFilesInit = {}) {
@@ -60,6 +62,13 @@ export class MemoryFiles implements ChunkFiles {
 
   crash (random: SimRandom): void {
     this.dead = true
+    for (const rename of this.renames.splice(0)) {
+      const { from, to, node } = rename
+      if (this.entries.get(to) === node && !this.entries.has(from) && random.chance(0.5)) {
+        this.entries.delete(to)
+        this.entries.set(from, node)
+      } else this.commitRename(rename)
+    }
     const entries = new Map<string, Node>()
     for (const path of new Set([...this.entries.keys(), ...this.durableEntries.keys()])) {
       const now = this.entries.get(path)
@@ -75,10 +84,20 @@ export class MemoryFiles implements ChunkFiles {
   reopen (): MemoryFiles {
     this.dead = true
     const next = new MemoryFiles(this.components, this.init)
-    for (const [path, { current, durable }] of this.entries) next.entries.set(path, { current: Buffer.from(current), durable: Buffer.from(durable) })
+    const copies = new Map<Node, Node>()
+    const copyOf = (node: Node): Node => {
+      let copy = copies.get(node)
+      if (copy === undefined) copies.set(node, copy = { current: Buffer.from(node.current), durable: Buffer.from(node.durable) })
+      return copy
+    }
+    for (const [path, node] of this.entries) next.entries.set(path, copyOf(node))
     for (const path of this.durableEntries.keys()) {
       const node = next.entries.get(path)
       if (node !== undefined) next.durableEntries.set(path, node)
+    }
+    for (const { from, to, node } of this.renames) {
+      next.renames.push({ from, to, node: copyOf(node) })
+      next.durableEntries.set(from, copyOf(node))
     }
     next.directories = new Set(this.directories)
     return next
@@ -100,6 +119,15 @@ export class MemoryFiles implements ChunkFiles {
     this.entries.delete(path)
   }
 
+  async rename (from: string, to: string): Promise<void> {
+    await this.delay()
+    const node = this.nodeOf(from)
+    if (!this.directories.has(dirname(to))) throw posixError('ENOENT', to)
+    this.entries.delete(from)
+    this.entries.set(to, node)
+    if (this.durableEntries.get(from) === node) this.renames.push({ from, to, node })
+  }
+
   async makeDirectory (path: string): Promise<void> {
     await this.delay()
     for (let made = path; made !== dirname(made); made = dirname(made)) this.directories.add(made)
@@ -115,6 +143,12 @@ export class MemoryFiles implements ChunkFiles {
 
   async syncDirectory (path: string): Promise<void> {
     await this.delay()
+    // As with a journal: what is synced of one directory takes along what was done to another before, in one step.
+    this.renames = this.renames.filter((rename) => {
+      if (dirname(rename.from) !== path && dirname(rename.to) !== path) return true
+      this.commitRename(rename)
+      return false
+    })
     const within = (known: string): boolean => dirname(known) === path
     // What a removed directory held cannot be reached any more.
     const gone = (known: string): boolean => known.startsWith(`${path}/`) && !this.directories.has(`${path}/${known.slice(path.length + 1).split('/')[0]}`)
@@ -184,6 +218,11 @@ export class MemoryFiles implements ChunkFiles {
     }
     bytes.copy(node.current, position)
     if (end > node.current.length) throw posixError('ENOSPC')
+  }
+
+  private commitRename ({ from, to, node }: { from: string, to: string, node: Node }): void {
+    if (this.durableEntries.get(from) === node) this.durableEntries.delete(from)
+    this.durableEntries.set(to, node)
   }
 
   private usedBytes (): number {

@@ -23,10 +23,12 @@ export interface ScoreOptions {
   busyOf?: (node: NodeId) => number
   /** Scores decided on before: they stay unless a measurement is a whole step away. */
   previous?: ReadonlyMap<NodeId, DiskScore>
+  /** Scores that hold whatever is measured now. */
+  decided?: ReadonlyMap<NodeId, DiskScore>
 }
 
 /** How nodes' disks compare. A node without measurements counts as average. */
-export function diskScores (nodes: ReadonlyArray<Pick<NodeInfo, 'id' | 'disk'>>, { busyOf, previous }: ScoreOptions = {}): Map<NodeId, DiskScore> {
+export function diskScores (nodes: ReadonlyArray<Pick<NodeInfo, 'id' | 'disk'>>, { busyOf, previous, decided }: ScoreOptions = {}): Map<NodeId, DiskScore> {
   const measured = nodes.filter(({ disk }) => disk !== null && disk.readBandwidth > 0 && disk.writeBandwidth > 0)
   const free = new Map(measured.map(({ id, disk }) => [id, disk!.writeBandwidth * Math.max(freeShareMin, 1 - (busyOf?.(id) ?? disk!.utilization))]))
   const averageOf = (value: (node: Pick<NodeInfo, 'id' | 'disk'>) => number): number =>
@@ -34,6 +36,8 @@ export function diskScores (nodes: ReadonlyArray<Pick<NodeInfo, 'id' | 'disk'>>,
   const bandwidth = averageOf(({ disk }) => combinedBandwidth(disk!))
   const freeWrite = averageOf(({ id }) => free.get(id)!)
   return new Map(nodes.map(({ id, disk }): [NodeId, DiskScore] => {
+    const settled = decided?.get(id)
+    if (settled !== undefined) return [id, settled]
     const write = free.get(id)
     if (write === undefined) return [id, { bandwidth: 1, freeWrite: 1 }]
     const before = previous?.get(id)

@@ -33,7 +33,7 @@ export class Balancer {
   next (input: BalanceInput): Omit<MapChange, 'base'> | null {
     const { state } = input
     const { map, settings } = state
-    const seen = [map.data, map.volumes, settings.automatic, state.plans.unfinished.length, ...map.nodes.flatMap((node) => [node.id, stays(input, node), node.state, node.capacityBytes, node.disk])]
+    const seen = [map.data, map.volumes, input.facts.areScoresDue(input.nowMs), settings.automatic, state.plans.unfinished.length, ...map.nodes.flatMap((node) => [node.id, stays(input, node), node.state, node.capacityBytes, node.disk])]
     if (seen.length === this.seen.length && seen.every((value, at) => value === this.seen[at])) return null
     this.seen = seen
     return balance(input)
@@ -52,6 +52,8 @@ export function balance (input: BalanceInput): Omit<MapChange, 'base'> | null {
   const even: Array<[number, string]> = []
   for (const volume of state.map.volumes) {
     const partitions = (byVolume.get(volume.id) ?? []).filter(({ id }) => !held.has(id))
+    // Evened out when all are split; meanwhile only what must move does.
+    if (volume.dataPartitionsWanted !== undefined && !partitions.some((partition) => mustMove(input, partition, volume))) continue
     const wanted = targetsOf(input, volume, partitions, running !== undefined)
     targets.push(...wanted)
     const signature = evenSignature(input, volume)
@@ -68,7 +70,7 @@ export function rebalancePlan (input: BalanceInput, only?: VolumeInfo): PlanHead
   const held = manuallyHeld(state)
   const targets = state.map.volumes.filter((volume) => only === undefined || volume.id === only.id).flatMap((volume) => {
     const partitions = state.map.data.filter((partition) => partition.volume === volume.id && !held.has(partition.id))
-    return targetsFrom(placement(input, volume, partitions), partitions, volume)
+    return targetsFrom(placement(input, volume, partitions, false), partitions, volume)
   })
   return planFor(input, { kind: 'rebalance', targets, basis: clusterSignature(input) })
 }
@@ -115,35 +117,42 @@ export function manuallyHeld (state: ManagerState): Set<string> {
   return new Set(state.plans.unfinished.filter(({ kind }) => kind === 'move').flatMap(({ moves }) => moves.map(({ partition }) => partition)))
 }
 
+function mustMove (input: BalanceInput, { replicas }: DataPartition, volume: VolumeInfo): boolean {
+  return replicas.length !== volume.replicas || replicas.some(({ node }) => {
+    const info = input.state.node(node)
+    return info === undefined || !stays(input, info)
+  })
+}
+
 function targetsOf (input: BalanceInput, volume: VolumeInfo, partitions: DataPartition[], isPlanned: boolean): PartitionTarget[] {
   const { state } = input
   const staying = new Set(state.map.nodes.filter((node) => stays(input, node)).map(({ id }) => id))
   const isWrong = ({ replicas }: DataPartition): boolean => replicas.length !== volume.replicas || replicas.some(({ node }) => !staying.has(node))
   const wrong = partitions.filter(isWrong)
   const isChanged = state.even(volume.id) !== evenSignature(input, volume)
+  if (volume.placement === 'hawaii') input.facts.forgetScores(volume.id)
+  if (wrong.length === 0 && !isPlanned && !isChanged && volume.placement === 'hawaii') return []
+  const outcome = placement(input, volume, partitions, isChanged)
   // Weights of Tivoli follow measurements, which are in no signature.
-  const mayBeUneven = isPlanned || isChanged || volume.placement === 'tivoli'
-  if (wrong.length === 0 && !mayBeUneven) return []
-  const outcome = placement(input, volume, partitions)
+  const mayBeUneven = isPlanned || isChanged || (volume.placement === 'tivoli' && input.facts.scoresOf(volume.id).isSettled)
   if (!state.settings.automatic) {
     const lacking = new Set(wrong.filter((partition) => isEndangered(input, partition, volume.replicas)).map(({ id }) => id))
     return targetsFrom(outcome, partitions, volume).filter(({ id }) => lacking.has(id))
   }
-  return wrong.length > 0 || !isEvenEnough(partitions, outcome) ? targetsFrom(outcome, partitions, volume) : []
+  return wrong.length > 0 || (mayBeUneven && !isEvenEnough(partitions, outcome)) ? targetsFrom(outcome, partitions, volume) : []
 }
 
-function placement (input: BalanceInput, volume: VolumeInfo, partitions: readonly DataPartition[]): PlacementOutcome {
-  const { state, facts } = input
-  const outcome = place(state.map, {
+function placement (input: BalanceInput, volume: VolumeInfo, partitions: readonly DataPartition[], anew: boolean): PlacementOutcome {
+  const { state, facts, nowMs } = input
+  const eligible = (node: NodeInfo): boolean => stays(input, node)
+  return place(state.map, {
     placement: volume.placement,
-    eligible: (node) => stays(input, node),
-    ...(volume.placement === 'tivoli' && { scores: { previous: facts.scores.get(volume.id), busyOf: foreignBusy(input) } }),
+    eligible,
+    ...(volume.placement === 'tivoli' && { scores: { decided: facts.scoresOf(volume.id).of(state.map.nodes.filter(eligible), foreignBusy(input), nowMs, anew) } }),
     partitions: partitions.map(({ id, replicas, primary }) => ({
       id, replicas: volume.replicas, current: replicas.map(({ node }) => node), primary: replicas[0]?.node ?? primary
     }))
   })
-  if (volume.placement === 'tivoli') facts.scores.set(volume.id, outcome.scores)
-  return outcome
 }
 
 /** How busy disks are with what is not Atoll's: that stays where it is, whatever moves. */

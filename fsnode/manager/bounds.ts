@@ -48,6 +48,10 @@ export const moveTargetAwayMsMax = 60_000
 /** A node's replicas may differ from its share by one and this part of it before replicas move for that reason alone. */
 export const unevenHawaiiMax = 0.05
 export const unevenTivoliMax = 0.25
+/** Replicas of a Tivoli volume follow what disks measure only when that has lasted so long. */
+export const scoreSettleMs = 10 * 60_000
+/** Partitions that are brought to a point at which they can be split, at once. */
+export const splitsAtOnceMax = 16
 /** How often moves are planned anew. */
 export const planIntervalMs = 5_000
 /** Time over which a partition's load is averaged. */

@@ -1,11 +1,11 @@
 import type { Fence } from '../../partitioning/replica-states.ts'
-import type { DiskScore } from '../../partitioning/tivoli.ts'
 import { noRelief, type ReliefState } from '../../partitioning/tivoli-relief.ts'
 import type { DiskMeasure, NodeId, PartitionId } from '../../partitioning/types.ts'
 import type { HeartbeatRequest, PartitionLoadRate } from '../protocol/manager.ts'
 import { dataPartitionsMax, heartbeatIntervalMs, leaseMarginMs, loadAverageMs, nodeLeaseMs, noticesMax, resyncDelayMs } from './bounds.ts'
 import type { Decided } from './decide.ts'
 import type { ManagerState } from './manager-state.ts'
+import { SteadyScores } from './steady-scores.ts'
 
 export interface NodeUsage { usedBytes: number, capacityBytes: number, disk: DiskMeasure | null }
 
@@ -49,7 +49,7 @@ export class LeaderFacts {
   plannedAtMs = -Infinity
   /** What Tivoli remembers of earlier decisions: losing it costs patience. */
   relief: ReliefState = noRelief
-  readonly scores = new Map<number, ReadonlyMap<NodeId, DiskScore>>()
+  private readonly scores = new Map<number, SteadyScores>()
   private readonly notices: Notice[] = []
   private readonly loads = new Map<PartitionId, Map<NodeId, Rates & { atMs: number }>>()
   /** Also of partitions that the map does not know: a manager that has lost its state can be told of them (map-backup.ts). */
@@ -127,6 +127,19 @@ export class LeaderFacts {
 
   usageOf (node: NodeId): NodeUsage | null { return this.nodes.get(node)?.usage ?? null }
 
+  /** By which a Tivoli volume is placed. */
+  scoresOf (volume: number): SteadyScores {
+    let scores = this.scores.get(volume)
+    if (scores === undefined) this.scores.set(volume, scores = new SteadyScores())
+    return scores
+  }
+
+  /** The volume follows another policy. */
+  forgetScores (volume: number): void { this.scores.delete(volume) }
+
+  /** Volumes are placed by other scores from now on. */
+  areScoresDue (nowMs: number): boolean { return [...this.scores.values()].some((scores) => scores.isDue(nowMs)) }
+
   isReleased ({ node, since }: Fence, nowMs: number): boolean {
     const seen = this.fencesSeen.get(since)
     return nowMs > this.leaseEndMs(node) ||
@@ -143,6 +156,10 @@ export class LeaderFacts {
     }
     this.fencesSeen = seen
     if (this.loads.size > state.map.data.length) for (const id of this.loads.keys()) if (state.record(id) === undefined) this.loads.delete(id)
+    if (this.scores.size > state.map.volumes.length) {
+      const volumes = new Set(state.map.volumes.map(({ id }) => id))
+      for (const id of this.scores.keys()) if (!volumes.has(id)) this.scores.delete(id)
+    }
     for (const node of state.map.nodes) {
       if (node.state !== 'down') this.downSince.delete(node.id)
       else if (!this.downSince.has(node.id)) this.downSince.set(node.id, nowMs)

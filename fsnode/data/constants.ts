@@ -60,3 +60,9 @@ export const pieceBytesMax = 8 * 1024 * 1024
 export const scrubBytesPerSecond = 64 * 1024 * 1024
 /** How often the primary asks whether replicas have compared what was left open, while they have not. */
 export const reconcilePollMs = 500
+/** Before a partition is split: how long changes wait for those under way, and then for the manager. */
+export const splitDrainMsMax = 500
+export const splitDecisionMsMax = 1_000
+export const splitRetryMs = 250
+/** Files that could not be moved after a split are tried again. */
+export const sweepRetryMs = 5_000

@@ -20,7 +20,9 @@ export function dataHandlers (find: (partitionId: string) => DataPartitionReplic
   const chunkReplicaOf = (request: ChunkAddress): DataPartitionReplica => {
     requireCount(request.ino, Number.MAX_SAFE_INTEGER, 'ino')
     requireCount(request.chunk, chunkIndexMax, 'chunk')
-    return replicaOf(request.partition)
+    const replica = replicaOf(request.partition)
+    replica.requireChunk(request.ino, request.chunk)
+    return replica
   }
   return {
     'data.write': async (request, payload) => {
@@ -54,7 +56,9 @@ export function dataHandlers (find: (partitionId: string) => DataPartitionReplic
     },
     'data.position': (request) => ({ body: replicaOf(request.partition).position(request) }),
     'replica.apply': async (request, payload) => {
-      const body = await chunkReplicaOf(request).apply(request, payload)
+      // One that changes nothing names no chunk.
+      const replica = request.kind === 'settle' ? replicaOf(request.partition) : chunkReplicaOf(request)
+      const body = await replica.apply(request, payload)
       // Pieces of a whole chunk are collected.
       if (request.kind === 'write') giveBack(payload)
       return { body }

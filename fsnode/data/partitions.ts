@@ -1,10 +1,13 @@
+import { holdsChunk } from '../../partitioning/routing.ts'
 import type { ClusterMap, DataPartition, NodeId } from '../../partitioning/types.ts'
 import type { ReplicaPassedRequest, ReplicaPassedResponse } from '../protocol/data.ts'
 import { AtollError, messageOf } from '../protocol/errors.ts'
 import type { Handlers } from '../protocol/peer.ts'
 import { CopyGovernor } from './copy-governor.ts'
 import { dataHandlers } from './handlers.ts'
-import { DataPartitionReplica, type DataPartitionReplicaComponents, type PartitionLoad } from './replica.ts'
+import { MapDivisions } from './map-divisions.ts'
+import { DataPartitionReplica, type DataPartitionReplicaComponents, type Heritage, type PartitionLoad } from './replica.ts'
+import { chunkOf } from './unsettled.ts'
 
 export interface DataPartitionsInit {
   nodeId: NodeId
@@ -21,6 +24,7 @@ export class DataPartitions {
   private readonly init: DataPartitionsInit
   private readonly replicas = new Map<string, DataPartitionReplica>()
   private readonly unfollow: () => void
+  private readonly divisions: MapDivisions
   private removing: Promise<void> = Promise.resolve()
   private lastMap: ClusterMap | null = null
   /** Its files are being deleted: a replica that is to be there again begins afterwards. */
@@ -31,6 +35,7 @@ export class DataPartitions {
   constructor (components: DataPartitionReplicaComponents, init: DataPartitionsInit) {
     this.components = { ...components, budget: { bytes: 0 }, governor: new CopyGovernor(components.clock) }
     this.init = init
+    this.divisions = new MapDivisions(components)
     this.unfollow = components.router.onMap((map) => { this.adopt(map) })
     if (components.router.mapVersion > 0) this.adopt(components.router.map)
   }
@@ -53,15 +58,29 @@ export class DataPartitions {
 
   adopt (map: ClusterMap): void {
     if (this.closed || map.version <= (this.lastMap?.version ?? -1)) return
+    const before = this.lastMap
     this.lastMap = map
     const ours = map.data.filter((partition) => this.holds(partition))
     const kept = new Set(ours.map(({ id }) => id))
+    this.divisions.adopt(map, ours)
+    const estates: Estate[] = []
     for (const [id, replica] of this.replicas) {
       if (kept.has(id)) continue
-      replica.close()
+      const heritage = replica.close()
       this.replicas.delete(id)
+      estates.push(...estateOf(before, id, heritage))
     }
-    for (const partition of ours) if (partition.id !== this.deleting) this.replicaOf(partition).adopt(partition)
+    for (const partition of ours) {
+      const heritage = this.replicas.get(partition.id)?.adopt(partition) ?? null
+      if (heritage !== null) estates.push(...estateOf(before, partition.id, heritage))
+    }
+    for (const partition of ours) {
+      if (partition.id === this.deleting) continue
+      const isNew = !this.replicas.has(partition.id)
+      const replica = this.replicaOf(partition, isNew ? heritageFor(partition, estates) : undefined)
+      if (isNew) replica.adopt(partition)
+      if (partition.splitting === true) replica.prepareSplit()
+    }
     this.removing = this.removing.then(() => this.removeReplaced())
   }
 
@@ -69,6 +88,7 @@ export class DataPartitions {
   async close (): Promise<void> {
     this.closed = true
     this.unfollow()
+    this.divisions.close()
     for (const replica of this.replicas.values()) replica.close()
     const settled = this.all.every((replica) => replica.settled)
     await this.removing
@@ -77,10 +97,10 @@ export class DataPartitions {
 
   private holds ({ replicas }: DataPartition): boolean { return replicas.some(({ node }) => node === this.init.nodeId) }
 
-  private replicaOf ({ id }: DataPartition): DataPartitionReplica {
+  private replicaOf ({ id }: DataPartition, heritage?: Heritage): DataPartitionReplica {
     let replica = this.replicas.get(id)
     if (replica === undefined) {
-      replica = new DataPartitionReplica(this.components, { nodeId: this.init.nodeId, partition: id })
+      replica = new DataPartitionReplica(this.components, { nodeId: this.init.nodeId, partition: id, heritage })
       this.replicas.set(id, replica)
     }
     return replica
@@ -121,4 +141,20 @@ export class DataPartitions {
     const volume = Number(id.split('.')[0])
     return this.lastMap.volumes.length > 0 && !this.lastMap.volumes.some((candidate) => candidate.id === volume)
   }
+}
+
+/** What a partition of that index and span left to those that were split off it. */
+interface Estate { volume: number, index: number, span: number, heritage: Heritage }
+
+/** By the map in which it was whole. */
+function estateOf (map: ClusterMap | null, id: string, heritage: Heritage): Estate[] {
+  const partition = map?.data.find((candidate) => candidate.id === id)
+  const span = partition?.span ?? map?.volumes.find((volume) => volume.id === partition?.volume)?.dataPartitions
+  return partition === undefined || span === undefined ? [] : [{ volume: partition.volume, index: partition.index, span, heritage }]
+}
+
+function heritageFor (partition: DataPartition, estates: readonly Estate[]): Heritage | undefined {
+  const estate = estates.find(({ volume, index, span }) => volume === partition.volume && index !== partition.index && partition.index % span === index)
+  if (estate === undefined) return undefined
+  return { ...estate.heritage, unsettled: estate.heritage.unsettled.filter((key) => holdsChunk(partition, ...chunkOf(key))) }
 }

@@ -72,6 +72,8 @@ export class Primary {
   private readonly writers = new Map<string, number>()
   private readonly changes = new RecentChanges()
   private lastOrder = 0
+  /** While no change may begin. */
+  private held: { until: Promise<void>, end: () => void } | null = null
   private reconciled = false
   private readonly fence: ReadFence
   private settleTimer: Timer | null = null
@@ -116,11 +118,37 @@ export class Primary {
     this.requireCapacity()
     const key = keyOf(request)
     if (kind === 'write' && this.anyFull()) await this.requireNoGrowth(request, offset + length)
-    while (this.gates.has(key)) await this.gates.get(key)
+    while (this.held !== null || this.gates.has(key)) await (this.held?.until ?? this.gates.get(key))
     this.requireOffice()
     if (request.since !== undefined) this.requireUnchanged(key, request.since, request.writer)
     if (kind !== 'sync') this.changes.note(key, request.writer, this.lastOrder + 1)
     await this.start(kind, key, request, offset, length, payload, bytes)
+  }
+
+  /** All serving replicas have compared what earlier primaries had left open. */
+  get isReconciled (): boolean { return this.reconciled }
+
+  /** Resolves when no change is under way; none begins before the answered function is called. Rejects with ATOLL_TIMEOUT, and then they go on. */
+  async hold (limitMs: number): Promise<() => void> {
+    while (this.held !== null) await this.held.until
+    let end = (): void => {}
+    const held = { until: new Promise<void>((resolve) => { end = resolve }), end: () => {} }
+    held.end = () => {
+      if (this.held === held) this.held = null
+      end()
+    }
+    this.held = held
+    const done = Promise.all([...this.pending.values()].map(succeeds))
+    const isDone = await new Promise<boolean>((resolve) => {
+      const timer = this.components.clock.setTimer(() => { resolve(false) }, limitMs)
+      void done.then(() => {
+        timer.cancel()
+        resolve(true)
+      })
+    })
+    if (isDone) return held.end
+    held.end()
+    throw new AtollError('ATOLL_TIMEOUT', `changes of partition ${this.partition.id} take longer than ${limitMs} ms`)
   }
 
   get position (): ChunkPosition { return { origin: this.origin, order: this.lastOrder } }
@@ -199,6 +227,7 @@ export class Primary {
   /** Ends the term: what is under way may or may not have been applied, and is handed on as inherited. */
   close (): void {
     this.closed = true
+    this.held?.end()
     this.reporter.close()
     this.fence.close()
     this.settleTimer?.cancel()

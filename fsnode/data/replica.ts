@@ -1,3 +1,4 @@
+import { holdsChunk } from '../../partitioning/routing.ts'
 import type { DataPartition, NodeId, ReplicaState } from '../../partitioning/types.ts'
 import type {
   ChunkPosition, DataPositionRequest, DataReadRequest, DataSyncRequest, DataTruncateRequest, DataWriteRequest, DataZeroRequest, ReplicaApplyRequest, ReplicaApplyResponse,
@@ -18,7 +19,8 @@ import { Primary, type PrimaryInit } from './primary.ts'
 import { Recovery, reportSynced } from './recovery.ts'
 import { scrubReplica, type ScrubInit, type ScrubStep } from './scrub.ts'
 import { Secondary } from './secondary.ts'
-import { Unsettled } from './unsettled.ts'
+import { bringToSplit } from './splitter.ts'
+import { Unsettled, type ChunkKey } from './unsettled.ts'
 
 export interface DataPartitionReplicaComponents {
   clock: Clock
@@ -33,11 +35,26 @@ export interface DataPartitionReplicaComponents {
   governor?: CopyGovernor
 }
 
-export interface DataPartitionReplicaInit { nodeId: NodeId, partition: string }
+export interface DataPartitionReplicaInit {
+  nodeId: NodeId
+  partition: string
+  /** Of the replica here of the partition that this one was split off just now. */
+  heritage?: Heritage
+}
 
 export interface PartitionLoad { partition: string, readBytes: number, writeBytes: number, reads: number, writes: number }
 
 interface FormerTerm { grants: ReadGrants, firstEpoch: number, lastEpoch: number }
+
+/** What a replica of a partition that is split knows of the chunks that others hold from now on. Epochs go on from those before. */
+export interface Heritage {
+  /** May differ between replicas. */
+  unsettled: ChunkKey[]
+  forgetful: boolean
+  former: FormerTerm | null
+  lastLeader: { node: NodeId, epoch: number } | null
+  tivoliSeenMs: number
+}
 
 /**
  * This node's copy of a data partition. The manager's map, handed in by `adopt`, says what it is: primary,
@@ -68,13 +85,22 @@ export class DataPartitionReplica {
   private tivoliSeenMs = -Infinity
   private load: PartitionLoad
   private readonly lister: DigestLister
+  /** Is being brought to a point at which it can be split. */
+  private splits: Primary | null = null
   private closed = false
 
   constructor (components: DataPartitionReplicaComponents, init: DataPartitionReplicaInit) {
     this.components = { ...components, log: components.log.child({ partition: init.partition }) }
     this.id = init.partition
     this.nodeId = init.nodeId
-    this.forgetful = !components.store.wasClosed
+    const { heritage } = init
+    this.forgetful = heritage?.forgetful ?? !components.store.wasClosed
+    if (heritage !== undefined) {
+      for (const key of heritage.unsettled) this.unsettled.inherited.add(key)
+      this.former = heritage.former
+      this.lastLeader = heritage.lastLeader
+      this.tivoliSeenMs = heritage.tivoliSeenMs
+    }
     this.load = emptyLoad(init.partition)
     this.grants = new ReadGrants(components.clock)
     this.lister = new DigestLister(components, init.partition, (name) => this.heal(name))
@@ -94,9 +120,9 @@ export class DataPartitionReplica {
   /** Chunks that the current recovery has copied; null when none runs. */
   get recovering (): number | null { return this.recovery?.copied ?? null }
 
-  /** Acts on a newer state of the partition; older ones are ignored. */
-  adopt (partition: DataPartition): void {
-    if (this.closed || (this.partition !== null && partition.epoch <= this.partition.epoch)) return
+  /** Acts on a newer state of the partition; older ones are ignored. Answers what those have of it that were split off. */
+  adopt (partition: DataPartition): Heritage | null {
+    if (this.closed || (this.partition !== null && partition.epoch <= this.partition.epoch)) return null
     const before = this.partition
     this.partition = partition
     const isNext = before !== null && partition.epoch === before.epoch + 1
@@ -107,9 +133,12 @@ export class DataPartitionReplica {
     this.tivoli = this.isTivoli(partition)
     if (wasTivoli) this.tivoliSeenMs = now
     // The volume has another policy: whoever writes must know whether others read.
-    if (wasTivoli !== this.tivoli) this.endTerm()
+    const isSplit = before !== null && before.span !== partition.span
+    if (wasTivoli !== this.tivoli || isSplit) this.endTerm()
     this.recovery?.stop()
     this.recovery = null
+    if (isSplit) this.leaveSecondary()
+    const heritage = isSplit ? this.bequeath((ino, chunk) => holdsChunk(partition, ino, chunk), leader) : null
     const { state } = this
     const isPrimary = partition.primary === this.nodeId && state === 'serving'
     if (!isPrimary) this.endTerm()
@@ -118,6 +147,23 @@ export class DataPartitionReplica {
     const othersMayRead = now - this.tivoliSeenMs < tivoliForgottenMs || (this.tivoli && !isNext)
     if (isPrimary) this.serveAsPrimary(partition, othersMayRead ? this.earlierReaders(leader) : null)
     else if (state === 'serving' || state === 'syncing') this.serveAsSecondary(partition, state)
+    return heritage
+  }
+
+  /** The manager wants the partition split, at a point at which nothing is under way. */
+  prepareSplit (): void {
+    const { components, nodeId, primary } = this
+    if (primary === null || this.splits === primary) return
+    this.splits = primary
+    void bringToSplit(components, { nodeId, primary, partition: () => this.primary === primary ? this.partition : null }).finally(() => {
+      if (this.splits === primary) this.splits = null
+    })
+  }
+
+  /** @throws AtollError ATOLL_STALE_EPOCH: since the partition was split, the chunk is in another one. */
+  requireChunk (ino: number, chunk: number): void {
+    if (this.partition === null || holdsChunk(this.partition, ino, chunk)) return
+    throw new AtollError('ATOLL_STALE_EPOCH', `chunk ${ino}.${chunk} is not in partition ${this.id} any more`)
   }
 
   async write (request: DataWriteRequest, payload: readonly Buffer[]): Promise<void> {
@@ -249,12 +295,18 @@ export class DataPartitionReplica {
     })
   }
 
-  /** Answers nothing any more; the store stays open. */
-  close (): void {
+  /** Answers nothing any more; the store stays open. What was split off it meanwhile has what is answered. */
+  close (): Heritage {
     this.closed = true
     this.recovery?.stop()
     this.endTerm()
     this.leaveSecondary()
+    return this.bequeath(() => false, this.lastLeader)
+  }
+
+  private bequeath (keeps: (ino: number, chunk: number) => boolean, lastLeader: Heritage['lastLeader']): Heritage {
+    const { forgetful, former, tivoliSeenMs } = this
+    return { unsettled: this.unsettled.release(keeps), forgetful, former, lastLeader, tivoliSeenMs }
   }
 
   /** Makes the copy of a chunk whole again from another replica. */

@@ -43,6 +43,14 @@ export class Unsettled {
 
   get empty (): boolean { return this.open.size === 0 && this.inherited.size === 0 }
 
+  /** Gives up the chunks that belong to others from now on, and tells which. */
+  release (holds: (ino: number, chunk: number) => boolean): ChunkKey[] {
+    this.inherit()
+    const released = [...this.inherited].filter((key) => !holds(...chunkOf(key)))
+    for (const key of released) this.inherited.delete(key)
+    return released
+  }
+
   /** Another primary counts anew and knows nothing of what is open. */
   inherit (): void {
     for (const key of this.open.keys()) this.inherited.add(key)

@@ -13,6 +13,7 @@ import { nextMembers } from './members.ts'
 import { ActiveMoves } from './moves.ts'
 import { relief } from './relief.ts'
 import { advance, isOver, type PlanRecord, type PlanStanding } from './plans.ts'
+import { nextSplits, type SplitRequests } from './splits.ts'
 import type { ManagerStateMachine } from './state-machine.ts'
 
 export interface LeadershipComponents { clock: Clock, log: Logger, group: RaftGroup, stateMachine: ManagerStateMachine }
@@ -33,6 +34,8 @@ export class Leadership {
   readonly facts: LeaderFacts
   /** The latest process of each node that asked to be registered: the older ones get no more leases. */
   readonly newest = new Map<string, string>()
+  /** Of primaries that hold changes back so that their partitions can be split. */
+  readonly splits: SplitRequests = new Map()
   private readonly components: LeadershipComponents
   private readonly queue: QueuedChange[] = []
   private readonly waiters = new Set<Waiter>()
@@ -154,6 +157,8 @@ export class Leadership {
     const { clock } = this.components
     const nowMs = clock.now()
     this.facts.observe(this.state, nowMs)
+    const splits = nextSplits(this.state)
+    if (splits !== null) return this.propose({ base: this.state.map.version, ...splits })
     if (await this.plan(nowMs)) return true
     const plans = this.state.plans.unfinished.map((record) => ({ record, state: this.standingOf(record, nowMs) }))
     const standings = plans.filter(({ record, state }) => state !== record.state).map(({ record, state }): PlanStanding => {

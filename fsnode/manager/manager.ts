@@ -4,7 +4,7 @@ import type {
   BalanceSettings, ControlPlanRequest, CreateVolumeRequest, DrainNodeRequest, HeartbeatRequest, HeartbeatResponse, LoadsResponse, MapBackup, MapRequest, MapResponse,
   MembersChangedRequest, MovePartitionRequest, PlanResponse, PlansResponse, PlanSummary, RebalanceRequest, RebalanceResponse, RegisterRequest, RemoveNodeRequest,
   RemoveVolumeRequest, RestoreRequest, RestoreResponse,
-  ReplicaSyncedRequest, ReportReplicaRequest, SetVolumeRequest
+  ReplicaSyncedRequest, ReportReplicaRequest, SetVolumeRequest, SplitPartitionRequest
 } from '../protocol/manager.ts'
 import type { GroupStatus } from '../raft/types.ts'
 import { evenSignature } from './balancer.ts'
@@ -19,6 +19,7 @@ import { backupOf, restoration } from './map-backup.ts'
 import { controlPlans, evenPlan, movePlan, planNamed, removeNode, requireUp, setBalance, setVolume, startPlan, volumeNamed } from './plan-requests.ts'
 import { plannedMoves, summaryOf, type PlanHead, type PlanRecord } from './plans.ts'
 import { checkedRegistration, differs } from './registration.ts'
+import { splitNow } from './splits.ts'
 import { createVolume, existingVolume, removeVolume } from './volumes.ts'
 
 export type ManagerComponents = LeadershipComponents
@@ -127,6 +128,16 @@ export class Manager {
   /** Resolves with a map in which the replica serves, or with a newer one than it knew. */
   replicaSynced ({ partition, epoch, node }: ReplicaSyncedRequest): Promise<ClusterMap> {
     return this.notice({ kind: 'synced', partition, epoch, node }, ['syncing'])
+  }
+
+  /** Resolves with a map in which the partition is split, or in which it is not because it cannot be now. */
+  async splitPartition (request: SplitPartitionRequest): Promise<ClusterMap> {
+    const leadership = await this.lead()
+    leadership.splits.set(request.partition, request)
+    // Those that wait are split in one change: the map travels to everybody with each.
+    await leadership.change((state) => splitNow(state, leadership.splits.values()), () => { leadership.splits.delete(request.partition) })
+    leadership.kick()
+    return this.map
   }
 
   /** Empties a node, or ends that. Rejects with ATOLL_UNKNOWN_NODE. */

@@ -5,6 +5,7 @@ import type { MapBackup, RestoreResponse } from '../protocol/manager.ts'
 import type { LeaderFacts } from './leader-facts.ts'
 import type { ManagerState } from './manager-state.ts'
 import type { MapChange } from './map-change.ts'
+import { withLaterSplits } from './splits.ts'
 
 /** By how much versions and epochs of a restored map exceed those of the backup: more than can have come after it. */
 export const restoredStep = 1_000_000
@@ -33,9 +34,10 @@ export function restoration (state: ManagerState, facts: LeaderFacts, backup: Ma
   const version = Math.max(map.version, backup.map.version) + restoredStep
   const nodes = [...map.nodes, ...backup.map.nodes.filter(({ id }) => state.node(id) === undefined).map((node): NodeInfo => ({ ...node, state: 'down' }))]
   const up = new Set(nodes.filter((node) => node.state !== 'down').map(({ id }) => id))
-  const records = backup.map.data.map((partition) => restored(partition, nodes, up, facts, version))
+  const found = backup.map.volumes.map((volume) => withLaterSplits(volume, backup.map.data.filter((partition) => partition.volume === volume.id), facts.storedPartitions))
+  const records = found.flatMap(({ partitions }) => partitions).map((partition) => restored(partition, nodes, up, facts, version))
   const metadata = backup.map.metadata.map(({ change, ...partition }): MetadataPartition => change === undefined ? partition : { ...partition, change: { ...change, revision: version } })
-  const change: MapChange = { base: map.version, version, nodes, records, metadata, volumes: backup.map.volumes, tokens: backup.tokens.map(([volume, token]) => ({ volume, token })), balance: backup.balance }
+  const change: MapChange = { base: map.version, version, nodes, records, metadata, volumes: found.map(({ volume }) => volume), tokens: backup.tokens.map(([volume, token]) => ({ volume, token })), balance: backup.balance }
   return { change, report: { volumes: backup.map.volumes.map(({ name }) => name), partitions: records.map(({ partition }) => summaryOf(partition, facts)) } }
 }
 

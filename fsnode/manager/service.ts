@@ -13,6 +13,7 @@ export function managerHandlers (find: () => Manager): Handlers {
     },
     'manager.report-replica': async (request) => ({ body: { map: await find().reportReplica(request) } }),
     'manager.replica-synced': async (request) => ({ body: { map: await find().replicaSynced(request) } }),
+    'manager.split-partition': async (request) => ({ body: { map: await find().splitPartition(request) } }),
     'manager.drain-node': async (request) => {
       await find().drainNode(request)
       return { body: {} }

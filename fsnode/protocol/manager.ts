@@ -52,6 +52,11 @@ export interface RemoveVolumeRequest { name: string }
 export interface ReportReplicaRequest { partition: string, epoch: number, node: NodeId, reporter: NodeId }
 /** A syncing replica has caught up. */
 export interface ReplicaSyncedRequest { partition: string, epoch: number, node: NodeId }
+/**
+ * The primary of a partition that is to be split holds changes back, in this epoch. Answered with the map in which it is split; with the present
+ * one when it cannot be now.
+ */
+export interface SplitPartitionRequest { partition: PartitionId, epoch: number, node: NodeId }
 /** The leader of a Raft group says that its members are those that the map wants. */
 export interface MembersChangedRequest { group: string, revision: number, members: NodeId[] }
 /** The name under which the node's replica of a Raft group is, or wants to become, a member; null: it has none open. */
@@ -101,7 +106,8 @@ export interface PlanRequest { plan: number }
 export interface PlanResponse { plan: PlanSummary, moves: PlannedMove[] }
 /** Without a plan: all of them, and `automatic` is switched, too. */
 export interface ControlPlanRequest { plan?: number, action: 'pause' | 'resume' | 'cancel' }
-export interface SetVolumeRequest { name: string, placement?: Placement, replicas?: number }
+/** `dataPartitions`: what it is now times a power of two; partitions are split while the volume serves. */
+export interface SetVolumeRequest { name: string, placement?: Placement, replicas?: number, dataPartitions?: number }
 export interface SetVolumeResponse { volume: VolumeInfo }
 /** Moving averages over some seconds, per second. */
 export interface PartitionLoadRate { partition: PartitionId, readBytes: number, writeBytes: number, reads: number, writes: number }
@@ -154,6 +160,7 @@ export interface ManagerMethods {
   'manager.remove-volume': { request: RemoveVolumeRequest, response: Empty }
   'manager.report-replica': { request: ReportReplicaRequest, response: MapResponse }
   'manager.replica-synced': { request: ReplicaSyncedRequest, response: MapResponse }
+  'manager.split-partition': { request: SplitPartitionRequest, response: MapResponse }
   'manager.drain-node': { request: DrainNodeRequest, response: Empty }
   'manager.members-changed': { request: MembersChangedRequest, response: MapResponse }
   'manager.move-partition': { request: MovePartitionRequest, response: MovePartitionResponse }

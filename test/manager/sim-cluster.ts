@@ -50,6 +50,7 @@ export class SimProcess {
     this.router.onMap((map) => {
       cluster.checkLeaders()
       this.sync(map)
+      this.split(map)
     })
   }
 
@@ -67,6 +68,21 @@ export class SimProcess {
 
   /** Starts what `holdSyncs` held. */
   resumeSyncs (): void { this.sync(this.router.map) }
+
+  /** The same of `holdSplits`. */
+  resumeSplits (): void { this.split(this.router.map) }
+
+  /** As the data layer does when nothing is under way any more. */
+  private split (map: ClusterMap): void {
+    for (const { id, epoch, splitting, primary } of map.data) {
+      if (splitting !== true || primary !== this.id || this.cluster.holdSplits) continue
+      this.cluster.clock.setTimer(() => {
+        if (!this.alive) return
+        const request = { partition: id, epoch, node: this.id }
+        this.router.toManager('manager.split-partition', request).then(({ body }) => { if (body.map !== undefined) this.router.adopt(body.map) }, () => {})
+      }, syncDelayMs)
+    }
+  }
 
   private sync (map: ClusterMap): void {
     for (const partition of map.data) {
@@ -94,6 +110,7 @@ export class SimCluster {
   readonly zombies: SimProcess[] = []
   readonly managers = new Map<NodeId, Manager>()
   holdSyncs = false
+  holdSplits = false
   private readonly init: SimClusterInit
   private readonly stores = new Map<NodeId, MemoryKv>()
   private readonly groups = new Map<NodeId, TrivialGroup>()

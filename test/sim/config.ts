@@ -37,6 +37,8 @@ export interface SimConfig {
   plentyBytes: number
   /** Pause between two things that an operator does (moves, drains, policies), ms on average; null: there is none. */
   operateEveryMs: number | null
+  /** How often the volume's data partitions are doubled. */
+  splits: number
 }
 
 /** Faults of what only some runs have. */
@@ -65,6 +67,7 @@ export function drawConfig (random: SimRandom): SimConfig {
     driftMax: random.pick([0, 0.005, 0.02]),
     operateEveryMs: random.pick([null, 1_000, 4_000]),
     journalRecordsMax: random.pick([0, 6, 1_000, 1_000]),
-    plentyBytes: random.pick([0, 0, Infinity])
+    plentyBytes: random.pick([0, 0, Infinity]),
+    splits: random.pick([0, 0, 1, 2])
   }
 }

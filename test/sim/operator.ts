@@ -10,29 +10,33 @@ const drainMsMax = 15_000
 const settleMs = 80_000
 const updateShare = 0.1
 
-/** An operator who moves replicas, empties nodes and changes policies while clients work and faults strike. */
+type Kind = 'move' | 'member' | 'drain' | 'rebalance' | 'pause' | 'cancel' | 'placement' | 'update' | 'split'
+
+/** An operator who moves replicas, empties nodes, splits partitions and changes policies while clients work and faults strike. */
 export class Operator {
   /** What was asked for and granted, by kind. */
   readonly counts = new Map<string, number>()
   private readonly cluster: SimCluster
-  private readonly everyMs: number | null
+  private readonly config: Pick<SimConfig, 'operateEveryMs' | 'splits' | 'durationMs'>
   private readonly random: SimRandom
   private readonly drained = new Set<string>()
   private router: ClusterRouter | null = null
   private over = false
 
-  constructor (cluster: SimCluster, { operateEveryMs }: Pick<SimConfig, 'operateEveryMs'>) {
+  constructor (cluster: SimCluster, config: Pick<SimConfig, 'operateEveryMs' | 'splits' | 'durationMs'>) {
     this.cluster = cluster
-    this.everyMs = operateEveryMs
+    this.config = config
     this.random = cluster.random.fork()
   }
 
   start (): void {
-    if (this.everyMs === null) return
+    const { operateEveryMs, splits, durationMs } = this.config
+    if (operateEveryMs === null && splits === 0) return
     const { network, clock, seeds } = this.cluster
     this.router = new ClusterRouter({ network: network.host('operator'), clock, random: this.random.fork(), log: this.cluster.logger('operator') }, { seeds })
     this.router.start().catch(() => {})
-    this.schedule(this.everyMs)
+    if (operateEveryMs !== null) this.schedule(operateEveryMs)
+    for (let split = 0; split < splits; split++) clock.setTimer(() => { if (!this.over) void this.act('split') }, this.random.next() * durationMs)
   }
 
   /** No node is emptied any more, nothing is paused: what is under way comes to its end. */
@@ -48,14 +52,17 @@ export class Operator {
   private schedule (everyMs: number): void {
     this.cluster.clock.setTimer(() => {
       if (this.over) return
-      void this.act()
+      void this.act(this.drawKind())
       this.schedule(everyMs)
     }, this.random.next() * 2 * everyMs)
   }
 
-  private async act (): Promise<void> {
+  private drawKind (): Kind {
     const kinds = ['move', 'move', 'move', 'member', 'member', 'drain', 'rebalance', 'pause', 'cancel', 'placement'] as const
-    const kind = this.cluster.scheduling !== null && this.random.chance(updateShare) ? 'update' : this.random.pick(kinds)
+    return this.cluster.scheduling !== null && this.random.chance(updateShare) ? 'update' : this.random.pick(kinds)
+  }
+
+  private async act (kind: Kind): Promise<void> {
     this.cluster.trace.note(this.cluster.clock.now(), `operator ${kind}`)
     try {
       await this[kind]()
@@ -113,5 +120,10 @@ export class Operator {
 
   private async placement (): Promise<void> {
     await this.router!.toManager('manager.set-volume', { name: volumeName, placement: this.random.pick<Placement>(['hawaii', 'tivoli']) }, { patienceMs })
+  }
+
+  private async split (): Promise<void> {
+    const { dataPartitions, dataPartitionsWanted = dataPartitions } = this.router!.map.volumes.find(({ name }) => name === volumeName)!
+    await this.router!.toManager('manager.set-volume', { name: volumeName, dataPartitions: 2 * dataPartitionsWanted }, { patienceMs })
   }
 }

@@ -1,4 +1,5 @@
 import { LogStore } from '../../../fsnode/raft/log-store.ts'
+import { dataPartitionOfChunk } from '../../../partitioning/routing.ts'
 import type { SimCluster } from '../cluster.ts'
 
 const quiet = { debug () {}, info () {}, warn () {}, error () {}, child: () => quiet }
@@ -7,7 +8,7 @@ const generationByte = 1
 
 /** The last word, when nothing is under way any more: all copies of everything are the same. */
 export async function checkReplicas (cluster: SimCluster): Promise<string[]> {
-  return [...await checkLogs(cluster), ...await checkMetadata(cluster), ...await checkChunks(cluster), ...await checkLeftovers(cluster), ...await checkScrub(cluster)]
+  return [...await checkLogs(cluster), ...await checkMetadata(cluster), ...await checkChunks(cluster), ...await checkLeftovers(cluster), ...checkPlaces(cluster), ...await checkScrub(cluster)]
 }
 
 /** Two logs of a group are equal up to their last common entry. */
@@ -94,6 +95,19 @@ async function checkLeftovers (cluster: SimCluster): Promise<string[]> {
     }
   }
   return faults
+}
+
+/** After a split every chunk's file is in the directory of its own partition. */
+function checkPlaces (cluster: SimCluster): string[] {
+  const { data, volumes } = cluster.map!
+  const spans = new Map(data.map(({ id, span }) => [id, span]))
+  return cluster.nodes.flatMap(({ id, disk }) => disk.files.paths.flatMap((path) => {
+    const match = /\/(\d+)\.d\.\d+\/[0-9a-f]+\/(\d+)\.(\d+)$/.exec(path)
+    const volume = volumes.find((one) => String(one.id) === match?.[1])
+    if (match === null || volume === undefined) return []
+    const owner = dataPartitionOfChunk(volume, Number(match[2]), Number(match[3]), (partition) => spans.get(partition))
+    return path.includes(`/${owner}/`) ? [] : [`${id} has ${path}, which belongs to ${owner}`]
+  }))
 }
 
 /** `atoll scrub` finds nothing. */

@@ -16,6 +16,7 @@ export class Survivors {
   /** Some node has learned a map. */
   learned (map: ClusterMap): void {
     if (map.version <= (this.map?.version ?? 0)) return
+    for (const partition of map.data) if (this.map?.data.some(({ id }) => id === partition.id) === false) this.inherit(partition)
     this.map = map
     for (const partition of map.data) {
       const inSync = inSyncOf(partition)
@@ -23,6 +24,13 @@ export class Survivors {
       for (const node of broken ?? []) if (!inSync.includes(node)) broken!.delete(node)
     }
     this.tellLosses()
+  }
+
+  /** Of what it was split off: the same replicas, with the same memory. */
+  private inherit ({ id, volume, index, span = 0 }: ClusterMap['data'][number]): void {
+    const parent = this.map!.data.find((candidate) => candidate.volume === volume && candidate.index === index - span / 2)
+    const broken = this.broken.get(parent?.id ?? '')
+    if (broken !== undefined) this.broken.set(id, new Set(broken))
   }
 
   powerFailed (node: string): void {

@@ -32,7 +32,7 @@ export function partitionCommand (program: Command): void {
   const partition = program.command('partition').description('units of placement and replication')
   withClusterOptions(partition.command('list'))
     .description('all partitions with their replicas')
-    .addOption(new Option('--state <state>', 'only these').choices(['healthy', 'degraded', 'unavailable', 'moving']))
+    .addOption(new Option('--state <state>', 'only these').choices(['healthy', 'degraded', 'unavailable', 'moving', 'splitting']))
     .addOption(new Option('--kind <kind>', 'only these').choices(['data', 'metadata']))
     .option('--node <id>', 'with a replica on this node')
     .option('--volume <name>', 'of this volume')
@@ -91,12 +91,12 @@ function rowsOf (map: ClusterMap, { loads, stored }: LoadsResponse): Row[] {
   return [...map.metadata.map((one) => metadataRow(one, nameOf(one.volume), map)), ...map.data.map(dataRow)]
 }
 
-/** A partition that is being moved has all its replicas, and one more. */
-function dataState ({ primary, replicas }: DataPartition, wanted: number): string {
+/** A partition that is being moved has all its replicas, and one more; one that is splitting waits for the moment at which nothing is under way. */
+function dataState ({ primary, replicas, splitting }: DataPartition, wanted: number): string {
   if (primary === null) return 'unavailable'
   const serving = replicas.filter(({ state }) => state === 'serving').length
   if (serving < wanted) return 'degraded'
-  return replicas.length > wanted ? 'moving' : 'healthy'
+  return replicas.length > wanted ? 'moving' : splitting === true ? 'splitting' : 'healthy'
 }
 
 function metadataRow (partition: MetadataPartition, volume: string, map: ClusterMap): Row {

@@ -1,8 +1,10 @@
 import { InvalidArgumentError, Option, type Command } from 'commander'
-import type { Placement, VolumeInfo } from '../../partitioning/types.ts'
+import type { DataPartition, Placement, VolumeInfo } from '../../partitioning/types.ts'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
+import type { SetVolumeRequest } from '../../fsnode/protocol/manager.ts'
 import { clusterOptionText, withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { formatBytes, print, printJson, printTable } from '../output.ts'
+import { partitionsText, untilSplit } from './volume-split.ts'
 
 interface Json { json?: boolean }
 interface CreateOptions extends ClusterOptions, Json { placement: Placement, replicas?: number, chunkSize?: number, metadataPartitions?: number, dataPartitions?: number }
@@ -27,7 +29,8 @@ export function volumeCommand (program: Command): void {
   withClusterOptions(volume.command('list')).description('all file systems').option('--json', 'for programs').action(list)
   withClusterOptions(volume.command('show <name>')).description('one file system').option('--json', 'for programs').action(show)
   withClusterOptions(volume.command('set <name> <setting=value...>'))
-    .description('change a file system while it serves: placement=hawaii|tivoli, replicas=N; what must move for it is a plan')
+    .description('change a file system while it serves: placement=hawaii|tivoli, replicas=N; what must move for it is a plan; data-partitions=N: as many as now times a power of two, each is split into two')
+    .option('--wait', 'until all data partitions are split')
     .option('--json', 'for programs')
     .action(set)
   withClusterOptions(volume.command('remove <name>'))
@@ -53,9 +56,9 @@ async function create (name: string, options: CreateOptions): Promise<void> {
 }
 
 async function list (options: ClusterOptions & Json): Promise<void> {
-  const volumes = await withCluster(options, async (cluster) => cluster.map.volumes)
+  const { volumes, data } = await withCluster(options, async (cluster) => cluster.map)
   if (options.json === true) printJson(volumes)
-  else printTable(['VOLUME', 'PLACEMENT', 'REPLICAS', 'CHUNK', 'DATA', 'METADATA'], volumes.map(row))
+  else printTable(['VOLUME', 'PLACEMENT', 'REPLICAS', 'CHUNK', 'DATA', 'METADATA'], volumes.map((volume) => row(volume, data)))
 }
 
 async function show (name: string, options: ClusterOptions & Json): Promise<void> {
@@ -68,29 +71,39 @@ async function show (name: string, options: ClusterOptions & Json): Promise<void
     printJson(shown)
     return
   }
-  printTable(['VOLUME', 'PLACEMENT', 'REPLICAS', 'CHUNK', 'DATA', 'METADATA'], [row({ ...shown, dataPartitions: shown.data.length, metadataPartitions: shown.metadata.length })])
+  printTable(['VOLUME', 'PLACEMENT', 'REPLICAS', 'CHUNK', 'DATA', 'METADATA'], [row({ ...shown, metadataPartitions: shown.metadata.length }, shown.data)])
 }
 
-async function set (name: string, assignments: string[], options: ClusterOptions & Json): Promise<void> {
+async function set (name: string, assignments: string[], options: ClusterOptions & Json & { wait?: boolean }): Promise<void> {
   const changes = settingsOf(assignments)
-  const volume = await withCluster(options, async ({ router }) => (await router.toManager('manager.set-volume', { name, ...changes })).body.volume)
-  if (options.json === true) printJson(volume)
-  else print(`volume ${volume.name}: ${volume.placement}, ${volume.replicas} replicas; what moves for it: atoll partition plans${clusterOptionText(options)}`)
+  await withCluster(options, async (cluster) => {
+    const { volume } = (await cluster.router.toManager('manager.set-volume', { name, ...changes })).body
+    const last = options.wait === true ? await untilSplit(cluster, name, options.json === true) : volume
+    if (options.json === true) {
+      printJson(last)
+      return
+    }
+    print(`volume ${last.name}: ${last.placement}, ${last.replicas} replicas; what moves for it: atoll partition plans${clusterOptionText(options)}`)
+    if (last.dataPartitionsWanted !== undefined) print(`its data partitions are split until there are ${last.dataPartitionsWanted}; how far: atoll volume show ${last.name}${clusterOptionText(options)}`)
+  })
 }
 
-function settingsOf (assignments: string[]): { placement?: Placement, replicas?: number } {
-  const changes: { placement?: Placement, replicas?: number } = {}
+type Settings = Omit<SetVolumeRequest, 'name'>
+
+function settingsOf (assignments: string[]): Settings {
+  const changes: Settings = {}
   for (const assignment of assignments) {
     const [setting, value] = assignment.split('=', 2)
     if (setting === 'placement' && (value === 'hawaii' || value === 'tivoli')) changes.placement = value
     else if (setting === 'replicas' && value !== undefined) changes.replicas = wholeNumber(value)
-    else throw new AtollError('ATOLL_USAGE', `'${assignment}' cannot be set`, { hint: 'placement=hawaii, placement=tivoli, replicas=N' })
+    else if (setting === 'data-partitions' && value !== undefined) changes.dataPartitions = wholeNumber(value)
+    else throw new AtollError('ATOLL_USAGE', `'${assignment}' cannot be set`, { hint: 'placement=hawaii, placement=tivoli, replicas=N, data-partitions=N' })
   }
   return changes
 }
 
-function row (volume: VolumeInfo): Array<string | number> {
-  return [volume.name, volume.placement, volume.replicas, formatBytes(volume.chunkSizeBytes), volume.dataPartitions, volume.metadataPartitions]
+function row (volume: VolumeInfo, data: readonly DataPartition[]): Array<string | number> {
+  return [volume.name, volume.placement, volume.replicas, formatBytes(volume.chunkSizeBytes), partitionsText(volume, data), volume.metadataPartitions]
 }
 
 export function wholeNumber (text: string): number {

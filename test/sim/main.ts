@@ -2,7 +2,7 @@ import { Command } from 'commander'
 import { faultKinds, type FaultKind } from './config.ts'
 import { runSeed, type RunReport } from './run.ts'
 
-interface Options { seed?: string, seeds: string, faults?: string, every?: string, operate?: string, nodes?: string, scheduled: boolean, log: boolean, operations: boolean, twice: boolean, json: boolean }
+interface Options { seed?: string, seeds: string, faults?: string, every?: string, operate?: string, splits?: string, nodes?: string, scheduled: boolean, log: boolean, operations: boolean, twice: boolean, json: boolean }
 
 const options = new Command('sim')
   .description('runs whole clusters in this process, on virtual time, and checks what must always hold')
@@ -11,6 +11,7 @@ const options = new Command('sim')
   .option('--faults <LIST>', `kinds of faults to choose from, or none: ${faultKinds.join(',')}`)
   .option('--every <MS>', 'pause between two faults, on average; left out: as the seed says')
   .option('--operate <MS>', 'pause between two things that an operator does (moves, drains, policies), on average; left out: as the seed says')
+  .option('--splits <N>', 'how often the data partitions are doubled; left out: as the seed says')
   .option('--nodes <N>', 'nodes; left out: as the seed says')
   .option('--scheduled', 'launch the nodes by the framework, whatever the seed says', false)
   .option('--log', 'print what nodes and clients log', false)
@@ -43,7 +44,7 @@ async function play (seed: number): Promise<boolean> {
 
 function run (seed: number): Promise<RunReport> {
   return runSeed(seed, {
-    config: { ...(kinds !== undefined && { faults: kinds }), ...(options.every !== undefined && { faultEveryMs: Number(options.every) }), ...(options.operate !== undefined && { operateEveryMs: Number(options.operate) }), ...(options.nodes !== undefined && { nodes: Number(options.nodes) }), ...(options.scheduled && { scheduled: true }) },
+    config: { ...(kinds !== undefined && { faults: kinds }), ...(options.every !== undefined && { faultEveryMs: Number(options.every) }), ...(options.operate !== undefined && { operateEveryMs: Number(options.operate) }), ...(options.splits !== undefined && { splits: Number(options.splits) }), ...(options.nodes !== undefined && { nodes: Number(options.nodes) }), ...(options.scheduled && { scheduled: true }) },
     ...(options.log && { onLog: (time, { level, who, message, fields }) => { if (level !== 'debug') say(`${time.toFixed(1)} ${who} ${level}: ${message} ${JSON.stringify(fields)}`) } }),
     ...(options.operations && { onOperation: say })
   })

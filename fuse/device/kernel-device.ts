@@ -1,21 +1,17 @@
-import { read, writev, writeSync, writevSync } from 'node:fs'
+import { writev, writeSync, writevSync } from 'node:fs'
+import { constants } from 'node:os'
+import { getSystemErrorName } from 'node:util'
 import { codeOf, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { Logger } from '../../fsnode/protocol/ports.ts'
 import type { BufferPool } from './buffers.ts'
+import { readDevice } from './device-reader.ts'
 
-/**
- * Reads of the device that are outstanding at once, each on a thread of libuv's pool. With three, one
- * waits in the kernel while another's request is being answered; more gained nothing (docs/fuse.md).
- */
-export const deviceReadsInFlight = 3
 /** Notifications that may wait for locks in the kernel at once, each on a thread of libuv's pool. */
 export const notificationsInFlightMax = 8
 /** Likewise pages that the kernel is given: they may wait, but never behind them what drops pages. */
 export const storesInFlightMax = 4
-/** UV_THREADPOOL_SIZE of a worker: the three above, and enough for everybody else. */
-export const threadPoolSize = 20
-/** A device that fails this often without a good read between is broken. */
-const readFailuresMax = 100
+/** UV_THREADPOOL_SIZE of a worker: the two above, and enough for everybody else. */
+export const threadPoolSize = 18
 /** The kernel refuses more pieces in one writev(2). */
 const piecesMax = 1024
 
@@ -44,7 +40,6 @@ export class KernelDevice {
   private readonly init: KernelDeviceInit
   private readonly notifications: Lane = { waiting: [], inFlight: 0, inFlightMax: notificationsInFlightMax }
   private readonly stores: Lane = { waiting: [], inFlight: 0, inFlightMax: storesInFlightMax }
-  private failures = 0
   private ended = false
 
   constructor (components: KernelDeviceComponents, init: KernelDeviceInit) {
@@ -52,11 +47,10 @@ export class KernelDevice {
     this.init = init
   }
 
+  /** @throws AtollError ATOLL_UNSUPPORTED_NODE */
   start (): void {
-    for (let reader = 0; reader < deviceReadsInFlight; reader++) {
-      const buffer = this.components.pool.take()
-      if (buffer !== null) this.readInto(buffer)
-    }
+    const { fd, onRequest } = this.init
+    readDevice({ fd, onRead: onRequest, onEnd: (code) => { this.readFailed(code) } }, this.components.pool.take()!)
   }
 
   /**
@@ -105,35 +99,14 @@ export class KernelDevice {
     }
   }
 
-  private readInto (buffer: Buffer): void {
-    read(this.init.fd, buffer, 0, buffer.length, null, (error, length) => {
-      if (error === null) {
-        this.failures = 0
-        const next = this.init.onRequest(buffer, length)
-        // The answers that are ready go first: starting a read wakes a thread, which would compete with them.
-        setImmediate(() => { this.readInto(next) })
-      } else {
-        this.readFailed(error, buffer)
-      }
-    })
-  }
-
-  private readFailed (error: NodeJS.ErrnoException, buffer: Buffer): void {
-    switch (error.code) {
-      case 'EINTR':
-      case 'EAGAIN':
-      case 'ENOENT': // aborted while it was being copied
-        this.readInto(buffer)
-        return
-      case 'ENODEV':
-      case 'ECONNABORTED':
-        this.end('unmounted')
-        return
-      default:
-        if (!this.ended) this.components.log.error('cannot read the FUSE device', { error: messageOf(error) })
-        if (++this.failures >= readFailuresMax) this.end('failed')
-        else this.readInto(buffer)
+  private readFailed (code: number): void {
+    // ECONNABORTED: the connection was aborted, by hand or by `umount -f`.
+    if (code === -constants.errno.ENODEV || code === -constants.errno.ECONNABORTED) {
+      this.end('unmounted')
+      return
     }
+    if (!this.ended) this.components.log.error('cannot read the FUSE device', { error: getSystemErrorName(code) })
+    this.end('failed')
   }
 
   private end (reason: 'unmounted' | 'failed'): void {

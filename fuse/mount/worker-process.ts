@@ -2,7 +2,7 @@ import type { VolumeClient } from '../../client/types.ts'
 import { messageOf } from '../../fsnode/protocol/errors.ts'
 import type { Clock, Logger } from '../../fsnode/protocol/ports.ts'
 import { BufferPool } from '../device/buffers.ts'
-import { deviceReadsInFlight, KernelDevice } from '../device/kernel-device.ts'
+import { KernelDevice } from '../device/kernel-device.ts'
 import { Dispatcher } from '../filesystem/dispatcher.ts'
 import { requestBufferBytes } from '../protocol/constants.ts'
 import { resend } from '../protocol/notify.ts'
@@ -10,8 +10,8 @@ import { FileJournal } from './journal.ts'
 import { replay } from './replay.ts'
 import { workerDeviceFd, type CreateVolumeClient, type WorkerInit, type WorkerMessage, type WorkerOutcome } from './types.ts'
 
-/** Request buffers in all: those being read into, and those whose WRITE data the client still refers to. */
-export const requestBuffersMax = 48
+/** Request buffers in all: the one that is read into, and those whose WRITE data the client still refers to. */
+export const requestBuffersMax = 49
 /** What is in flight and unflushed at the end may take this long, in milliseconds. */
 export const closeTimeoutMs = 8000
 
@@ -59,7 +59,7 @@ export class WorkerProcess {
 
   private build (client: VolumeClient, lostWrites: ReadonlyMap<number, unknown>): { device: KernelDevice, dispatcher: Dispatcher } {
     const { init, components: { clock, log, tellHolder } } = this
-    const pool = new BufferPool({ bufferBytes: requestBufferBytes, buffersMax: requestBuffersMax + deviceReadsInFlight })
+    const pool = new BufferPool({ bufferBytes: requestBufferBytes, buffersMax: requestBuffersMax })
     const device = new KernelDevice({ pool, log }, {
       fd: workerDeviceFd,
       onRequest: (buffer, length) => dispatcher.dispatch(buffer, length),

@@ -8,8 +8,8 @@ import { workerEnvironment, type Failure, type StopMessage, type WorkerInit, typ
 import { WorkerProcess } from './worker-process.ts'
 
 /*
- * The worker's entry. It ends by SIGKILL where the device may still be being read: process.exit()
- * would wait for the threads that read it, and so forever.
+ * The worker's entry. It ends by SIGKILL: process.exit() would wait for threads that write notifications, which may wait for
+ * locks of requests that nobody answers any more.
  */
 
 const init = JSON.parse(process.env[workerEnvironment] ?? 'null') as WorkerInit | null

@@ -1,6 +1,7 @@
 import { connect, type Socket } from 'node:net'
 import type { OpenFile, VolumeClient, WriteJournal } from '../../client/types.ts'
 import { AtollError, codeOf } from '../../fsnode/protocol/errors.ts'
+import { MemoryVolume } from './memory-volume.ts'
 import { MessageReader, sendMessage } from './volume-wire.ts'
 
 interface Pending { resolve: (value: unknown) => void, reject: (error: Error) => void }
@@ -124,14 +125,14 @@ export async function createVolumeClient ({ socket: path }: { socket: string }, 
   const socket = connect(path)
   await new Promise<void>((resolve, reject) => { socket.once('connect', resolve).once('error', reject) })
   const volume = new RemoteVolume(socket, journal)
-  // What is not treated specially is passed on by name.
+  // What is not treated specially is passed on by name, if there is such a method: some of a client's may be absent.
   return new Proxy(volume, {
     get (target, name: string) {
       if (name in target) {
         const value = target[name as keyof RemoteVolume] as unknown
         return typeof value === 'function' ? value.bind(target) as unknown : value
       }
-      return name === 'then' ? undefined : (...args: unknown[]) => target.call(name, ...args)
+      return name in MemoryVolume.prototype ? (...args: unknown[]) => target.call(name, ...args) : undefined
     }
   }) as unknown as VolumeClient
 }

@@ -6,6 +6,8 @@ import { promisify } from 'node:util'
 const run = promisify(execFile)
 const throttles = '/sys/fs/cgroup/blkio'
 const memory = '/sys/fs/cgroup/memory'
+/** What the kernel may hold of writes to a disk: else it would be seconds of them where a disk is slow. */
+const heldBackBytes = 8 * 1024 * 1024
 
 /** What this machine lacks for disks with a bound; null: nothing. */
 export function whyNoBoundedDisks (): string | null {
@@ -42,14 +44,19 @@ export class BoundedDisk {
     rmdirSync(before)
     await run('mount', [this.device, path])
     this.mounted = path
+    const writeback = `/sys/class/bdi/${this.number}`
+    writeFileSync(join(writeback, 'strict_limit'), '1')
+    writeFileSync(join(writeback, 'max_bytes'), String(heldBackBytes))
   }
 
   /** Bytes per second in each direction, whoever reads or writes; null: as fast as it goes. */
   bound (read: number | null, write: number | null): void {
-    const number = readFileSync(`/sys/block/${this.device.replace('/dev/', '')}/dev`, 'utf8').trim()
-    writeFileSync(join(throttles, 'blkio.throttle.read_bps_device'), `${number} ${read ?? 0}`)
-    writeFileSync(join(throttles, 'blkio.throttle.write_bps_device'), `${number} ${write ?? 0}`)
+    writeFileSync(join(throttles, 'blkio.throttle.read_bps_device'), `${this.number} ${read ?? 0}`)
+    writeFileSync(join(throttles, 'blkio.throttle.write_bps_device'), `${this.number} ${write ?? 0}`)
   }
+
+  /** MAJOR:MINOR. */
+  private get number (): string { return readFileSync(`/sys/block/${this.device.replace('/dev/', '')}/dev`, 'utf8').trim() }
 
   async remove (): Promise<void> {
     if (this.device === '') return
@@ -78,9 +85,4 @@ export class MemoryGroups {
     for (const entry of readdirSync(this.root, { withFileTypes: true })) if (entry.isDirectory()) rmdirSync(join(this.root, entry.name))
     rmdirSync(this.root)
   }
-}
-
-/** Resident bytes of a process. */
-export function residentBytes (pid: number): number {
-  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024
 }

@@ -38,7 +38,6 @@ async function list (options: Options): Promise<void> {
       manager: map.managers.includes(node.id),
       /** Read and written for clients by the partitions that it leads, per second. */
       bytesPerSecond: loads.get(node.id) ?? 0,
-      utilization: map.nodes.find((candidate) => candidate.id === node.id)?.disk?.utilization ?? null,
       domain: map.nodes.find((candidate) => candidate.id === node.id)?.domain ?? []
     }))
   })

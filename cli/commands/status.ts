@@ -15,7 +15,7 @@ export interface StatusReport {
   health: 'healthy' | 'degraded' | 'unavailable'
   problems: Problem[]
   clusterId: string
-  nodes: Array<{ id: string, state: string, address: string, pid?: number, residentBytes?: number, usedBytes: number, capacityBytes: number }>
+  nodes: Array<{ id: string, state: string, address: string, pid?: number, residentBytes?: number, usedBytes: number, capacityBytes: number, utilization: number | null }>
   volumes: Array<{ id: number, name: string, placement: string, replicas: number }>
   partitions: { total: number, healthy: number, degraded: number, unavailable: number }
   mounts: Array<{ volume: string, path: string, pid: number, state: 'mounted' | 'dead', workerResidentBytes?: number }>
@@ -53,8 +53,9 @@ export async function reportStatus (cluster: Cluster, options: ClusterOptions): 
         state: status === undefined && node.state === 'up' ? 'unreachable' : node.state,
         address: `${node.host}:${node.rpcPort}`,
         ...(status !== undefined && { pid: status.pid, residentBytes: status.residentBytes }),
-        usedBytes: node.usedBytes,
-        capacityBytes: node.capacityBytes
+        usedBytes: status?.usedBytes ?? node.usedBytes,
+        capacityBytes: status?.capacityBytes ?? node.capacityBytes,
+        utilization: status?.utilization ?? node.disk?.utilization ?? null
       }
     }),
     volumes: map.volumes.map(({ id, name, placement, replicas }) => ({ id, name, placement, replicas })),

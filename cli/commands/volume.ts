@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option, type Command } from 'commander'
+import type { Cluster } from '../../client/connect.ts'
 import type { DataPartition, Placement, VolumeInfo } from '../../partitioning/types.ts'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
 import type { SetVolumeRequest } from '../../fsnode/protocol/manager.ts'
@@ -35,11 +36,26 @@ export function volumeCommand (program: Command): void {
     .action(set)
   withClusterOptions(volume.command('remove <name>'))
     .description('remove a file system and everything in it')
-    .requiredOption('--yes', 'confirm: the data cannot be had back')
-    .action(async (name: string, options: ClusterOptions) => {
-      await withCluster(options, (cluster) => cluster.removeVolume(name))
-      print(`volume ${name} is removed`)
-    })
+    .option('--yes', 'confirm: what is in it cannot be had back')
+    .action(remove)
+}
+
+async function remove (name: string, options: ClusterOptions & { yes?: boolean }): Promise<void> {
+  await withCluster(options, async (cluster) => {
+    if (options.yes !== true) throw new AtollError('ATOLL_USAGE', await lossOf(cluster, name), { hint: `if that is meant: atoll volume remove ${name} --yes${clusterOptionText(options)}` })
+    await cluster.removeVolume(name)
+  })
+  print(`volume ${name} is removed`)
+}
+
+/** What goes with a volume, for who is to confirm it. Rejects with ATOLL_NO_SUCH_VOLUME. */
+async function lossOf ({ map, router }: Cluster, name: string): Promise<string> {
+  const volume = map.volumes.find((candidate) => candidate.name === name)
+  if (volume === undefined) throw new AtollError('ATOLL_NO_SUCH_VOLUME', `there is no volume '${name}'`, { hint: 'atoll volume list' })
+  const own = new Set(map.data.filter((partition) => partition.volume === volume.id).map(({ id }) => id))
+  const { stored } = (await router.toManager('manager.loads', {})).body
+  const bytes = stored.filter(({ partition }) => own.has(partition)).reduce((sum, one) => sum + one.bytes, 0)
+  return `removing volume ${name} destroys every file in it for good (${formatBytes(bytes)}, and small files), on all its replicas, and breaks its mounts`
 }
 
 async function create (name: string, options: CreateOptions): Promise<void> {

@@ -147,6 +147,11 @@ export interface NodeStatus {
   pid: number
   /** Resident set, bytes. */
   residentBytes: number
+  /** Of the node's volume, now; the map follows only in steps. Of nodes of an earlier version undefined. */
+  usedBytes?: number
+  capacityBytes?: number
+  /** Share of time in which the disk is busy; null: nothing was measured. */
+  utilization?: number | null
   uptimeMs: number
   groups: Array<{ id: string, role: string, term: number, leader: NodeId | null, commitIndex: number, appliedIndex: number }>
   /** `copied`: chunks that the recovery under way has copied so far; null when none is. */

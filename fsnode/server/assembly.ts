@@ -128,7 +128,7 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
     ...scrubHandlers((id) => data.find(id)),
     'node.raft-member': ({ group }) => ({ body: { member: groups().find(({ id }) => id === group)?.memberId ?? null } }),
     'node.hello': () => ({ body: hello }),
-    'node.status': () => ({ body: nodeStatus({ nodeId, startedAt, now: clock.now(), groups: groups(), replicas: data.all }) })
+    'node.status': () => ({ body: nodeStatus({ nodeId, startedAt, now: clock.now(), groups: groups(), replicas: data.all, usage, disk: chunks.meter.current }) })
   }
   const listener = await network.listen({ host: spec.host, port: spec.rpcPort }, (connection) => { void new Peer(connection, handlers, clock) })
   book.meet(managers, hello)

@@ -12,6 +12,7 @@ import type { SimRandom } from '../sim/random.ts'
 import { silentLog } from './support.ts'
 
 export const partitionId = '1.d.0'
+export const childId = '1.d.1'
 const leaseMs = 1_000
 const tickMs = 100
 const managerHost = 'm'
@@ -69,7 +70,14 @@ export class SimCluster {
   change (states: Record<NodeId, DataPartition['replicas'][number]['state']>, primary: NodeId | null = this.partition.primary): void {
     const { partition } = this
     const replicas = partition.replicas.map(({ node, state }) => ({ node, state: states[node] ?? state }))
-    this.map = { ...this.map, version: this.map.version + 1, data: [{ ...partition, epoch: partition.epoch + 1, replicas, primary }] }
+    this.map = { ...this.map, version: this.map.version + 1, data: [{ ...partition, epoch: partition.epoch + 1, replicas, primary }, ...this.map.data.slice(1)] }
+    for (const wake of this.waiting) wake()
+  }
+
+  /** Whatever is under way: the half of its chunks is in partition `childId` from now on. */
+  split (): void {
+    const half = { ...this.partition, epoch: this.partition.epoch + 1, span: 2 }
+    this.map = { ...this.map, version: this.map.version + 1, data: [half, { ...half, id: childId, index: 1 }] }
     for (const wake of this.waiting) wake()
   }
 
@@ -286,12 +294,12 @@ export class SimClient {
 }
 
 /** What each node holds, chunk by chunk, once nothing is under way: for comparison. */
-export async function contentsOf (cluster: SimCluster): Promise<string[]> {
+export async function contentsOf (cluster: SimCluster, partition = partitionId): Promise<string[]> {
   const all: string[] = []
   for (const { store } of cluster.nodes.values()) {
     const parts: string[] = []
-    for (const [ino, chunk] of await cluster.clock.run(store!.list(partitionId))) {
-      const name = { partition: partitionId, ino, chunk }
+    for (const [ino, chunk] of await cluster.clock.run(store!.list(partition))) {
+      const name = { partition, ino, chunk }
       const bytes = await cluster.clock.run(store!.read(name, 0, 2 ** 26))
       parts.push(`${ino}.${chunk} ${bytes.length} ${JSON.stringify(await cluster.clock.run(store!.digest(name)))} ${hash(bytes)}`)
     }

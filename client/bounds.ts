@@ -109,6 +109,8 @@ export const readUnitBytes = 64 * kibi
 /** What was measured of a node counts half after so long. */
 export const delayHalvesMs = 10_000
 export const delayNodesMax = 4_096
+/** Part of the choices in which a node that was never asked counts as quick, whatever its disk is said to be. */
+export const triedAnywayShare = 1 / 16
 /** A node that failed is asked again after so long. */
 export const failureAvoidedMs = 1_000
 /** Reads of which the usual delay is found. */

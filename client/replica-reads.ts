@@ -4,7 +4,7 @@ import { giveBack } from '../fsnode/protocol/buffer-pool.ts'
 import { codeOf } from '../fsnode/protocol/errors.ts'
 import type { Clock, Random, Timer } from '../fsnode/protocol/ports.ts'
 import type { ClusterRouter } from '../fsnode/protocol/router.ts'
-import { hedgeBurstMax, hedgeDelayMsMin, hedgeDelayMsUnknown, hedgeShare } from './bounds.ts'
+import { hedgeBurstMax, hedgeDelayMsMin, hedgeDelayMsUnknown, hedgeShare, triedAnywayShare } from './bounds.ts'
 import { ReadDelays } from './read-delays.ts'
 
 export interface ReplicaReadsComponents { router: Pick<ClusterRouter, 'dataPartition' | 'node' | 'toNode'>, clock: Clock, random: Random }
@@ -32,7 +32,7 @@ export class ReplicaReads {
   async read (id: string, range: ReplicaRead): Promise<Buffer[] | null> {
     const partition = this.partition(id)
     if (partition === null) return null
-    const first = chooseReader(partition, (node) => this.delayOf(node), this.components.random)
+    const first = chooseReader(partition, (node) => this.delayOf(node, node !== partition.primary && this.triesAnyway), this.components.random)
     if (first === null) return null
     this.hedgesLeft = Math.min(hedgeBurstMax, this.hedgesLeft + hedgeShare)
     return await this.race(partition, first, range)
@@ -95,7 +95,7 @@ export class ReplicaReads {
     let least = Infinity
     for (const { node, state } of replicas) {
       if (node === first || state !== 'serving') continue
-      const delay = this.delayOf(node) ?? 0
+      const delay = this.delayOf(node, false) ?? 0
       if (delay >= least) continue
       best = node
       least = delay
@@ -103,10 +103,13 @@ export class ReplicaReads {
     return best
   }
 
-  /** As measured here, else as the node's disk is known to be. */
-  private delayOf (node: NodeId): number | undefined {
+  private get triesAnyway (): boolean { return this.components.random.next() < triedAnywayShare }
+
+  /** As measured here, else as the node's disk is said to be, unless it is to be tried in spite of that. */
+  private delayOf (node: NodeId, isTried: boolean): number | undefined {
     const measured = this.delays.of(node)
     if (measured !== undefined) return measured
+    if (isTried) return 0
     try {
       return diskDelayMs(this.components.router.node(node).disk)
     } catch {

@@ -3,6 +3,8 @@ import type { DataPartition, DiskMeasure, NodeId, NodeInfo } from './types.ts'
 /** A node counts at most this many times, and at least this fraction of, the average: one odd measurement must not empty or flood it. */
 export const scoreMax = 4
 export const scoreMin = 1 / scoreMax
+/** Bytes/s beyond which a disk is no better for it: networks and processors are the bound then, and what is measured is mostly them. */
+export const bandwidthCountedMax = 1e9
 /** However busy a disk is, some of its bandwidth counts as free. */
 export const freeShareMin = 0.05
 /** Scores are rounded to powers of 2^(1/4): measurements that waver by less than a fifth move nothing. */
@@ -30,7 +32,7 @@ export interface ScoreOptions {
 /** How nodes' disks compare. A node without measurements counts as average. */
 export function diskScores (nodes: ReadonlyArray<Pick<NodeInfo, 'id' | 'disk'>>, { busyOf, previous, decided }: ScoreOptions = {}): Map<NodeId, DiskScore> {
   const measured = nodes.filter(({ disk }) => disk !== null && disk.readBandwidth > 0 && disk.writeBandwidth > 0)
-  const free = new Map(measured.map(({ id, disk }) => [id, disk!.writeBandwidth * Math.max(freeShareMin, 1 - (busyOf?.(id) ?? disk!.utilization))]))
+  const free = new Map(measured.map(({ id, disk }) => [id, counted(disk!.writeBandwidth) * Math.max(freeShareMin, 1 - (busyOf?.(id) ?? disk!.utilization))]))
   const averageOf = (value: (node: Pick<NodeInfo, 'id' | 'disk'>) => number): number =>
     measured.reduce((sum, node) => sum + value(node), 0) / Math.max(1, measured.length)
   const bandwidth = averageOf(({ disk }) => combinedBandwidth(disk!))
@@ -53,8 +55,10 @@ export function foreignUtilization (disk: DiskMeasure, own: { readBytesPerSecond
 
 /** Every replica takes each write, and reads are spread over replicas: both count. */
 function combinedBandwidth (disk: DiskMeasure): number {
-  return Math.sqrt(disk.readBandwidth * disk.writeBandwidth)
+  return Math.sqrt(counted(disk.readBandwidth) * counted(disk.writeBandwidth))
 }
+
+function counted (bandwidth: number): number { return Math.min(bandwidthCountedMax, bandwidth) }
 
 function rounded (score: number, previous?: number): number {
   const steps = Math.log2(Math.min(scoreMax, Math.max(scoreMin, score))) * stepsPerDoubling

@@ -6,6 +6,10 @@ export const measureWindowMs = 10_000
 /** Transfers below this say more about latency than about bandwidth. */
 export const bandwidthBytesMin = 128 * 1024
 export const latencyBytesMax = 64 * 1024
+/** Bandwidth is taken over so many bytes: a single transfer may have been lucky, or the process busy with something else. */
+export const bandwidthSampleBytes = 4 * 1024 * 1024
+/** Weight of a sample that is lower than what is known. A higher one counts at once: a disk cannot do more than it can. */
+const lowerWeight = 0.1
 
 type Direction = 'read' | 'write'
 
@@ -22,6 +26,23 @@ class MovingAverage {
   }
 }
 
+/** What a disk can move: what was seen of it at best, unless that has not been seen again for long. */
+class Bandwidth {
+  value: number | null = null
+  private bytes = 0
+  private elapsedMs = 0
+
+  add (bytes: number, elapsedMs: number): void {
+    this.bytes += bytes
+    this.elapsedMs += elapsedMs
+    if (this.bytes < bandwidthSampleBytes || this.elapsedMs === 0) return
+    const sample = this.bytes / this.elapsedMs * 1000
+    this.value = this.value === null || sample > this.value ? sample : this.value + lowerWeight * (sample - this.value)
+    this.bytes = 0
+    this.elapsedMs = 0
+  }
+}
+
 /**
  * Watches the real reads and syncs of the chunk store; costs two clock readings per call. What a write costs the
  * disk shows when it is synced: before that it only went to the kernel's memory.
@@ -29,7 +50,7 @@ class MovingAverage {
 export class DiskMeter {
   private readonly clock: Clock
   private readonly latency = { read: new MovingAverage(), write: new MovingAverage() }
-  private readonly bandwidth = { read: new MovingAverage(), write: new MovingAverage() }
+  private readonly bandwidth = { read: new Bandwidth(), write: new Bandwidth() }
   private readonly utilization = new MovingAverage()
   private active = 0
   private busySince = 0
@@ -72,7 +93,7 @@ export class DiskMeter {
   private record (direction: Direction, bytes: number, elapsedMs: number, now: number, alone: boolean): void {
     if (bytes <= latencyBytesMax) this.latency[direction].add(elapsedMs, now)
     // Calls that overlap share the disk: only those that started alone tell its bandwidth.
-    if (bytes >= bandwidthBytesMin && alone && elapsedMs > 0) this.bandwidth[direction].add(bytes / elapsedMs * 1000, now)
+    if (bytes >= bandwidthBytesMin && alone) this.bandwidth[direction].add(bytes, elapsedMs)
   }
 
   private closeWindow (now: number): void {

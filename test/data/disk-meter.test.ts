@@ -28,6 +28,21 @@ describe('the disk meter', () => {
     expect(meter.current!.readLatencyMs).to.be.above(7)
   })
 
+  it('takes a disk for as fast as it was at best, and follows when it stays slower', async () => {
+    const clock = new SimClock()
+    const meter = new DiskMeter(clock)
+    const write = async (count: number, msOf: (at: number) => number): Promise<number> => {
+      for (let at = 0; at < count; at++) await clock.run(meter.measure('write', 1024 * 1024, work(clock, msOf(at))))
+      return meter.current!.writeBandwidth / 1024 / 1024
+    }
+    expect(await write(40, () => 10)).to.be.closeTo(100, 0.1)
+    // The process was busy now and then.
+    expect(await write(40, (at) => at % 10 === 0 ? 40 : 10)).to.be.above(75)
+    expect(await write(4, () => 100)).to.be.above(70)
+    expect(await write(200, () => 100)).to.be.within(10, 12)
+    expect(await write(4, () => 10)).to.be.closeTo(100, 0.1)
+  })
+
   it('knows something of a disk from the start', async () => {
     const clock = new SimClock()
     const files = new MemoryFiles({ clock, random: new SimRandom(1) }, { delayMsMax: 1 })

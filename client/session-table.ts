@@ -1,5 +1,5 @@
 import type { VolumeInfo } from '../partitioning/types.ts'
-import { metadataIndexOf, metadataPartitionId } from '../partitioning/routing.ts'
+import { metadataIndexOf, metadataPartitionId, metadataPartitionsMax } from '../partitioning/routing.ts'
 import { posixError } from '../fsnode/protocol/errors.ts'
 import { MetadataSession, type SessionComponents } from './session.ts'
 
@@ -37,11 +37,19 @@ export class SessionTable {
 
   /** Those of all partitions, made where they are not. */
   all (): MetadataSession[] {
-    return Array.from({ length: this.init.volume.metadataPartitions }, (_, index) => this.byIndex[index] ?? this.make(index))
+    return Array.from({ length: this.count }, (_, index) => this.byIndex[index] ?? this.make(index))
   }
 
   partitions (): string[] {
-    return Array.from({ length: this.init.volume.metadataPartitions }, (_, index) => metadataPartitionId(this.init.volume.id, index))
+    return Array.from({ length: this.count }, (_, index) => metadataPartitionId(this.init.volume.id, index))
+  }
+
+  /** Of the volume now: it may get more. An earlier process of this one may have known of more than this one yet. */
+  private get count (): number {
+    const { volume } = this.init
+    const known = this.components.router.map.volumes.find(({ id }) => id === volume.id) ?? volume
+    const used = this.components.journal?.recoverChanges().map(({ partition }) => partition + 1) ?? []
+    return Math.max(volume.metadataPartitions, known.metadataPartitions, ...used)
   }
 
   async close (): Promise<void> {
@@ -50,7 +58,7 @@ export class SessionTable {
 
   private make (index: number): MetadataSession {
     const { volume, id, client, resumed } = this.init
-    if (!(index >= 0 && index < volume.metadataPartitions)) throw posixError('ENOENT', 'no such inode')
+    if (!(index >= 0 && index < metadataPartitionsMax)) throw posixError('ENOENT', 'no such inode')
     const session = new MetadataSession(this.components, { partition: metadataPartitionId(volume.id, index), index, id, client, resumed, inherits: this.init.inherits(index) })
     this.byIndex[index] = session
     const recovered = this.components.journal?.recoverChanges().filter((change) => change.partition === index) ?? []

@@ -1,5 +1,5 @@
 import type { Change } from '../fsnode/protocol/changes.ts'
-import { AtollError, codeOf, isRetryable, messageOf } from '../fsnode/protocol/errors.ts'
+import { AtollError, codeOf, isRetryable, messageOf, posixError } from '../fsnode/protocol/errors.ts'
 import type { SessionResponse } from '../fsnode/protocol/metadata.ts'
 import type { Method, Methods } from '../fsnode/protocol/methods.ts'
 import type { Answer, Peer } from '../fsnode/protocol/peer.ts'
@@ -9,6 +9,9 @@ import { claimRetryMs, leaseMarginShare, mutationWindow, renewalAttempts, renewa
 import { ChangeStream } from './change-stream.ts'
 import { GrantGuard } from './grant-guard.ts'
 import type { ChangeJournal } from './types.ts'
+
+/** How long a partition that the cluster map does not know is looked for: it may be new. */
+export const unknownPartitionMsMax = 5_000
 
 export interface SessionComponents {
   router: ClusterRouter
@@ -188,6 +191,12 @@ export class MetadataSession {
 
   private get isReady (): boolean { return this.state === 'open' && this.opening === null && this.isValid }
 
+  /** As far as the cluster map says, which may be behind: partitions are added, too. */
+  private get mayExist (): boolean {
+    const { metadata, volumes } = this.components.router.map
+    return metadata.some(({ id }) => id === this.partition) || !volumes.some(({ id }) => this.partition.startsWith(`${id}.`))
+  }
+
   private open (): Promise<void> {
     this.opening ??= this.establish().finally(() => { this.opening = null })
     return this.opening
@@ -202,8 +211,9 @@ export class MetadataSession {
       let body: SessionResponse
       try {
         const request = { partition: this.partition, session: this.id, client: this.init.client, ...((this.state === 'open' || this.isInherited) && { existing: true }) };
-        ({ body } = await router.toMetadata(this.partition, 'meta.session', request, { onRetry: () => { sentAt = clock.now() } }))
+        ({ body } = await router.toMetadata(this.partition, 'meta.session', request, { ...(!this.mayExist && { patienceMs: unknownPartitionMsMax }), onRetry: () => { sentAt = clock.now() } }))
       } catch (error) {
+        if (!this.mayExist) throw posixError('ENOENT', 'no such inode')
         if (codeOf(error) !== 'ATOLL_SESSION_EXPIRED') throw error
         this.lose(generation)
         continue

@@ -46,7 +46,10 @@ export interface VolumeInfo {
   dataPartitions: number
   /** They are being split until there are so many. Left out: they are not. */
   dataPartitionsWanted?: number
+  /** Over which new directories are spread. */
   metadataPartitions: number
+  /** So many there are as soon as the groups of the new ones have a leader. Left out: none are new. */
+  metadataPartitionsWanted?: number
 }
 
 /** See docs/replication.md for the state table. */

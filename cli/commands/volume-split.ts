@@ -30,19 +30,24 @@ export function partitionsText (volume: VolumeInfo, data: readonly DataPartition
   return partitions === wanted ? String(partitions) : `${partitions} of ${wanted}`
 }
 
+/** '2', or '2 of 4' until the new ones serve. */
+export function metadataText ({ metadataPartitions: now, metadataPartitionsWanted: wanted = now }: VolumeInfo): string {
+  return now === wanted ? String(now) : `${now} of ${wanted}`
+}
+
 export function splitText ({ partitions, wanted, waiting }: SplitProgress): string {
   const lacking = waiting.length === 0 ? '' : `; ${waiting.slice(0, namedMax).join(', ')}${waiting.length > namedMax ? ` and ${waiting.length - namedMax} others` : ''} wait until all their replicas serve`
   return `${partitions} of ${wanted} data partitions${lacking}`
 }
 
-/** Resolves when no partition of the volume is to be split any more. */
-export async function untilSplit (cluster: Cluster, name: string, quiet: boolean): Promise<VolumeInfo> {
+/** Resolves when no partition of the volume is to be split any more, and the new metadata partitions serve. */
+export async function untilGrown (cluster: Cluster, name: string, quiet: boolean): Promise<VolumeInfo> {
   const progress = startProgress(quiet)
   for (let last = ''; ; await delay(pollMs)) {
     const { body: { map } } = await cluster.router.toManager('manager.map', { after: 0, waitMs: 0 })
     const volume = volumeOf(map!, name)
-    const text = splitText(splitProgress(volume, map!.data))
-    if (volume.dataPartitionsWanted === undefined) {
+    const text = `${splitText(splitProgress(volume, map!.data))}, ${metadataText(volume)} metadata partitions`
+    if (volume.dataPartitionsWanted === undefined && volume.metadataPartitionsWanted === undefined) {
       progress.done(text)
       return volume
     }

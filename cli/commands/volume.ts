@@ -5,7 +5,7 @@ import { AtollError } from '../../fsnode/protocol/errors.ts'
 import type { SetVolumeRequest } from '../../fsnode/protocol/manager.ts'
 import { clusterOptionText, withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { formatBytes, print, printJson, printTable } from '../output.ts'
-import { partitionsText, untilSplit } from './volume-split.ts'
+import { metadataText, partitionsText, untilGrown } from './volume-split.ts'
 
 interface Json { json?: boolean }
 interface CreateOptions extends ClusterOptions, Json { placement: Placement, replicas?: number, chunkSize?: number, metadataPartitions?: number, dataPartitions?: number }
@@ -30,8 +30,8 @@ export function volumeCommand (program: Command): void {
   withClusterOptions(volume.command('list')).description('all file systems').option('--json', 'for programs').action(list)
   withClusterOptions(volume.command('show <name>')).description('one file system').option('--json', 'for programs').action(show)
   withClusterOptions(volume.command('set <name> <setting=value...>'))
-    .description('change a file system while it serves: placement=hawaii|tivoli, replicas=N; what must move for it is a plan; data-partitions=N: as many as now times a power of two, each is split into two')
-    .option('--wait', 'until all data partitions are split')
+    .description('change a file system while it serves: placement=hawaii|tivoli, replicas=N; what must move for it is a plan; data-partitions=N: as many as now times a power of two, each is split into two; metadata-partitions=N: new directories are spread over so many')
+    .option('--wait', 'until all data partitions are split, and the new metadata partitions serve')
     .option('--json', 'for programs')
     .action(set)
   withClusterOptions(volume.command('remove <name>'))
@@ -87,20 +87,21 @@ async function show (name: string, options: ClusterOptions & Json): Promise<void
     printJson(shown)
     return
   }
-  printTable(['VOLUME', 'PLACEMENT', 'REPLICAS', 'CHUNK', 'DATA', 'METADATA'], [row({ ...shown, metadataPartitions: shown.metadata.length }, shown.data)])
+  printTable(['VOLUME', 'PLACEMENT', 'REPLICAS', 'CHUNK', 'DATA', 'METADATA'], [row(shown, shown.data)])
 }
 
 async function set (name: string, assignments: string[], options: ClusterOptions & Json & { wait?: boolean }): Promise<void> {
   const changes = settingsOf(assignments)
   await withCluster(options, async (cluster) => {
     const { volume } = (await cluster.router.toManager('manager.set-volume', { name, ...changes })).body
-    const last = options.wait === true ? await untilSplit(cluster, name, options.json === true) : volume
+    const last = options.wait === true ? await untilGrown(cluster, name, options.json === true) : volume
     if (options.json === true) {
       printJson(last)
       return
     }
     print(`volume ${last.name}: ${last.placement}, ${last.replicas} replicas; what moves for it: atoll partition plans${clusterOptionText(options)}`)
     if (last.dataPartitionsWanted !== undefined) print(`its data partitions are split until there are ${last.dataPartitionsWanted}; how far: atoll volume show ${last.name}${clusterOptionText(options)}`)
+    if (last.metadataPartitionsWanted !== undefined) print(`it has ${last.metadataPartitionsWanted} metadata partitions as soon as the new ones serve`)
   })
 }
 
@@ -113,13 +114,14 @@ function settingsOf (assignments: string[]): Settings {
     if (setting === 'placement' && (value === 'hawaii' || value === 'tivoli')) changes.placement = value
     else if (setting === 'replicas' && value !== undefined) changes.replicas = wholeNumber(value)
     else if (setting === 'data-partitions' && value !== undefined) changes.dataPartitions = wholeNumber(value)
-    else throw new AtollError('ATOLL_USAGE', `'${assignment}' cannot be set`, { hint: 'placement=hawaii, placement=tivoli, replicas=N, data-partitions=N' })
+    else if (setting === 'metadata-partitions' && value !== undefined) changes.metadataPartitions = wholeNumber(value)
+    else throw new AtollError('ATOLL_USAGE', `'${assignment}' cannot be set`, { hint: 'placement=hawaii, placement=tivoli, replicas=N, data-partitions=N, metadata-partitions=N' })
   }
   return changes
 }
 
 function row (volume: VolumeInfo, data: readonly DataPartition[]): Array<string | number> {
-  return [volume.name, volume.placement, volume.replicas, formatBytes(volume.chunkSizeBytes), partitionsText(volume, data), volume.metadataPartitions]
+  return [volume.name, volume.placement, volume.replicas, formatBytes(volume.chunkSizeBytes), partitionsText(volume, data), metadataText(volume)]
 }
 
 export function wholeNumber (text: string): number {

@@ -10,6 +10,7 @@ import { encodeChange, type ChangeResult, type MapChange } from './map-change.ts
 import type { ManagerState } from './manager-state.ts'
 import { Balancer, type BalanceInput } from './balancer.ts'
 import { nextMembers } from './members.ts'
+import { nextMetadataPartitions } from './metadata-growth.ts'
 import { ActiveMoves } from './moves.ts'
 import { relief } from './relief.ts'
 import { advance, isOver, type PlanRecord, type PlanStanding } from './plans.ts'
@@ -157,8 +158,8 @@ export class Leadership {
     const { clock } = this.components
     const nowMs = clock.now()
     this.facts.observe(this.state, nowMs)
-    const splits = nextSplits(this.state)
-    if (splits !== null) return this.propose({ base: this.state.map.version, ...splits })
+    const grown = nextSplits(this.state) ?? nextMetadataPartitions(this.state.map)
+    if (grown !== null) return this.propose({ base: this.state.map.version, ...grown })
     if (await this.plan(nowMs)) return true
     const plans = this.state.plans.unfinished.map((record) => ({ record, state: this.standingOf(record, nowMs) }))
     const standings = plans.filter(({ record, state }) => state !== record.state).map(({ record, state }): PlanStanding => {

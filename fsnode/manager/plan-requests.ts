@@ -6,6 +6,7 @@ import { clusterSignature, planFor, rebalancePlan, replacing, type BalanceInput 
 import { copiesPerNodeMax, plansUnfinishedMax, replicasMax } from './bounds.ts'
 import type { ManagerState } from './manager-state.ts'
 import type { MapChange } from './map-change.ts'
+import { addMetadataPartitions } from './metadata-growth.ts'
 import { wantPartitions } from './splits.ts'
 import { isOver, type PlanHead, type PlanRecord, type PlanStanding } from './plans.ts'
 
@@ -76,7 +77,7 @@ export function setBalance (state: ManagerState, { automatic, bytesPerSecond, co
 }
 
 /** null: nothing changes. @throws AtollError ATOLL_NO_SUCH_VOLUME, ATOLL_BAD_ARGUMENT, ATOLL_NOT_ENOUGH_NODES. */
-export function setVolume (state: ManagerState, { name, placement, replicas, dataPartitions }: SetVolumeRequest): MapChange | null {
+export function setVolume (state: ManagerState, { name, placement, replicas, dataPartitions, metadataPartitions }: SetVolumeRequest): MapChange | null {
   const volume = volumeNamed(state, name)
   if (placement !== undefined && placement !== 'hawaii' && placement !== 'tivoli') throw new AtollError('ATOLL_BAD_ARGUMENT', 'the placement is hawaii or tivoli')
   if (replicas !== undefined) {
@@ -85,15 +86,16 @@ export function setVolume (state: ManagerState, { name, placement, replicas, dat
     if (replicas > up && replicas > volume.replicas) throw new AtollError('ATOLL_NOT_ENOUGH_NODES', `${replicas} replicas need as many nodes; ${up} are up`, { hint: 'atoll node list' })
   }
   const split = dataPartitions === undefined ? null : wantPartitions(state, volume, dataPartitions)
-  const next: VolumeInfo = { ...(split?.volumes?.[0] ?? volume), placement: placement ?? volume.placement, replicas: replicas ?? volume.replicas }
-  if (next.placement === volume.placement && next.replicas === volume.replicas && split === null) return null
-  if (next.placement === volume.placement) return { base: state.map.version, ...split, volumes: [next] }
+  const more = metadataPartitions === undefined ? null : addMetadataPartitions(state, split?.volumes?.[0] ?? volume, metadataPartitions)
+  const next: VolumeInfo = { ...(more?.volumes?.[0] ?? split?.volumes?.[0] ?? volume), placement: placement ?? volume.placement, replicas: replicas ?? volume.replicas }
+  if (next.placement === volume.placement && next.replicas === volume.replicas && split === null && more === null) return null
+  if (next.placement === volume.placement) return { base: state.map.version, ...split, ...more, volumes: [next] }
   // With the epoch every replica learns who may read, before anything else is done under the new policy.
   const records = state.map.data.filter((partition) => partition.volume === volume.id).map(({ id }) => {
     const record = split?.records?.find(({ partition }) => partition.id === id) ?? state.record(id)!
     return { ...record, partition: { ...record.partition, epoch: record.partition.epoch + 1 } }
   })
-  return { base: state.map.version, volumes: [next], records }
+  return { base: state.map.version, ...more, volumes: [next], records }
 }
 
 /** @throws AtollError ATOLL_UNKNOWN_NODE, ATOLL_NODE_IN_USE. */

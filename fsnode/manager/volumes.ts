@@ -63,10 +63,11 @@ function dataPartitions ({ map }: ManagerState, volume: VolumeInfo): PartitionRe
   }))
 }
 
-function metadataPartitions ({ map }: ManagerState, volume: VolumeInfo): MetadataPartition[] {
-  const ids = Array.from({ length: volume.metadataPartitions }, (_, index) => metadataPartitionId(volume.id, index))
+/** Those of the volume from the index `first` on: their groups begin with these members. */
+export function metadataPartitions ({ map }: Pick<ManagerState, 'map'>, volume: VolumeInfo, first = 0): MetadataPartition[] {
+  const ids = Array.from({ length: volume.metadataPartitions - first }, (_, at) => metadataPartitionId(volume.id, first + at))
   const wanted = volume.replicas > 3 ? 5 : 3
-  return placeMetadata(map, ids, wanted).map((members, index) => ({ id: ids[index]!, volume: volume.id, index, members }))
+  return placeMetadata(map, ids, wanted).map((members, at) => ({ id: ids[at]!, volume: volume.id, index: first + at, members }))
 }
 
 function checkedVolume (request: CreateVolumeRequest, id: number, up: number): VolumeInfo {

@@ -43,6 +43,12 @@ export class MetadataPartition {
 
   get id (): string { return this.components.group.id }
 
+  /** The volume may get more metadata partitions. */
+  adopt (volume: VolumeInfo): void {
+    this.init.volume = volume
+    if (this.leader !== null) this.leader.init.volume = volume
+  }
+
   /** Stops serving; group and state machine are closed by who made them. */
   close (): void {
     this.closed = true

@@ -106,8 +106,11 @@ export interface PlanRequest { plan: number }
 export interface PlanResponse { plan: PlanSummary, moves: PlannedMove[] }
 /** Without a plan: all of them, and `automatic` is switched, too. */
 export interface ControlPlanRequest { plan?: number, action: 'pause' | 'resume' | 'cancel' }
-/** `dataPartitions`: what it is now times a power of two; partitions are split while the volume serves. */
-export interface SetVolumeRequest { name: string, placement?: Placement, replicas?: number, dataPartitions?: number }
+/**
+ * `dataPartitions`: what it is now times a power of two; partitions are split while the volume serves. `metadataPartitions`: not fewer than now; new
+ * directories are spread over all of them.
+ */
+export interface SetVolumeRequest { name: string, placement?: Placement, replicas?: number, dataPartitions?: number, metadataPartitions?: number }
 export interface SetVolumeResponse { volume: VolumeInfo }
 /** Moving averages over some seconds, per second. */
 export interface PartitionLoadRate { partition: PartitionId, readBytes: number, writeBytes: number, reads: number, writes: number }

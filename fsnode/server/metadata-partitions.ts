@@ -66,13 +66,22 @@ export class MetadataPartitions {
   }
 
   private async follow (map: ClusterMap): Promise<void> {
+    const volumes = new Map(map.volumes.map((volume) => [volume.id, volume]))
     for (const record of map.metadata) {
       if (this.closed) return
       if (this.hosts(record) && !this.running.has(record.id)) await this.open(record, map)
-      this.running.get(record.id)?.pursuer.adopt(record.change)
+      const running = this.running.get(record.id)
+      const volume = volumes.get(record.volume)
+      if (volume !== undefined) running?.partition.adopt(volume)
+      running?.pursuer.adopt(record.change)
     }
     if (map.volumes.length === 0 || !this.mayRemove()) return
     const hosted = new Set(map.metadata.filter((record) => this.hosts(record)).map(({ id }) => id))
+    // What the map does not know of a volume that it knows came after it: the map is a restored one.
+    const known = new Set(map.metadata.map(({ id }) => id))
+    for (const id of [...this.running.keys(), ...this.looked ? [] : await this.components.raft.groupsOnDisk()]) {
+      if (!known.has(id) && volumes.has(Number(id.split('.')[0]))) hosted.add(id)
+    }
     for (const [id, one] of this.running) {
       if (hosted.has(id) || this.closed) continue
       this.components.log.info('removing a replica of metadata that was replaced', { partition: id })

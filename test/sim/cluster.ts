@@ -100,6 +100,7 @@ export class SimCluster {
       if (node.running === null) ailing.push(`${node.id} is not running`)
       else if (node.running.router.mapVersion < map.version) ailing.push(`${node.id} does not know the newest map`)
     }
+    for (const { name, metadataPartitionsWanted } of map.volumes) if (metadataPartitionsWanted !== undefined) ailing.push(`${name} gets ${metadataPartitionsWanted} metadata partitions`)
     for (const { name, dataPartitionsWanted } of map.volumes) if (dataPartitionsWanted !== undefined) ailing.push(`${name} is being split into ${dataPartitionsWanted} partitions`)
     for (const { id, state } of map.nodes) if (state !== 'up') ailing.push(`${id} is ${state}`)
     for (const { id, primary, replicas } of map.data) {

@@ -37,7 +37,7 @@ export interface SimConfig {
   plentyBytes: number
   /** Pause between two things that an operator does (moves, drains, policies), ms on average; null: there is none. */
   operateEveryMs: number | null
-  /** How often the volume's data partitions are doubled. */
+  /** How often the volume's data partitions are doubled, now and then also its metadata partitions. */
   splits: number
 }
 

@@ -20,6 +20,7 @@ export class Operator {
   private readonly config: Pick<SimConfig, 'operateEveryMs' | 'splits' | 'durationMs'>
   private readonly random: SimRandom
   private readonly drained = new Set<string>()
+  private readonly underWay = new Set<Promise<void>>()
   private router: ClusterRouter | null = null
   private over = false
 
@@ -36,7 +37,7 @@ export class Operator {
     this.router = new ClusterRouter({ network: network.host('operator'), clock, random: this.random.fork(), log: this.cluster.logger('operator') }, { seeds })
     this.router.start().catch(() => {})
     if (operateEveryMs !== null) this.schedule(operateEveryMs)
-    for (let split = 0; split < splits; split++) clock.setTimer(() => { if (!this.over) void this.act('split') }, this.random.next() * durationMs)
+    for (let split = 0; split < splits; split++) clock.setTimer(() => { if (!this.over) this.begin('split') }, this.random.next() * durationMs)
   }
 
   /** No node is emptied any more, nothing is paused: what is under way comes to its end. */
@@ -44,6 +45,8 @@ export class Operator {
     const { router } = this
     this.over = true
     if (router === null) return
+    // What is asked for again and again until it is granted must not come after this.
+    await Promise.all(this.underWay)
     await router.toManager('manager.control-plan', { action: 'resume' }, { patienceMs: settleMs })
     for (const node of this.drained) await router.toManager('manager.drain-node', { node, drain: false }, { patienceMs: settleMs })
     router.close()
@@ -52,7 +55,7 @@ export class Operator {
   private schedule (everyMs: number): void {
     this.cluster.clock.setTimer(() => {
       if (this.over) return
-      void this.act(this.drawKind())
+      this.begin(this.drawKind())
       this.schedule(everyMs)
     }, this.random.next() * 2 * everyMs)
   }
@@ -60,6 +63,12 @@ export class Operator {
   private drawKind (): Kind {
     const kinds = ['move', 'move', 'move', 'member', 'member', 'drain', 'rebalance', 'pause', 'cancel', 'placement'] as const
     return this.cluster.scheduling !== null && this.random.chance(updateShare) ? 'update' : this.random.pick(kinds)
+  }
+
+  private begin (kind: Kind): void {
+    const done = this.act(kind).then(() => { this.underWay.delete(done) })
+    // An update is never answered when the framework dies with it, and pauses nothing.
+    if (kind !== 'update') this.underWay.add(done)
   }
 
   private async act (kind: Kind): Promise<void> {
@@ -123,7 +132,8 @@ export class Operator {
   }
 
   private async split (): Promise<void> {
-    const { dataPartitions, dataPartitionsWanted = dataPartitions } = this.router!.map.volumes.find(({ name }) => name === volumeName)!
-    await this.router!.toManager('manager.set-volume', { name: volumeName, dataPartitions: 2 * dataPartitionsWanted }, { patienceMs })
+    const { dataPartitions, dataPartitionsWanted = dataPartitions, metadataPartitions, metadataPartitionsWanted = metadataPartitions } = this.router!.map.volumes.find(({ name }) => name === volumeName)!
+    const request = { name: volumeName, dataPartitions: 2 * dataPartitionsWanted, ...(this.random.chance(0.5) && { metadataPartitions: 2 * metadataPartitionsWanted }) }
+    await this.router!.toManager('manager.set-volume', request, { patienceMs })
   }
 }

@@ -66,7 +66,8 @@ export async function renameHere (leader: Leader, session: LiveSession, request:
     ...inodeClaim(leader, dir, name), ...inodeClaim(leader, newDir, newName)
   ]
   for (;;) {
-    const moving = dir !== newDir && leader.init.volume.metadataPartitions > 1
+    // Whether or not there are other partitions: this leader may not have heard of the first one yet.
+    const moving = dir !== newDir
     const done = await leader.change(session, claims, async (opens) => {
       // Nothing may be awaited between this look and the proposal.
       if (moving && ancestorsInMotion(leader, dir, newDir, claims()).length > 0) return null

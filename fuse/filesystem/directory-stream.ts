@@ -1,6 +1,7 @@
 import type { VolumeClient } from '../../client/types.ts'
 import type { DirectoryEntry } from '../../fsnode/protocol/metadata.ts'
 import { mode as modes } from '../../fsnode/protocol/posix.ts'
+import { maxWriteBytes } from '../protocol/constants.ts'
 import type { DirentPacker } from '../protocol/directory.ts'
 
 /** Entries that one call of the client brings. */
@@ -10,6 +11,8 @@ export const entriesPerPage = 1024
  * pages. Those before are loaded again, from the name they began after, if somebody seeks back.
  */
 export const pagesPerHandleMax = 3
+/** Of a MiB each, kept for the replies to come. */
+export const listingBuffersMax = 4
 
 interface Anchor { first: number, after: string }
 interface Page extends Anchor { entries: DirectoryEntry[], /** Where the next page begins. */ next: number, done: boolean, parent: number }
@@ -87,8 +90,17 @@ export class DirectoryStream {
 export class DirectoryHandles {
   private readonly client: VolumeClient
   private readonly streams = new Map<number, DirectoryStream>()
+  /** Programs ask for a MiB at a time, whatever there is: a buffer for each would keep the collector busy. */
+  private readonly buffers: Buffer[] = []
 
   constructor (client: VolumeClient) { this.client = client }
+
+  /** As much as a reply may hold. */
+  takeBuffer (): Buffer { return this.buffers.pop() ?? Buffer.allocUnsafeSlow(maxWriteBytes) }
+
+  giveBuffer (buffer: Buffer): void {
+    if (this.buffers.length < listingBuffersMax) this.buffers.push(buffer)
+  }
 
   get (fh: number, ino: number): DirectoryStream {
     let stream = this.streams.get(fh)

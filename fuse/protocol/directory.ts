@@ -15,15 +15,15 @@ export interface Dirent {
   attr?: InodeAttr
 }
 
-/** Packs records of READDIR or READDIRPLUS into at most `size` bytes, whole ones only. */
+/** Packs records of READDIR or READDIRPLUS into a buffer, whole ones only. */
 export class DirentPacker {
-  readonly buffer: Buffer
+  private readonly buffer: Buffer
   private readonly plus: boolean
   private readonly timeouts: Timeouts
   private used = 0
 
-  constructor (size: number, plus: boolean, timeouts: Timeouts) {
-    this.buffer = Buffer.allocUnsafe(size)
+  constructor (buffer: Buffer, plus: boolean, timeouts: Timeouts) {
+    this.buffer = buffer
     this.plus = plus
     this.timeouts = timeouts
   }

@@ -192,7 +192,7 @@ describe('fuse protocol: replies', () => {
   })
 
   it('a dirent is padded to 8 bytes', () => {
-    const packer = new DirentPacker(4096, false, timeouts)
+    const packer = new DirentPacker(Buffer.alloc(4096), false, timeouts)
     packer.add({ name: 'abc', ino: 5, type: 0o100000, cookie: 3 })
     expect(hex(packer.packed())).to.equal('0500000000000000' + '0300000000000000' + '03000000' + '08000000' + '6162630000000000')
   })
@@ -200,7 +200,7 @@ describe('fuse protocol: replies', () => {
   it('directory records fill at most the size asked for, whole ones only, and come back as they went in', () => {
     const names = fc.array(fc.string({ minLength: 1, maxLength: 60, unit: 'grapheme' }), { maxLength: 30 })
     fc.assert(fc.property(names, fc.integer({ min: 0, max: 4096 }), fc.boolean(), (all, size, plus) => {
-      const packer = new DirentPacker(size, plus, timeouts)
+      const packer = new DirentPacker(Buffer.alloc(size), plus, timeouts)
       const added = all.filter((name, index) => packer.add({ name, ino: index + 1, type: 0o040000, cookie: index + 1, ...(index % 2 === 0 ? { attr } : {}) }))
       const packed = packer.packed()
       expect(packed.length).to.be.at.most(size)

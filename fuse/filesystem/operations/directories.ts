@@ -1,5 +1,4 @@
 import { parseFsync, parseOpen, parseRead, parseRelease } from '../../protocol/arguments.ts'
-import { maxWriteBytes } from '../../protocol/constants.ts'
 import { DirentPacker } from '../../protocol/directory.ts'
 import type { Request } from '../../protocol/request.ts'
 import { inoOf, type FileSystemContext, type Handler } from '../context.ts'
@@ -18,9 +17,15 @@ export const readdirplus: Handler = (context, request, reply) => list(context, r
 
 async function list (context: FileSystemContext, request: Request, reply: Reply, plus: boolean): Promise<void> {
   const { fh, offset, size } = parseRead(request)
-  const packer = new DirentPacker(Math.min(size, maxWriteBytes), plus, context.timeouts)
-  await orStale(context.directories.get(fh, inoOf(context, request.nodeid)).read(offset, packer))
-  reply.data([packer.packed()])
+  const { directories, timeouts } = context
+  const buffer = directories.takeBuffer()
+  try {
+    const packer = new DirentPacker(buffer.subarray(0, size), plus, timeouts)
+    await orStale(directories.get(fh, inoOf(context, request.nodeid)).read(offset, packer))
+    reply.data([packer.packed()])
+  } finally {
+    directories.giveBuffer(buffer)
+  }
 }
 
 export const releasedir: Handler = (context, request, reply) => {

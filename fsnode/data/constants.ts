@@ -63,6 +63,8 @@ export const reconcilePollMs = 500
 /** Before a partition is split: how long changes wait for those under way, and then for the manager. */
 export const splitDrainMsMax = 500
 export const splitDecisionMsMax = 1_000
-export const splitRetryMs = 250
+export const splitRetryMsMin = 100
+/** Clients must not wait again and again for what cannot be done. */
+export const splitRetryMsMax = 10_000
 /** Files that could not be moved after a split are tried again. */
 export const sweepRetryMs = 5_000

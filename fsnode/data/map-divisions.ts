@@ -26,7 +26,7 @@ export class MapDivisions {
     const { store } = this.components
     this.unite(map)
     const split = ours.filter(({ span }) => span !== undefined)
-    if (split.length === 0) return
+    if (split.every(({ id, span }) => this.told.get(id) === span)) return
     const byId = new Map(map.data.map((partition) => [partition.id, partition]))
     let isNew = false
     for (const own of split) {

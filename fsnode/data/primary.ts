@@ -118,7 +118,7 @@ export class Primary {
     this.requireCapacity()
     const key = keyOf(request)
     if (kind === 'write' && this.anyFull()) await this.requireNoGrowth(request, offset + length)
-    while (this.held !== null || this.gates.has(key)) await (this.held?.until ?? this.gates.get(key))
+    while ((this.held !== null && kind !== 'sync') || this.gates.has(key)) await (this.gates.get(key) ?? this.held?.until)
     this.requireOffice()
     if (request.since !== undefined) this.requireUnchanged(key, request.since, request.writer)
     if (kind !== 'sync') this.changes.note(key, request.writer, this.lastOrder + 1)
@@ -128,7 +128,10 @@ export class Primary {
   /** All serving replicas have compared what earlier primaries had left open. */
   get isReconciled (): boolean { return this.reconciled }
 
-  /** Resolves when no change is under way; none begins before the answered function is called. Rejects with ATOLL_TIMEOUT, and then they go on. */
+  /**
+   * Resolves when no change is under way; none begins before the answered function is called. Rejects with ATOLL_TIMEOUT, and then they go on.
+   * Syncs change nothing, and may take long.
+   */
   async hold (limitMs: number): Promise<() => void> {
     while (this.held !== null) await this.held.until
     let end = (): void => {}
@@ -138,7 +141,7 @@ export class Primary {
       end()
     }
     this.held = held
-    const done = Promise.all([...this.pending.values()].map(succeeds))
+    const done = Promise.all([...this.pending.values()].filter(({ kind }) => kind !== 'sync').map(succeeds))
     const isDone = await new Promise<boolean>((resolve) => {
       const timer = this.components.clock.setTimer(() => { resolve(false) }, limitMs)
       void done.then(() => {

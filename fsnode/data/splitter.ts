@@ -3,7 +3,7 @@ import { codeOf, messageOf } from '../protocol/errors.ts'
 import type { Clock, Logger } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
 import type { ChunkStore } from './chunk-store.ts'
-import { splitDecisionMsMax, splitDrainMsMax, splitRetryMs } from './constants.ts'
+import { splitDecisionMsMax, splitDrainMsMax, splitRetryMsMax, splitRetryMsMin } from './constants.ts'
 import type { Primary } from './primary.ts'
 
 export interface SplitterComponents { clock: Clock, log: Logger, router: ClusterRouter, store: ChunkStore }
@@ -17,20 +17,23 @@ export interface SplitterInit {
 
 /**
  * Brings a partition to a point at which nothing is under way, and has the manager split it there: so no write is in doubt because
- * of the split. Whatever fails is tried again, for as long as the manager wants the partition split.
+ * of the split. Whatever fails is tried again, ever less often, for as long as the manager wants the partition split.
  */
 export async function bringToSplit (components: SplitterComponents, init: SplitterInit): Promise<void> {
   const { clock, log, router } = components
+  let delayMs = splitRetryMsMin
   for (;;) {
     const partition = init.partition()
     if (partition === null || !isWanted(router, partition.id)) return
-    if (isReady(components, init.primary, partition)) {
+    if (!isReady(components, init.primary, partition)) delayMs = splitRetryMsMin
+    else {
       await attempt(components, init, partition).catch((error) => {
         log.info('a partition is not split yet', { partition: partition.id, code: codeOf(error), cause: messageOf(error) })
       })
       if (init.partition() === null) return
+      delayMs = Math.min(splitRetryMsMax, delayMs * 2)
     }
-    await new Promise<void>((resolve) => { clock.setTimer(resolve, splitRetryMs) })
+    await new Promise<void>((resolve) => { clock.setTimer(resolve, delayMs) })
   }
 }
 

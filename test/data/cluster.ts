@@ -31,6 +31,8 @@ export class SimCluster {
   readonly nodes = new Map<NodeId, SimNode>()
   readonly leaseUntil = new Map<NodeId, number>()
   map: ClusterMap
+  /** Told when the primary asks for the split; answered when it resolves. */
+  onSplit: () => Promise<void> = async () => {}
   private readonly waiting = new Set<() => void>()
   private readonly reportedAt = new Map<NodeId, number>()
 
@@ -71,6 +73,13 @@ export class SimCluster {
     const { partition } = this
     const replicas = partition.replicas.map(({ node, state }) => ({ node, state: states[node] ?? state }))
     this.map = { ...this.map, version: this.map.version + 1, data: [{ ...partition, epoch: partition.epoch + 1, replicas, primary }, ...this.map.data.slice(1)] }
+    for (const wake of this.waiting) wake()
+  }
+
+  /** The manager wants the partition split, or no longer. */
+  want (splitting = true): void {
+    const { splitting: _, ...partition } = this.partition
+    this.map = { ...this.map, version: this.map.version + 1, data: [{ ...partition, ...(splitting && { splitting }) }] }
     for (const wake of this.waiting) wake()
   }
 
@@ -128,6 +137,10 @@ export class SimCluster {
         const state = this.stateOf(node)
         // A primary loses its office by its lease only.
         if (epoch === partition.epoch && reporter === partition.primary && node !== reporter && (state === 'serving' || state === 'syncing')) this.putOut(node)
+        return { body: { map: this.map } }
+      },
+      'manager.split-partition': async () => {
+        await this.onSplit()
         return { body: { map: this.map } }
       },
       'manager.replica-synced': ({ epoch, node }) => {

@@ -120,4 +120,49 @@ describe('a replicated partition is split', () => {
       expect(own[2], `seed ${seed}`).to.equal(own[0])
     }
   })
+
+  it('its primary lets changes end before it asks for the split, holds back those that come, and lets them go on when it cannot be', async () => {
+    const { cluster, client } = await begin(9)
+    const { clock, network } = cluster
+    const chunk = staying[0]!
+    await clock.run(client.write(ino, chunk, 0, Buffer.alloc(100, 1)))
+    await clock.advance(1_000)
+    const asked: number[] = []
+    let answer = (): void => {}
+    cluster.onSplit = () => new Promise<void>((resolve) => {
+      asked.push(clock.now())
+      answer = resolve
+    })
+    const other = [...cluster.nodes.keys()].find((id) => id !== cluster.partition.primary)!
+    // One replica does not answer: a change is under way for a while, and a sync.
+    network.cut(cluster.partition.primary!, other)
+    const slow = client.write(ino, chunk, 0, Buffer.alloc(100, 2))
+    await clock.advance(20)
+    cluster.want()
+    await clock.advance(300)
+    expect(asked).to.deep.equal([])
+    network.heal(cluster.partition.primary!, other)
+    await clock.run(slow)
+    await clock.until(() => asked.length === 1, 5_000)
+    let written = false
+    const held = client.write(ino, chunk, 50, Buffer.alloc(10, 3)).then(() => { written = true })
+    const began = clock.now()
+    await clock.run(client.sync(ino, chunk))
+    expect((await clock.run(client.read(ino, chunk, 0, 1)))[0]).to.equal(2)
+    expect([clock.now() - began < 100, written]).to.deep.equal([true, false])
+    // The manager does not split it: what was held goes on, and it is tried again, ever less often.
+    answer()
+    await clock.run(held)
+    const gaps: number[] = []
+    for (let attempt = 2; attempt < 7; attempt++) {
+      const last = clock.now()
+      await clock.until(() => asked.length === attempt, 20_000)
+      gaps.push(clock.now() - last)
+      answer()
+    }
+    for (const [at, gap] of gaps.entries()) if (at > 0) expect(gap).to.be.greaterThan(gaps[at - 1]! * 1.5)
+    cluster.want(false)
+    await clock.advance(30_000)
+    expect(asked.length).to.be.at.most(7)
+  })
 })

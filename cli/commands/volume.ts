@@ -112,12 +112,18 @@ function settingsOf (assignments: string[]): Settings {
   for (const assignment of assignments) {
     const [setting, value] = assignment.split('=', 2)
     if (setting === 'placement' && (value === 'hawaii' || value === 'tivoli')) changes.placement = value
-    else if (setting === 'replicas' && value !== undefined) changes.replicas = wholeNumber(value)
-    else if (setting === 'data-partitions' && value !== undefined) changes.dataPartitions = wholeNumber(value)
-    else if (setting === 'metadata-partitions' && value !== undefined) changes.metadataPartitions = wholeNumber(value)
+    else if (setting === 'replicas' && value !== undefined) changes.replicas = countOf(assignment, value)
+    else if (setting === 'data-partitions' && value !== undefined) changes.dataPartitions = countOf(assignment, value)
+    else if (setting === 'metadata-partitions' && value !== undefined) changes.metadataPartitions = countOf(assignment, value)
     else throw new AtollError('ATOLL_USAGE', `'${assignment}' cannot be set`, { hint: 'placement=hawaii, placement=tivoli, replicas=N, data-partitions=N, metadata-partitions=N' })
   }
   return changes
+}
+
+function countOf (assignment: string, value: string): number {
+  const count = Number(value)
+  if (value.trim() === '' || !Number.isSafeInteger(count) || count < 1) throw new AtollError('ATOLL_USAGE', `'${assignment}': a whole number from 1 is needed`)
+  return count
 }
 
 function row (volume: VolumeInfo, data: readonly DataPartition[]): Array<string | number> {

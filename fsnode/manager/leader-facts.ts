@@ -120,6 +120,14 @@ export class LeaderFacts {
   /** What a replica of the partition holds, as far as nodes have told: the fullest one counts. */
   storedBytes (partition: PartitionId): number { return Math.max(0, ...(this.stored.get(partition)?.values() ?? [])) }
 
+  /** About what each half of a partition that was split holds, until nodes tell. */
+  split (partition: PartitionId, child: PartitionId): void {
+    const held = this.stored.get(partition)
+    if (held === undefined || this.stored.has(child)) return
+    const halves = new Map([...held].map(([node, bytes]): [NodeId, number] => [node, bytes / 2]))
+    this.stored.set(partition, halves).set(child, new Map(halves))
+  }
+
   /** Nodes that have files of the partition, and how much. */
   holdersOf (partition: PartitionId): ReadonlyMap<NodeId, number> { return this.stored.get(partition) ?? new Map() }
 

@@ -19,7 +19,7 @@ import { backupOf, restoration } from './map-backup.ts'
 import { controlPlans, evenPlan, movePlan, planNamed, removeNode, requireUp, setBalance, setVolume, startPlan, volumeNamed } from './plan-requests.ts'
 import { plannedMoves, summaryOf, type PlanHead, type PlanRecord } from './plans.ts'
 import { checkedRegistration, differs } from './registration.ts'
-import { splitNow } from './splits.ts'
+import { halvesIn, splitNow } from './splits.ts'
 import { createVolume, existingVolume, removeVolume } from './volumes.ts'
 
 export type ManagerComponents = LeadershipComponents
@@ -134,8 +134,12 @@ export class Manager {
   async splitPartition (request: SplitPartitionRequest): Promise<ClusterMap> {
     const leadership = await this.lead()
     leadership.splits.set(request.partition, request)
+    let split: MapChange | null = null
     // Those that wait are split in one change: the map travels to everybody with each.
-    await leadership.change((state) => splitNow(state, leadership.splits.values()), () => { leadership.splits.delete(request.partition) })
+    await leadership.change((state) => split = splitNow(state, leadership.splits.values()), () => {
+      leadership.splits.delete(request.partition)
+      for (const [half, other] of halvesIn(split)) leadership.facts.split(half, other)
+    })
     leadership.kick()
     return this.map
   }

@@ -63,6 +63,12 @@ export function splitNow (state: ManagerState, requests: Iterable<SplitPartition
   return records.length === 0 ? null : { base: state.map.version, records }
 }
 
+/** Which partitions a change of `splitNow` makes of which. */
+export function halvesIn (change: MapChange | null): Array<[half: PartitionId, other: PartitionId]> {
+  const ids = change?.records?.map(({ partition }) => partition.id) ?? []
+  return ids.flatMap((id, at): Array<[PartitionId, PartitionId]> => at % 2 === 0 ? [[id, ids[at + 1]!]] : [])
+}
+
 /** The partition with half of its chunks, and the one with the others: the same replicas, led by the same node, in an epoch that nobody has seen. */
 function halves (state: ManagerState, record: PartitionRecord, { epoch, node }: SplitPartitionRequest): PartitionRecord[] {
   const { partition } = record

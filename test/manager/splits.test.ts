@@ -24,6 +24,9 @@ describe('the manager splits partitions', () => {
     await begin()
     await cluster.createVolume({ dataPartitions: 6 })
     const before = cluster.map.data
+    for (const id of cluster.ids) cluster.process(id).report.stored = before.map((one) => [one.id, 8e6])
+    await cluster.clock.advance(2_000)
+    for (const id of cluster.ids) delete cluster.process(id).report.stored
     expect(await set(12)).to.include({ dataPartitions: 6, dataPartitionsWanted: 12 })
     await cluster.clock.until(ended, 30_000)
     expect(volume()).to.include({ dataPartitions: 12 })
@@ -35,6 +38,9 @@ describe('the manager splits partitions', () => {
         expect(half).to.not.have.property('splitting')
       }
     }
+    // Until nodes tell what each holds, half of it is.
+    const { stored } = (await cluster.clock.run(router().toManager('manager.loads', {}))).body
+    expect(stored.map(({ bytes }) => bytes)).to.deep.equal(Array.from({ length: 12 }, () => 4e6))
   })
 
   it('several doublings follow one another, at most so many at once, and what exists is always a whole set of partitions', async () => {

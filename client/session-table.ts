@@ -47,7 +47,8 @@ export class SessionTable {
   /** Of the volume now: it may get more. An earlier process of this one may have known of more than this one yet. */
   private get count (): number {
     const { volume } = this.init
-    const known = this.components.router.map.volumes.find(({ id }) => id === volume.id) ?? volume
+    const { router } = this.components
+    const known = router.mapVersion === 0 ? volume : router.map.volumes.find(({ id }) => id === volume.id) ?? volume
     const used = this.components.journal?.recoverChanges().map(({ partition }) => partition + 1) ?? []
     return Math.max(volume.metadataPartitions, known.metadataPartitions, ...used)
   }

@@ -193,7 +193,9 @@ export class MetadataSession {
 
   /** As far as the cluster map says, which may be behind: partitions are added, too. */
   private get mayExist (): boolean {
-    const { metadata, volumes } = this.components.router.map
+    const { router } = this.components
+    if (router.mapVersion === 0) return true
+    const { metadata, volumes } = router.map
     return metadata.some(({ id }) => id === this.partition) || !volumes.some(({ id }) => this.partition.startsWith(`${id}.`))
   }
 

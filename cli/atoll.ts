@@ -41,8 +41,17 @@ try {
     process.exitCode = exitCodeOf(error)
   }
 }
+await Promise.all([process.stdout, process.stderr].map(written))
 // Connections that are still being closed must not hold a command back.
 process.exit()
+
+/** Resolves when whoever reads the stream has all of it, or has gone away. */
+function written (stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => {
+    stream.once('error', () => { resolve() })
+    stream.write('', () => { resolve() })
+  })
+}
 
 function pathOf (command: Command): string {
   return command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`

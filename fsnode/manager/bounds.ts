@@ -50,8 +50,10 @@ export const unevenHawaiiMax = 0.05
 export const unevenTivoliMax = 0.25
 /** Replicas of a Tivoli volume follow what disks measure only when that has lasted so long. */
 export const scoreSettleMs = 10 * 60_000
-/** Partitions that are brought to a point at which they can be split, at once. */
-export const splitsAtOnceMax = 16
+/** Partitions of a volume that are brought to a point at which they can be split, at once: this share of them, within bounds. The map travels with each step. */
+export const splitsAtOnceShare = 1 / 16
+export const splitsAtOnceMin = 16
+export const splitsAtOnceMax = 256
 /** How often moves are planned anew. */
 export const planIntervalMs = 5_000
 /** Time over which a partition's load is averaged. */

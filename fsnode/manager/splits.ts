@@ -3,7 +3,7 @@ import { dataPartitionId } from '../../partitioning/routing.ts'
 import type { DataPartition, PartitionId, VolumeInfo } from '../../partitioning/types.ts'
 import { AtollError } from '../protocol/errors.ts'
 import type { SplitPartitionRequest } from '../protocol/manager.ts'
-import { dataPartitionsMax, splitsAtOnceMax } from './bounds.ts'
+import { dataPartitionsMax, splitsAtOnceMax, splitsAtOnceMin, splitsAtOnceShare } from './bounds.ts'
 import type { ManagerState } from './manager-state.ts'
 import type { MapChange } from './map-change.ts'
 
@@ -48,7 +48,8 @@ export function nextSplits (state: Pick<ManagerState, 'map' | 'record'>): Omit<M
     if (left.length === 0) return doubled(volume)
     const begun = left.filter(({ splitting }) => splitting === true).length
     const ready = left.filter((partition) => partition.splitting !== true && isWhole(state.record(partition.id), volume))
-    const next = ready.slice(0, Math.max(0, splitsAtOnceMax - begun))
+    const atOnce = Math.min(splitsAtOnceMax, Math.max(splitsAtOnceMin, Math.floor(volume.dataPartitions * splitsAtOnceShare)))
+    const next = ready.slice(0, Math.max(0, atOnce - begun))
     if (next.length > 0) return { records: marked(state, next, true) }
   }
   return null

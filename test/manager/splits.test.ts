@@ -1,9 +1,9 @@
 import { expect } from 'chai'
-import { splitsAtOnceMax } from '../../fsnode/manager/bounds.ts'
-import { withLaterSplits } from '../../fsnode/manager/splits.ts'
+import { splitsAtOnceMin } from '../../fsnode/manager/bounds.ts'
+import { nextSplits, withLaterSplits } from '../../fsnode/manager/splits.ts'
 import type { Methods } from '../../fsnode/protocol/methods.ts'
 import { dataIndexOfChunk } from '../../partitioning/routing.ts'
-import type { DataPartition, VolumeInfo } from '../../partitioning/types.ts'
+import type { ClusterMap, DataPartition, VolumeInfo } from '../../partitioning/types.ts'
 import { SimCluster } from './sim-cluster.ts'
 
 describe('the manager splits partitions', () => {
@@ -57,9 +57,19 @@ describe('the manager splits partitions', () => {
     }
     watch()
     await cluster.clock.until(ended, 60_000)
-    expect(most).to.equal(splitsAtOnceMax)
+    expect(most).to.equal(splitsAtOnceMin)
     expect(cluster.map.data.every(({ span }) => span === 80)).to.equal(true)
     expect(volume().dataPartitions).to.equal(80)
+  })
+
+  it('of many, more are split at once: the map travels with each step', () => {
+    for (const [partitions, atOnce] of [[8, 8], [64, 16], [1_024, 64], [8_192, 256]] as const) {
+      const data = Array.from({ length: partitions }, (_, index): DataPartition => ({ id: `7.d.${index}`, volume: 7, index, epoch: 1, replicas: [{ node: 'a', state: 'serving' }], primary: 'a' }))
+      const map = { volumes: [{ id: 7, replicas: 1, dataPartitions: partitions, dataPartitionsWanted: 2 * partitions }], data } as unknown as ClusterMap
+      const marked = nextSplits({ map, record: (id) => ({ partition: data[Number(id.split('.')[2])]!, fences: [], doubtful: [] }) })
+      expect(marked!.records!.length).to.equal(atOnce)
+    }
+    cluster = new SimCluster({ nodes: 0 })
   })
 
   it('a number that cannot be reached is refused, with what can', async () => {

@@ -1,5 +1,6 @@
 import { giveBack } from '../fsnode/protocol/buffer-pool.ts'
-import { blockFileBytesMax, cachedBlockBytesMax, offeredFileBytesMax, readBlockBytes } from './bounds.ts'
+import type { Clock, Timer } from '../fsnode/protocol/ports.ts'
+import { blockIdleMs, cachedBlockBytesMax, offeredFileBytesMax, readBlockBytes } from './bounds.ts'
 import { sliceBuffers } from './ranges.ts'
 
 interface Block {
@@ -11,21 +12,27 @@ interface Block {
   loading: Promise<Buffer[]>
   /** It is, or will be, offered to whoever caches above. */
   offered: boolean
+  usedAt: number
 }
 
-/** The blocks of all files of a volume client, bounded in bytes: the least recently used go first. */
+/** The blocks of all files of a volume client, bounded in bytes: the least recently used go first, and those that were not used for long. */
 export class BlockCache {
-  private readonly bytesMax: number
+  readonly bytesMax: number
+  private readonly clock: Clock
   private readonly blocks = new Set<Block>()
   private bytes = 0
+  private timer: Timer | null = null
 
-  constructor (bytesMax: number = cachedBlockBytesMax) {
-    this.bytesMax = bytesMax
+  constructor (components: { clock: Clock }, init: { bytesMax?: number } = {}) {
+    this.clock = components.clock
+    this.bytesMax = init.bytesMax ?? cachedBlockBytesMax
   }
 
   add (block: Block): void {
+    block.usedAt = this.clock.now()
     this.blocks.add(block)
     this.bytes += block.length
+    this.timer ??= this.clock.setTimer(() => { this.dropIdle() }, blockIdleMs)
     for (const oldest of this.blocks) {
       if (this.bytes <= this.bytesMax) return
       oldest.file.remove(oldest)
@@ -33,12 +40,27 @@ export class BlockCache {
   }
 
   touch (block: Block): void {
+    block.usedAt = this.clock.now()
     this.blocks.delete(block)
     this.blocks.add(block)
   }
 
   remove (block: Block): void {
     if (this.blocks.delete(block)) this.bytes -= block.length
+  }
+
+  close (): void {
+    this.timer?.cancel()
+    for (const block of this.blocks) block.file.remove(block)
+  }
+
+  private dropIdle (): void {
+    const horizon = this.clock.now() - blockIdleMs
+    for (const block of this.blocks) {
+      if (block.usedAt > horizon) break
+      block.file.remove(block)
+    }
+    this.timer = this.blocks.size === 0 ? null : this.clock.setTimer(() => { this.dropIdle() }, blockIdleMs)
   }
 }
 
@@ -70,7 +92,7 @@ export class FileBlocks {
   /** Null when the range is better read as it is. `fetch` reads any range of the file; `direct`: the reader bypasses who caches above. */
   read (offset: number, length: number, size: number, fetch: ReadRange, direct: boolean): Promise<Buffer[]> | null {
     const offers = !direct && this.components.isOffered()
-    if (length > readBlockBytes / 2 || size > (offers ? offeredFileBytesMax : blockFileBytesMax) || !this.components.mayKeep()) return null
+    if (length > readBlockBytes / 2 || size > this.fileBytesMax(offers) || !this.components.mayKeep()) return null
     const index = Math.floor(offset / readBlockBytes)
     const start = offset - index * readBlockBytes
     if (start + length > readBlockBytes) return null
@@ -93,6 +115,11 @@ export class FileBlocks {
     if (this.blocks.get(block.index) === block) this.blocks.delete(block.index)
   }
 
+  private fileBytesMax (offers: boolean): number {
+    const { bytesMax } = this.components.cache
+    return offers ? Math.max(bytesMax, offeredFileBytesMax) : bytesMax
+  }
+
   /** One that is known and reaches to `end`, or that is being read from now on. */
   private block (index: number, end: number, size: number, fetch: ReadRange): Block {
     const known = this.blocks.get(index)
@@ -107,7 +134,7 @@ export class FileBlocks {
 
   private load (index: number, length: number, fetch: ReadRange): Block {
     const loading = fetch(index * readBlockBytes, length)
-    const block: Block = { file: this, index, length, bytes: null, loading, offered: false }
+    const block: Block = { file: this, index, length, bytes: null, loading, offered: false, usedAt: 0 }
     this.blocks.set(index, block)
     this.components.cache.add(block)
     block.loading = loading.then((bytes) => {

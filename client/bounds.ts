@@ -94,12 +94,15 @@ export const readAheadBytesPerFile = 8 * mebi
 export const readAheadBytesMax = 128 * mebi
 /** A small read out of sequence brings in the block of the file that it lies in. */
 export const readBlockBytes = 128 * kibi
-/** Of such blocks, over all files of a volume client. */
+/**
+ * Of such blocks, over all files of a volume client that is not told otherwise. Of a file that is greater than what may be cached, and is read here and there,
+ * only what is asked for is read: few of its blocks would be met again.
+ */
 export const cachedBlockBytesMax = 64 * mebi
-/** Of a greater file that is read here and there only what is asked for is read: few of its blocks would be met again in the cache. */
-export const blockFileBytesMax = 64 * mebi
-/** The same where somebody above takes the blocks, and has more memory. */
+/** The greatest such file where somebody above takes the blocks, and has more memory. */
 export const offeredFileBytesMax = 256 * mebi
+/** A block that nobody has read for so long goes. */
+export const blockIdleMs = 30_000
 /** Blocks on their way to whoever caches above. */
 export const offersMax = 64
 

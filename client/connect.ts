@@ -34,6 +34,8 @@ export interface OpenVolumeOptions {
   session?: string
   /** Where acknowledged writes survive a crash of this process. */
   journal?: WriteJournal
+  /** Bytes of small reads out of sequence that may be cached. @default 64 MiB */
+  blockBytesMax?: number
   log?: Logger
 }
 
@@ -98,7 +100,7 @@ class ConnectedCluster implements Cluster {
     const known = this.map.nodes.filter((node) => node.state !== 'down').map((node) => ({ host: node.host, port: node.rpcPort }))
     const opened = new AtollVolumeClient(
       { ...this.components, log: options.log ?? this.components.log, journal: options.journal ?? null },
-      { volume, seeds: [...known, ...seeds], session: options.session, client }
+      { volume, seeds: [...known, ...seeds], session: options.session, blockBytesMax: options.blockBytesMax, client }
     )
     try {
       await opened.start(patienceMs)

@@ -45,6 +45,8 @@ export interface VolumeClientInit {
   /** For people: who this is. */
   client: string
   cache?: InodeCacheInit
+  /** Bytes of small reads out of sequence that may be cached. @default 64 MiB */
+  blockBytesMax?: number
   /** Free bytes on each node from which on close(2) need not wait for the nodes. @default 4 GiB */
   plentyBytes?: number
 }
@@ -93,7 +95,7 @@ export class AtollVolumeClient implements VolumeClient {
       unsynced: new UnsyncedChunks({ chunks, onLost: (ino, error) => this.context.files.failed(ino, error) }),
       room: new Room({ clock, router: this.router }, init),
       readAhead: new ReadAheadBudget(),
-      blocks: new BlockCache(),
+      blocks: new BlockCache({ clock }, { bytesMax: init.blockBytesMax }),
       offers: new Offers()
     })
     this.namespace = new Namespace(context)
@@ -253,6 +255,7 @@ export class AtollVolumeClient implements VolumeClient {
       await this.context.files.flushAll()
       await this.context.held.settled()
     } finally {
+      this.context.blocks.close()
       await this.context.sessions.close()
       this.router.close()
     }

@@ -9,5 +9,8 @@ export const bulkProcessFlags = [
   '--min-semi-space-size=8', '--max-semi-space-size=8', '--heap-growing-percent=100'
 ]
 
-/** Buffers are freed by other threads than allocate them: with few arenas less of them stays with the process. */
-export const bulkProcessEnvironment = { MALLOC_ARENA_MAX: '2' }
+/**
+ * Buffers are freed by other threads than allocate them: with few arenas less of them stays with the process. Those of 128 KiB and more are given
+ * back to the machine when they are freed; without a fixed bound the allocator soon keeps them all.
+ */
+export const bulkProcessEnvironment = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '131072' }

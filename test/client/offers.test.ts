@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { blockFileBytesMax, offersMax, readBlockBytes } from '../../client/bounds.ts'
+import { cachedBlockBytesMax, offersMax, readBlockBytes } from '../../client/bounds.ts'
 import type { Offer, OpenFile } from '../../client/types.ts'
 import { settle } from '../sim/clock.ts'
 import { me, pattern, TestCluster, type TestVolume } from './cluster.ts'
@@ -59,7 +59,7 @@ describe('client: what is read beyond what was asked for is offered above', () =
     await read(5 * readBlockBytes)
     expect(offers).to.deep.equal([])
     await a.run(writer.release())
-    await b.run(b.volume.setattr(ino, { size: blockFileBytesMax }, me))
+    await b.run(b.volume.setattr(ino, { size: cachedBlockBytesMax }, me))
     for (let block = 0; block < offersMax + 10; block++) await read((300 - 3 * block) * readBlockBytes)
     expect(offers.length).to.equal(offersMax)
   })

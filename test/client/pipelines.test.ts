@@ -1,13 +1,13 @@
 import { expect } from 'chai'
 import { BlockCache, FileBlocks } from '../../client/block-cache.ts'
-import { blockFileBytesMax, readAheadBytesPerFile, readBlockBytes, readRequestBytes, writePieceBytesMax, writeQueueBytesMax, writeRequestsInFlightMax, writeWindowBytes } from '../../client/bounds.ts'
+import { blockIdleMs, cachedBlockBytesMax, readAheadBytesPerFile, readBlockBytes, readRequestBytes, writePieceBytesMax, writeQueueBytesMax, writeRequestsInFlightMax, writeWindowBytes } from '../../client/bounds.ts'
 import { ChunkReader, ReadAheadBudget } from '../../client/reader.ts'
 import { ChunkWriter, type WriteRecord } from '../../client/writer.ts'
 import type { WriteJournal } from '../../client/types.ts'
 import { bulkBuffers, giveBack } from '../../fsnode/protocol/buffer-pool.ts'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
 import { SimRandom } from '../sim/random.ts'
-import { settle } from '../sim/clock.ts'
+import { settle, SimClock } from '../sim/clock.ts'
 import { me, pattern, TestCluster } from './cluster.ts'
 
 const kibi = 1024
@@ -160,7 +160,7 @@ describe('client: chunk writes', () => {
 
 describe('client: chunk reads', () => {
   const size = 64 * mebi
-  const makeReader = (budget = new ReadAheadBudget(), cache = new BlockCache()) => {
+  const makeReader = (budget = new ReadAheadBudget(), cache = new BlockCache({ clock: new SimClock() })) => {
     const state = { mayKeep: true }
     const blocks = new FileBlocks({ cache, mayKeep: () => state.mayKeep, ...nobodyAbove })
     const fetched: Array<[number, number, number]> = []
@@ -192,7 +192,7 @@ describe('client: chunk reads', () => {
   })
 
   it('out of sequence of a great file, or while somebody here may write, fetch what is asked for, no more', async () => {
-    for (const [fileSize, mayKeep] of [[blockFileBytesMax + 1, true], [size, false]] as const) {
+    for (const [fileSize, mayKeep] of [[cachedBlockBytesMax + 1, true], [size, false]] as const) {
       const { reader, fetched, state } = makeReader()
       state.mayKeep = mayKeep
       const random = new SimRandom(2)
@@ -204,6 +204,26 @@ describe('client: chunk reads', () => {
       }
       expect(fetched.reduce((sum, [, , length]) => sum + length, 0)).to.equal(asked)
     }
+  })
+
+  it('out of sequence are fetched anew when nobody has read the block for long', async () => {
+    const clock = new SimClock()
+    const { reader, fetched } = makeReader(new ReadAheadBudget(), new BlockCache({ clock }))
+    const readTwo = async (): Promise<void> => {
+      await reader.read(4 * readBlockBytes + 8_192, 4_096, size)
+      await reader.read(8_192, 4_096, size)
+    }
+    await readTwo()
+    for (let count = 0; count < 5; count++) {
+      await clock.advance(blockIdleMs / 2)
+      await reader.read(8_192 * 2, 4_096, size)
+    }
+    expect(fetched.length).to.equal(2)
+    await readTwo()
+    expect(fetched.length).to.equal(3)
+    await clock.advance(3 * blockIdleMs)
+    await readTwo()
+    expect(fetched.length).to.equal(5)
   })
 
   it('out of sequence fetch each block once, whoever asks first', async () => {
@@ -220,27 +240,30 @@ describe('client: chunk reads', () => {
     expect(fetched.every(([, offset, length]) => offset % readBlockBytes === 0 && length === readBlockBytes)).to.equal(true)
   })
 
-  it('out of sequence fetch a block again after it was dropped, or others took its room', async () => {
-    const { reader, fetched, blocks } = makeReader(new ReadAheadBudget(), new BlockCache(2 * readBlockBytes))
-    const read = (block: number): Promise<Buffer[]> => reader.read(block * readBlockBytes + 8_192, 4_096, size)
-    for (const block of [0, 7, 0, 7, 0]) await read(block)
-    expect(fetched.length).to.equal(2)
-    await read(3)
-    await read(0)
-    expect(fetched.length).to.equal(3)
-    await read(7)
-    expect(fetched.length).to.equal(4)
-    blocks.drop()
-    await read(7)
-    await read(0)
-    expect(fetched.length).to.equal(6)
+  it('out of sequence fetch a block again after it was dropped, or other files took its room', async () => {
+    const fileSize = 4 * readBlockBytes
+    const cache = new BlockCache({ clock: new SimClock() }, { bytesMax: fileSize })
+    const one = makeReader(new ReadAheadBudget(), cache)
+    const other = makeReader(new ReadAheadBudget(), cache)
+    const read = ({ reader }: typeof one, block: number): Promise<Buffer[]> => reader.read(block * readBlockBytes + 8_192, 4_096, fileSize)
+    for (const block of [0, 3, 2, 1, 3, 0, 2, 1]) await read(one, block)
+    expect(one.fetched.length).to.equal(4)
+    await read(other, 3)
+    await read(one, 0)
+    expect(one.fetched.length, 'the one that was read last stays').to.equal(4)
+    await read(one, 3)
+    expect(one.fetched.length).to.equal(5)
+    one.blocks.drop()
+    await read(one, 3)
+    await read(one, 0)
+    expect(one.fetched.length).to.equal(7)
   })
 
   it('in sequence keep what others still look at when the memory is used again', async () => {
     const pending: Array<() => void> = []
     const reader = new ChunkReader({
       budget: new ReadAheadBudget(),
-      blocks: new FileBlocks({ cache: new BlockCache(), mayKeep: () => false, ...nobodyAbove }),
+      blocks: new FileBlocks({ cache: new BlockCache({ clock: new SimClock() }), mayKeep: () => false, ...nobodyAbove }),
       mayKeep: () => true,
       fetch: (chunk, offset, length) => new Promise((resolve) => {
         pending.push(() => {
@@ -274,7 +297,7 @@ describe('client: chunk reads', () => {
     const asked: number[] = []
     const reader = new ChunkReader({
       budget: new ReadAheadBudget(),
-      blocks: new FileBlocks({ cache: new BlockCache(), mayKeep: () => true, ...nobodyAbove }),
+      blocks: new FileBlocks({ cache: new BlockCache({ clock: new SimClock() }), mayKeep: () => true, ...nobodyAbove }),
       mayKeep: () => true,
       fetch: async (_chunk, offset, length) => {
         asked.push(length)

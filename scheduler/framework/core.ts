@@ -11,7 +11,7 @@ import { settleDrains } from './drains.ts'
 import type { ClusterRequest } from './drains.ts'
 import { MaintenanceBook } from './maintenance.ts'
 import { OfferDemand, currentNeeds } from './needs.ts'
-import { backoffMs, endTask, ensureCount, giveUpPlace, isToEnd, removeNode } from './nodes.ts'
+import { backoffMs, endTask, ensureCount, giveUpPlace, isOutdated, isToEnd, removeNode } from './nodes.ts'
 import type { StepContext } from './nodes.ts'
 import { handleOffers } from './offers.ts'
 import { Reconciler } from './reconciler.ts'
@@ -328,6 +328,8 @@ export class FrameworkCore {
       if (node.goal !== 'drain' || node.placement === 'lost' || this.#state.activeNodes().length >= nodes) continue
       node.reason = 'stays after all'
       node.goal = 'run'
+      // An update that ended meanwhile did not wait for what was about to end anyway: it ends once, and holds nothing.
+      node.restart ||= node.emptied && node.task !== null && isOutdated(this.#state, node)
       node.emptied = false
       this.#state.saveNode(node)
     }

@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import { Harness } from './harness.ts'
-import { calm } from './model-master.ts'
+import { calm } from './model-chaos.ts'
 
 /** A scheduler that dies more often than this in one scenario would never get through it: the scenario has ended before. */
 const writesMax = 300

@@ -1,23 +1,18 @@
 import { startFramework } from '../../../scheduler/framework/index.ts'
 import type { Framework, FrameworkInit, FrameworkStatus } from '../../../scheduler/framework/index.ts'
-import type { Kv, KvOperation, Logger } from '../../../fsnode/protocol/ports.ts'
+import type { Kv, KvOperation } from '../../../fsnode/protocol/ports.ts'
 import { SimClock } from '../../sim/clock.ts'
 import { MemoryKv } from '../../sim/memory-kv.ts'
 import { SimRandom } from '../../sim/random.ts'
 import { ModelCluster } from './model-cluster.ts'
+import { errors, quietLog } from './logs.ts'
+import { modelMasters } from './model-http.ts'
 import { ModelMaster } from './model-master.ts'
 
-export const errors: string[] = []
-export const quietLog: Logger = {
-  debug: () => {},
-  info: () => {},
-  warn: () => {},
-  error: (message, fields) => { errors.push(`${message} ${JSON.stringify(fields)}`) },
-  child: () => quietLog
-}
+export { errors, quietLog }
 
 export const frameworkInit: FrameworkInit = {
-  masters: ['model:5050'],
+  masters: modelMasters,
   role: 'atoll',
   principal: 'atoll',
   name: 'atoll',

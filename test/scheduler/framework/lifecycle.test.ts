@@ -213,6 +213,35 @@ describe('framework core: scaling down', () => {
     expect(script.states()).to.include('node-4 draining')
   })
 
+  it('a node that was to end and stays after all gets the configuration of an update that did not wait for it', async () => {
+    const script = await Script.begin(3)
+    const [first, second, third] = await script.bringUp(3)
+    await script.send({ type: 'setNodes', nodes: 4 })
+    const fourth = await launchOn(script, 'a4')
+    await script.send({ type: 'setNodes', nodes: 3 })
+    const ids = ['node-1', 'node-2', 'node-3', 'node-4']
+    await cluster(script, ids)
+    await cluster(script, ids, { draining: ['node-4'] })
+    // Its agent does not hear of the KILL.
+    await script.tell(fourth.task, 'TASK_UNREACHABLE')
+    await script.send({ type: 'update', configuration: { killGraceMs: 1 }, force: true })
+    const incarnations: Record<string, string> = {}
+    for (const { agent, task, held } of [first!, second!, third!]) {
+      await script.update(task, 'TASK_KILLED')
+      const [next] = (await script.offers(script.offer(agent, held))).flatMap(tasksOf)
+      await script.update(next!, 'TASK_RUNNING')
+      incarnations[task.name] = 'second'
+      await cluster(script, ids, { draining: ['node-4'], incarnations })
+    }
+    expect(plan(script, 'update').status).to.equal('complete')
+    await script.send({ type: 'setNodes', nodes: 4 })
+    await script.update(fourth.task, 'TASK_RUNNING')
+    expect(killed(await script.advance(5_000))).to.deep.equal(['node-4'])
+    await script.update(fourth.task, 'TASK_KILLED')
+    await script.offers(script.offer('a4', fourth.held))
+    expect(script.node('node-4')).to.include({ outdated: false, state: 'launching' })
+  })
+
   it('an operator may replace a node: its data moves, another one comes', async () => {
     const script = await Script.begin(3)
     await script.bringUp(3)

@@ -2,6 +2,7 @@ import type { ClusterMap, NodeInfo } from '../../../partitioning/types.ts'
 import type { ClusterLinkFactory } from '../../../scheduler/framework/cluster-link.ts'
 import type { SimClock } from '../../sim/clock.ts'
 import type { ModelMaster } from './model-master.ts'
+import { volumeOf } from './model-resources.ts'
 
 const tickMs = 1_000
 /** A node is down when its task has not run for so long. */
@@ -9,7 +10,8 @@ const leaseMs = 5_000
 const partitions = 3
 const replicasWanted = 2
 
-interface Member { id: string, incarnation: string, seenMs: number, draining: boolean, up: boolean }
+/** `volume`: that it last ran on, where its data is. */
+interface Member { id: string, incarnation: string, volume: string | undefined, seenMs: number, draining: boolean, up: boolean }
 
 /**
  * The storage cluster as the framework sees it: nodes whose tasks run are up; partitions have two replicas, which move off
@@ -74,7 +76,7 @@ export class ModelCluster {
 
   #destroyed (persistenceId: string): void {
     const id = persistenceId.split('.')[0]!
-    if (this.#holds(id)) this.#master.violations.push(`the volume of ${id} was destroyed while it holds data`)
+    if (this.#holds(id) && this.#members.get(id)?.volume === persistenceId) this.#master.violations.push(`the volume of ${id} was destroyed while it holds data`)
   }
 
   #tick (): void {
@@ -90,8 +92,8 @@ export class ModelCluster {
     for (const { info, agent, state } of this.#master.liveTasks()) {
       // A node needs a moment from its launch until it is known; an agent that is away does not keep it from being.
       if (state !== 'TASK_RUNNING' || agent.isGone) continue
-      const member = this.#members.get(info.name) ?? { id: info.name, incarnation: '', seenMs: 0, draining: false, up: false }
-      this.#members.set(info.name, Object.assign(member, { incarnation: info.task_id.value, seenMs: this.#clock.now(), up: true }))
+      const member = this.#members.get(info.name) ?? { id: info.name, incarnation: '', volume: undefined, seenMs: 0, draining: false, up: false }
+      this.#members.set(info.name, Object.assign(member, { incarnation: info.task_id.value, volume: volumeOf(info), seenMs: this.#clock.now(), up: true }))
     }
     for (const member of this.#members.values()) if (member.seenMs + leaseMs < this.#clock.now()) member.up = false
   }

@@ -1,38 +1,21 @@
-import type { MasterClient, MasterClientFactory, MasterClientInit } from '../../../scheduler/mesos/client.ts'
+import { httpMasterClient } from '../../../scheduler/mesos/client.ts'
+import type { MasterClientFactory } from '../../../scheduler/mesos/client.ts'
 import { isTerminal } from '../../../scheduler/mesos/types.ts'
-import type { CallBody, Offer, Operation, OperationState, Resource, SchedulerEvent, TaskInfo, TaskState, TaskStatus } from '../../../scheduler/mesos/types.ts'
+import type { CallBody, FrameworkInfo, Offer, Operation, OperationState, OperationStatus, Resource, SchedulerEvent, TaskInfo, TaskState, TaskStatus } from '../../../scheduler/mesos/types.ts'
 import type { SimClock } from '../../sim/clock.ts'
 import type { SimRandom } from '../../sim/random.ts'
-
-/** Chances of mishaps; all zero is a master without faults. */
-export interface Chaos {
-  dropOperation: number
-  failOperation: number
-  loseFeedback: number
-  dropLaunch: number
-  failTask: number
-  repeatUpdate: number
-  rescind: number
-  disconnect: number
-  partition: number
-  /** News of agents comes late, and so in another order. */
-  delay: number
-  /** What the master says on its own is not repeated when it is lost. */
-  loseNews: number
-  /** The master starts again and knows only what its agents tell when they return. */
-  restart: number
-  /** An operator declares an agent gone. */
-  gone: number
-}
-
-export const calm: Chaos = {
-  dropOperation: 0, failOperation: 0, loseFeedback: 0, dropLaunch: 0, failTask: 0, repeatUpdate: 0, rescind: 0, disconnect: 0, partition: 0, delay: 0, loseNews: 0, restart: 0, gone: 0
-}
+import { quietLog } from './logs.ts'
+import { calm } from './model-chaos.ts'
+import type { Chaos, Mishap } from './model-chaos.ts'
+import { ModelHttp } from './model-http.ts'
+import type { ModelScheduling, ModelStream } from './model-http.ts'
+import { give, idOf, same, take, volumeOf } from './model-resources.ts'
 
 /** One indivisible thing of an agent: all that is unreserved, or one reserved resource. */
 interface Item { resource: Resource | null, offer: string | null, task: string | null }
 
-export interface ModelTask { info: TaskInfo, state: TaskState, agent: ModelAgent, updates: TaskStatus[], startedAtMs: number }
+/** `isOrphan`: its framework was removed; it is killed where and as soon as its agent is reached, and nobody is told. */
+export interface ModelTask { info: TaskInfo, state: TaskState, agent: ModelAgent, updates: TaskStatus[], startedAtMs: number, isOrphan: boolean }
 
 export interface ModelAgent {
   id: string
@@ -51,17 +34,20 @@ export interface ModelAgent {
   filters: Array<{ items: Set<Item>, untilMs: number }>
 }
 
-interface Session { init: MasterClientInit, id: number, suppressed: boolean }
+interface Session { stream: ModelStream, streamId: string, suppressed: boolean, heartbeatAtMs: number }
 
-const latencyMs = 5
+/** A successful operation, until it is acknowledged. */
+interface ModelOperation { status: OperationStatus, agent: ModelAgent }
+
 const tickMs = 500
 const updateRepeatMs = 10_000
+const heartbeatMs = 15_000
 const delayMsMax = 3_000
 /** From the start of a new master until its last agent has registered. */
 const restartMsMax = 30_000
 
 /** A small master with its agents: naive, in memory, on virtual time. Keeps the rules that the framework relies on. */
-export class ModelMaster {
+export class ModelMaster implements ModelScheduling {
   chaos: Chaos = calm
   readonly agents: ModelAgent[] = []
   readonly tasks = new Map<string, ModelTask>()
@@ -70,6 +56,9 @@ export class ModelMaster {
   readonly violations: string[] = []
   /** Launches in order. */
   readonly launches: TaskInfo[] = []
+  /** How often each kind of mishap has struck. */
+  readonly mishaps = new Map<Mishap, number>()
+  readonly http: ModelHttp
   frameworkId = 'framework-1'
   subscriptions = 0
   tornDown = false
@@ -81,12 +70,16 @@ export class ModelMaster {
   #session: Session | null = null
   /** By chance, to be healed by chance. */
   readonly #partitioned = new Set<ModelAgent>()
+  readonly #removed = new Set<string>()
+  #frameworks = 1
+  readonly #operations = new Map<string, ModelOperation>()
   #sequence = 0
   #stopped = false
 
   constructor ({ clock, random }: { clock: SimClock, random: SimRandom }) {
     this.#clock = clock
     this.#random = random
+    this.http = new ModelHttp({ master: this, clock, random: random.fork() })
     this.#tick()
   }
 
@@ -114,29 +107,20 @@ export class ModelMaster {
 
   /** The factory of a scheduler process; `isAlive` says whether that process still lives. */
   clientFactory (isAlive: () => boolean = () => true): MasterClientFactory {
-    return (init) => {
-      let session: Session | null = null
-      const guarded: MasterClientInit = { ...init, onNotice: (notice) => { if (isAlive()) init.onNotice(notice) } }
-      const connect = (): void => {
-        if (!isAlive() || this.#stopped) return
-        session = this.#subscribe(guarded, connect)
-      }
-      const client: MasterClient = {
-        start: () => { this.#clock.setTimer(connect, latencyMs) },
-        call: (call) => {
-          const caller = session
-          this.#clock.setTimer(() => {
-            if (caller !== null && caller === this.#session) this.#handle(call)
-          }, latencyMs)
-        },
-        resubscribe: () => { if (session !== null && session === this.#session) this.#disconnect() },
-        close: () => {
-          if (session !== null && session === this.#session) this.#endSession()
-          session = null
-        }
-      }
-      return client
-    }
+    const clock = this.#clock
+    return httpMasterClient({
+      clock: { now: () => clock.now(), wallNs: () => clock.wallNs(), setTimer: (callback, delayMs) => clock.setTimer(() => { if (isAlive()) callback() }, delayMs) },
+      random: this.#random.fork(),
+      log: quietLog,
+      post: this.http.post(isAlive)
+    })
+  }
+
+  happens (mishap: Mishap): boolean {
+    const chance = this.chaos[mishap]
+    if (chance === 0 || !this.#random.chance(chance)) return false
+    this.mishaps.set(mishap, (this.mishaps.get(mishap) ?? 0) + 1)
+    return true
   }
 
   /** Live tasks, as the agents know. */
@@ -164,8 +148,9 @@ export class ModelMaster {
   heal (agent: ModelAgent): void {
     agent.reachable = true
     this.#partitioned.delete(agent)
+    this.#endOrphans(agent)
     for (const task of this.tasks.values()) {
-      if (task.agent !== agent) continue
+      if (task.agent !== agent || task.isOrphan) continue
       if (!isTerminal(task.state)) this.#tell(task, task.state, 'REASON_AGENT_REREGISTERED')
       this.#deliver(task)
     }
@@ -188,34 +173,62 @@ export class ModelMaster {
   /** Starts the master anew: agents come back one after another. */
   restart (): void {
     for (const agent of this.agents) if (!agent.isGone) agent.returnsAtMs = this.#clock.now() + this.#random.below(restartMsMax)
-    if (this.#session !== null) this.#disconnect()
-    this.#offers.clear()
+    this.disconnect()
   }
 
-  disconnect (): void { if (this.#session !== null) this.#disconnect() }
+  /** The subscription breaks. */
+  disconnect (): void {
+    this.#session?.stream.end()
+    this.#endSession()
+  }
 
-  #subscribe (init: MasterClientInit, reconnect: () => void): Session {
-    if (this.#session !== null) {
-      const before = this.#session
-      this.#endSession()
-      if (before.init !== init) this.#notice(before, { type: 'stopped', code: 'ATOLL_MESOS_FAILED_OVER', message: 'Framework failed over' })
+  /** As after a failover timeout: the id is burnt, tasks are killed where they are reached, what is reserved stays. */
+  forget (): void {
+    this.#removed.add(this.frameworkId)
+    this.disconnect()
+    this.#operations.clear()
+    for (const task of this.tasks.values()) {
+      task.isOrphan = true
+      task.updates = []
     }
-    const { framework_info: info } = init.subscribe()
-    if (info.id !== undefined && info.id.value !== this.frameworkId) this.violations.push(`subscribed as ${info.id.value}`)
-    if (info.id === undefined && this.subscriptions > 0 && this.tasks.size > 0) this.violations.push('forgot its framework id')
-    this.subscriptions++
-    const session: Session = { init, id: this.subscriptions, suppressed: false }
-    this.#session = session
-    this.#reconnect = reconnect
-    this.#notice(session, { type: 'subscribed', frameworkId: this.frameworkId, url: 'model', master: null })
-    this.#clock.setTimer(() => {
-      this.#allocate()
-      for (const task of this.tasks.values()) this.#deliver(task)
-    }, latencyMs)
-    return session
+    for (const agent of this.agents) this.#endOrphans(agent)
   }
 
-  #reconnect: () => void = () => {}
+  subscribe (streamId: string, info: FrameworkInfo, stream: ModelStream): void {
+    const id = info.id?.value
+    if (id !== undefined && this.#removed.has(id)) {
+      this.#refuse(stream, 'Framework has been removed')
+      return
+    }
+    if (this.#session !== null) {
+      this.#refuse(this.#session.stream, 'Framework failed over')
+      this.#endSession()
+    }
+    if (id !== undefined && id !== this.frameworkId) this.violations.push(`subscribed as ${id}`)
+    // The answer to the first SUBSCRIBE may have been lost: then nobody knows that id, and nothing runs under it.
+    if (id === undefined && [...this.tasks.values()].some(({ isOrphan }) => !isOrphan)) this.violations.push('forgot its framework id')
+    if (id === undefined && this.subscriptions > 0) this.frameworkId = `framework-${++this.#frameworks}`
+    this.subscriptions++
+    this.#session = { stream, streamId, suppressed: false, heartbeatAtMs: this.#clock.now() + heartbeatMs }
+    this.#send({ type: 'SUBSCRIBED', subscribed: { framework_id: { value: this.frameworkId }, heartbeat_interval_seconds: heartbeatMs / 1000 } })
+    this.#allocate()
+    for (const task of this.tasks.values()) this.#deliver(task)
+    for (const operation of this.#operations.values()) this.#deliverOperation(operation)
+  }
+
+  call (frameworkId: string, streamId: string, call: CallBody): number {
+    if (this.#session === null) return 403
+    if (this.#session.streamId !== streamId || frameworkId !== this.frameworkId) return 400
+    this.#handle(call)
+    return 202
+  }
+
+  closed (streamId: string): void { if (this.#session?.streamId === streamId) this.#endSession() }
+
+  #refuse (stream: ModelStream, message: string): void {
+    stream.event({ type: 'ERROR', error: { message } })
+    stream.end()
+  }
 
   #endSession (): void {
     for (const { items } of this.#offers.values()) for (const item of items) item.offer = null
@@ -224,57 +237,57 @@ export class ModelMaster {
     this.#session = null
   }
 
-  #disconnect (): void {
-    const session = this.#session!
-    this.#endSession()
-    const retryInMs = 500 + this.#random.below(3000)
-    this.#notice(session, { type: 'disconnected', code: 'ATOLL_CONNECTION_LOST', message: 'cut', retryInMs })
-    const reconnect = this.#reconnect
-    this.#clock.setTimer(() => { if (this.#session === null) reconnect() }, retryInMs)
-  }
-
-  #notice (session: Session, notice: Parameters<MasterClientInit['onNotice']>[0]): void {
-    this.#clock.setTimer(() => { session.init.onNotice(notice) }, latencyMs)
-  }
-
   /** Perhaps later than what follows. */
   #sendLate (event: SchedulerEvent): void {
     const session = this.#session
-    if (!this.#random.chance(this.chaos.delay)) this.#send(event)
+    if (!this.happens('delay')) this.#send(event)
     else this.#clock.setTimer(() => { if (session === this.#session) this.#send(event) }, this.#random.below(delayMsMax))
   }
 
   #send (event: SchedulerEvent): void {
-    if (this.#session !== null) this.#notice(this.#session, { type: 'event', event })
+    this.#session?.stream.event(event)
   }
 
   #tick (): void {
     if (this.#stopped) return
     this.#misfortune()
+    this.#heartbeat()
     this.#allocate()
     this.#clock.setTimer(() => { this.#tick() }, tickMs)
+  }
+
+  #heartbeat (): void {
+    const session = this.#session
+    if (session === null || this.#clock.now() < session.heartbeatAtMs) return
+    session.heartbeatAtMs = this.#clock.now() + heartbeatMs
+    this.#send({ type: 'HEARTBEAT' })
   }
 
   #misfortune (): void {
     const { chaos } = this
     const random = this.#random
-    for (const task of this.liveTasks()) if (random.chance(chaos.failTask)) this.endTask(task.info.task_id.value)
-    for (const id of [...this.#offers.keys()]) if (random.chance(chaos.rescind)) this.#rescind(id)
+    for (const task of this.liveTasks()) if (this.happens('failTask')) this.endTask(task.info.task_id.value)
+    for (const id of [...this.#offers.keys()]) if (this.happens('rescind')) this.#rescind(id)
     for (const agent of this.agents) {
       if (agent.isGone) continue
       if (agent.returnsAtMs !== null && agent.returnsAtMs <= this.#clock.now()) this.#returned(agent)
       if (!agent.reachable) {
         // Half a minute on average, so some last longer than the framework waits for a proof.
         if (this.#partitioned.has(agent) && (chaos.partition === 0 || random.chance(0.015))) this.heal(agent)
-      } else if (random.chance(chaos.partition)) {
+      } else if (this.happens('partition')) {
         this.#partitioned.add(agent)
         this.partition(agent)
       }
     }
-    if (random.chance(chaos.disconnect)) this.disconnect()
-    if (random.chance(chaos.restart)) this.restart()
+    if (this.happens('disconnect')) this.disconnect()
+    if (this.happens('restart')) this.restart()
+    if (this.happens('forget')) this.forget()
+    if (this.happens('election')) {
+      this.restart()
+      this.http.elect()
+    }
     const alive = this.agents.filter(({ isGone }) => !isGone)
-    if (random.chance(chaos.gone) && alive.length > 1) {
+    if (alive.length > 1 && this.happens('gone')) {
       this.markGone(random.pick(alive))
       this.addAgent()
     }
@@ -283,11 +296,17 @@ export class ModelMaster {
   /** It registers with the new master, which learns of its tasks. */
   #returned (agent: ModelAgent): void {
     agent.returnsAtMs = null
+    this.#endOrphans(agent)
     for (const task of this.tasks.values()) {
-      if (task.agent !== agent || !agent.reachable) continue
+      if (task.agent !== agent || task.isOrphan || !agent.reachable) continue
       if (!isTerminal(task.state)) this.#tell(task, task.state, 'REASON_AGENT_REREGISTERED')
       this.#deliver(task)
     }
+  }
+
+  #endOrphans (agent: ModelAgent): void {
+    if (!this.#isKnown(agent)) return
+    for (const task of this.liveTasks()) if (task.isOrphan && task.agent === agent) this.endTask(task.info.task_id.value, 'TASK_KILLED')
   }
 
   #isKnown (agent: ModelAgent): boolean { return agent.reachable && agent.returnsAtMs === null }
@@ -360,18 +379,18 @@ export class ModelMaster {
       case 'SUPPRESS': this.#session!.suppressed = true; break
       case 'TEARDOWN': {
         for (const task of this.liveTasks()) this.endTask(task.info.task_id.value, 'TASK_KILLED')
-        const session = this.#session!
-        this.#endSession()
         this.tornDown = true
-        this.#notice(session, { type: 'disconnected', code: 'ATOLL_CONNECTION_LOST', message: 'torn down', retryInMs: 1 })
+        this.disconnect()
         break
       }
       case 'ACCEPT': this.#accept(call.accept); break
       case 'ACKNOWLEDGE': this.#acknowledge(call.acknowledge.task_id.value, call.acknowledge.uuid); break
+      case 'ACKNOWLEDGE_OPERATION_STATUS': this.#operations.delete(call.acknowledge_operation_status.uuid); break
+      case 'RECONCILE_OPERATIONS': for (const { operation_id: id } of call.reconcile_operations.operations) this.#reconcileOperation(id.value); break
       case 'RECONCILE': this.#reconcile(call.reconcile.tasks.map(({ task_id: id, agent_id: agent }) => [id.value, agent?.value])); break
       case 'KILL': {
         const task = this.tasks.get(call.kill.task_id.value)
-        if (task === undefined) this.#reconcile([[call.kill.task_id.value, call.kill.agent_id?.value]])
+        if (task === undefined || task.isOrphan) this.#reconcile([[call.kill.task_id.value, call.kill.agent_id?.value]])
         else if (!isTerminal(task.state) && this.#isKnown(task.agent)) this.endTask(task.info.task_id.value, 'TASK_KILLED')
         break
       }
@@ -385,14 +404,14 @@ export class ModelMaster {
     const items = new Set(offer_ids.flatMap(({ value }) => this.#release(value)))
     for (const operation of operations) {
       if (valid && agent !== undefined) this.#apply(agent, items, operation)
-      else this.#refuse(operation)
+      else this.#reject(operation)
     }
     agent?.filters.push({ items: new Set([...items].filter(({ task }) => task === null)), untilMs: this.#clock.now() + (filters?.refuse_seconds ?? 5) * 1000 })
   }
 
-  #refuse (operation: Operation): void {
+  #reject (operation: Operation): void {
     if (operation.type !== 'LAUNCH') {
-      this.#feedback(operation, 'OPERATION_ERROR')
+      this.#feedback(operation, null, 'OPERATION_ERROR')
       return
     }
     for (const info of operation.launch.task_infos) this.#status(info, { state: 'TASK_DROPPED', reason: 'REASON_INVALID_OFFERS' })
@@ -403,14 +422,13 @@ export class ModelMaster {
   }
 
   #apply (agent: ModelAgent, items: Set<Item>, operation: Operation): void {
-    const { chaos } = this
     if (operation.type === 'LAUNCH') {
       for (const info of operation.launch.task_infos) this.#launch(agent, items, info)
       return
     }
-    if (this.#random.chance(chaos.dropOperation)) return
-    const done = !this.#random.chance(chaos.failOperation) && this.#change(agent, items, operation)
-    this.#feedback(operation, done ? 'OPERATION_FINISHED' : 'OPERATION_ERROR')
+    if (this.happens('dropOperation')) return
+    const done = !this.happens('failOperation') && this.#change(agent, items, operation)
+    this.#feedback(operation, agent, done ? 'OPERATION_FINISHED' : 'OPERATION_ERROR')
   }
 
   #change (agent: ModelAgent, items: Set<Item>, operation: Exclude<Operation, { type: 'LAUNCH' }>): boolean {
@@ -458,13 +476,38 @@ export class ModelMaster {
     items.add(item)
   }
 
-  #feedback (operation: Exclude<Operation, { type: 'LAUNCH' }>, state: OperationState): void {
-    if (operation.id === undefined || this.#random.chance(this.chaos.loseFeedback)) return
-    this.#sendLate({ type: 'UPDATE_OPERATION_STATUS', update_operation_status: { status: { operation_id: operation.id, state } } })
+  /** Only of what succeeded is there an update that is repeated until it is acknowledged. */
+  #feedback (operation: Exclude<Operation, { type: 'LAUNCH' }>, agent: ModelAgent | null, state: OperationState): void {
+    if (operation.id === undefined) return
+    if (state !== 'OPERATION_FINISHED') {
+      if (!this.happens('loseFeedback')) this.#sendLate({ type: 'UPDATE_OPERATION_STATUS', update_operation_status: { status: { operation_id: operation.id, state } } })
+      return
+    }
+    const uuid = this.#random.bytes(16).toString('base64')
+    const status: OperationStatus = { operation_id: operation.id, state, uuid: { value: uuid }, agent_id: { value: agent!.id } }
+    this.#operations.set(uuid, { status, agent: agent! })
+    this.#deliverOperation(this.#operations.get(uuid)!)
+  }
+
+  #deliverOperation (operation: ModelOperation): void {
+    const uuid = operation.status.uuid!.value
+    if (this.#stopped || this.#operations.get(uuid) !== operation) return
+    if (this.#isKnown(operation.agent) && !this.happens('loseFeedback')) this.#sendLate({ type: 'UPDATE_OPERATION_STATUS', update_operation_status: { status: operation.status } })
+    this.#clock.setTimer(() => { this.#deliverOperation(operation) }, updateRepeatMs)
+  }
+
+  #reconcileOperation (id: string): void {
+    const known = [...this.#operations.values()].find(({ status }) => status.operation_id?.value === id)
+    const status: OperationStatus = known === undefined || known.agent.returnsAtMs !== null
+      ? { operation_id: { value: id }, state: 'OPERATION_UNKNOWN' }
+      : known.agent.isGone
+        ? { operation_id: { value: id }, state: 'OPERATION_GONE_BY_OPERATOR' }
+        : known.agent.reachable ? known.status : { operation_id: { value: id }, state: 'OPERATION_UNREACHABLE' }
+    this.#sendLate({ type: 'UPDATE_OPERATION_STATUS', update_operation_status: { status } })
   }
 
   #launch (agent: ModelAgent, items: Set<Item>, info: TaskInfo): void {
-    if (this.#random.chance(this.chaos.dropLaunch)) {
+    if (this.happens('dropLaunch')) {
       this.#status(info, { state: 'TASK_DROPPED', reason: 'REASON_AGENT_DISCONNECTED' })
       return
     }
@@ -476,7 +519,7 @@ export class ModelMaster {
     for (const item of used) item!.task = info.task_id.value
     this.launches.push(info)
     this.#checkVolume(info)
-    const task: ModelTask = { info, state: 'TASK_STAGING', agent, updates: [], startedAtMs: this.#clock.now() }
+    const task: ModelTask = { info, state: 'TASK_STAGING', agent, updates: [], startedAtMs: this.#clock.now(), isOrphan: false }
     this.tasks.set(info.task_id.value, task)
     this.#clock.setTimer(() => { if (task.state === 'TASK_STAGING') this.#update(task, 'TASK_STARTING') }, 20)
     this.#clock.setTimer(() => { if (task.state === 'TASK_STARTING') this.#update(task, 'TASK_RUNNING') }, 60)
@@ -494,6 +537,7 @@ export class ModelMaster {
   /** As the agent reports: kept and repeated until it is acknowledged, one at a time. */
   #update (task: ModelTask, state: TaskState, reason?: string): void {
     task.state = state
+    if (task.isOrphan) return
     const uuid = this.#random.bytes(16).toString('base64')
     const { task_id, agent_id } = task.info
     task.updates.push({ task_id, agent_id, state, uuid, source: 'SOURCE_EXECUTOR', ...(reason === undefined ? {} : { reason }) })
@@ -504,7 +548,7 @@ export class ModelMaster {
     const status = task.updates[0]
     if (status === undefined || !this.#isKnown(task.agent) || this.#session === null) return
     this.#sendLate({ type: 'UPDATE', update: { status } })
-    if (this.#random.chance(this.chaos.repeatUpdate)) this.#send({ type: 'UPDATE', update: { status } })
+    if (this.happens('repeatUpdate')) this.#send({ type: 'UPDATE', update: { status } })
     this.#clock.setTimer(() => { if (task.updates[0] === status && !this.#stopped) this.#deliver(task) }, updateRepeatMs)
   }
 
@@ -515,8 +559,8 @@ export class ModelMaster {
     this.#deliver(task)
   }
 
-  #tell ({ info }: ModelTask, state: TaskState, reason?: string): void {
-    if (reason !== 'REASON_RECONCILIATION' && this.#random.chance(this.chaos.loseNews)) return
+  #tell ({ info, isOrphan }: ModelTask, state: TaskState, reason?: string): void {
+    if (isOrphan || (reason !== 'REASON_RECONCILIATION' && this.happens('loseNews'))) return
     this.#status(info, { state, ...(reason === undefined ? {} : { reason }) })
   }
 
@@ -524,7 +568,8 @@ export class ModelMaster {
     const reason = 'REASON_RECONCILIATION'
     if (asked.length === 0) for (const task of this.liveTasks().filter(({ agent }) => agent.returnsAtMs === null)) this.#tell(task, task.agent.reachable ? task.state : 'TASK_UNREACHABLE', reason)
     for (const [id, agentId] of asked) {
-      const task = this.tasks.get(id)
+      const found = this.tasks.get(id)
+      const task = found?.isOrphan === true ? undefined : found
       const agent = this.agents.find((each) => each.id === agentId)
       const info = { task_id: { value: id }, agent_id: { value: agentId ?? '' } } as TaskInfo
       // Not known yet: silence, or an answer that means nothing, as the registry is kept or not.
@@ -538,47 +583,5 @@ export class ModelMaster {
       else if (task === undefined || (isTerminal(task.state) && task.updates.length === 0)) this.#status(info, { state: 'TASK_GONE', reason })
       else this.#tell(task, task.updates[0]?.state ?? task.state, reason)
     }
-  }
-}
-
-const idOf = (resource: Resource): string => resource.reservations!.at(-1)!.labels!.labels.find(({ key }) => key === 'resource_id')!.value!
-const volumeOf = (info: TaskInfo): string | undefined => info.resources.find(({ disk }) => disk?.persistence !== undefined)?.disk?.persistence?.id
-
-function same (a: Resource, b: Resource): boolean {
-  return a.name === b.name && idOf(a) === idOf(b) && a.disk?.persistence?.id === b.disk?.persistence?.id &&
-    a.scalar?.value === b.scalar?.value && JSON.stringify(a.ranges) === JSON.stringify(b.ranges)
-}
-
-function portsOf (resource: Resource): number[] {
-  return (resource.ranges?.range ?? []).flatMap(({ begin, end }) => Array.from({ length: end - begin + 1 }, (_, index) => begin + index))
-}
-
-function take (agent: ModelAgent, resources: Resource[]): boolean {
-  const enough = resources.every((resource) => {
-    const value = resource.scalar?.value ?? 0
-    switch (resource.name) {
-      case 'cpus': return agent.cpus >= value
-      case 'mem': return agent.mem >= value
-      case 'disk': return agent.disk >= value
-      default: return portsOf(resource).every((port) => agent.ports.has(port))
-    }
-  })
-  if (enough) for (const resource of resources) change(agent, resource, -1)
-  return enough
-}
-
-const give = (agent: ModelAgent, resource: Resource): void => { change(agent, resource, 1) }
-
-function change (agent: ModelAgent, resource: Resource, sign: 1 | -1): void {
-  const value = sign * (resource.scalar?.value ?? 0)
-  switch (resource.name) {
-    case 'cpus': agent.cpus += value; break
-    case 'mem': agent.mem += value; break
-    case 'disk': agent.disk += value; break
-    default:
-      for (const port of portsOf(resource)) {
-        if (sign === 1) agent.ports.add(port)
-        else agent.ports.delete(port)
-      }
   }
 }

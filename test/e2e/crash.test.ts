@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import { readdirSync } from 'node:fs'
 import { childrenOf } from '../../cli/processes.ts'
-import { canMount, isAlive, kill, Place, processesNaming, run, sh, start, sumOf, until, type Running } from './harness.ts'
+import { canMount, isAlive, kill, managerLeader, Place, processesNaming, run, sh, start, sumOf, until, type Running } from './harness.ts'
 
 const largeMb = 96
 
@@ -167,13 +167,4 @@ describe('kill -9 of any process', function () {
 /** What is printed for people to type. */
 function withCommand (text: string): string {
   return text.replaceAll(/\batoll (?=umount|mount)/g, `'${process.execPath}' '${new URL('../../cli/atoll.js', import.meta.url).pathname}' `)
-}
-
-async function managerLeader (place: Place): Promise<string> {
-  for (const { id } of place.clusterFile.nodes) {
-    const { stdout } = await place.well('node', 'show', id, '--json', '--data', place.data)
-    const { groups } = JSON.parse(stdout) as { groups: Array<{ id: string, role: string }> }
-    if (groups.some((group) => group.id === 'manager' && group.role === 'leader')) return id
-  }
-  throw new Error('no node leads the manager')
 }

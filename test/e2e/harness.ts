@@ -181,3 +181,12 @@ export async function makeTree (path: string, files: number): Promise<void> {
     chmod 640 d0/larger; chmod 700 d4; touch -d '2001-02-03 04:05:06.789' 'd5/sub dir'
   `)
 }
+
+export async function managerLeader (place: Place): Promise<string> {
+  for (const { id } of place.clusterFile.nodes) {
+    const { stdout } = await place.well('node', 'show', id, '--json', '--data', place.data)
+    const { groups } = JSON.parse(stdout) as { groups: Array<{ id: string, role: string }> }
+    if (groups.some((group) => group.id === 'manager' && group.role === 'leader')) return id
+  }
+  throw new Error('no node leads the manager')
+}

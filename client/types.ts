@@ -90,6 +90,11 @@ export interface OpenFile {
    * getting there. The buffers of writes must then stay unchanged still.
    */
   flushBehind? (): Promise<void>
+  /**
+   * Whether close(2) has nothing to wait for and nothing to be told, so that it need not be heard of. From then on it is writes that
+   * wait for the nodes when those are filling up. Left out: it must be heard of.
+   */
+  closeUnheard? (): boolean
   /** flush, then stable storage. */
   sync (): Promise<void>
   /** Drops the handle; call flush first. */

@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import { AtollVolumeClient } from '../../client/volume-client.ts'
-import { AtollError } from '../../fsnode/protocol/errors.ts'
+import { AtollError, codeOf, posixError } from '../../fsnode/protocol/errors.ts'
 import { replay } from '../../fuse/mount/replay.ts'
 import { silent } from '../metadata/harness.ts'
 import { ProcessPorts } from '../sim/process.ts'
@@ -238,6 +238,23 @@ describe('client: changes under exclusive leases', () => {
     const b = await cluster.client('b')
     expect(await b.get('big', dir)).to.deep.equal(content)
     expect((await b.run(b.volume.getattr(opened.ino))).mtime).to.equal(7n)
+  })
+
+  it('the closing of a file need not be heard of while there is plenty of room; when that goes, writes wait for the nodes instead', async () => {
+    const { file: opened } = await a.run(a.volume.create(dir, 'f', { mode: 0o644, exclusive: true }, me))
+    expect(opened.closeUnheard!()).to.equal(true)
+    await a.run(opened.write(0, [Buffer.alloc(100_000, 'x')]))
+    expect(cluster.count('data.write')).to.equal(0)
+    cluster.map = { ...cluster.map, version: cluster.map.version + 1, nodes: cluster.map.nodes.map((node) => ({ ...node, usedBytes: node.capacityBytes * 0.95 })) }
+    await cluster.clock.advance(60_000)
+    const before = cluster.count('data.write')
+    await a.run(opened.write(100_000, [Buffer.alloc(100_000, 'y')]))
+    expect(cluster.count('data.write')).to.be.greaterThan(before)
+    cluster.onRequest = (method) => method === 'data.write' ? posixError('ENOSPC') : undefined
+    expect(await a.run(opened.write(200_000, [Buffer.alloc(100_000, 'z')]).then(() => 'none', codeOf))).to.equal('ENOSPC')
+    const reader = await a.run(a.volume.open(opened.ino, { write: false }))
+    const writer = await a.run(a.volume.open(opened.ino, { write: true }))
+    expect([reader.closeUnheard!(), writer.closeUnheard!()]).to.deep.equal([true, false])
   })
 
   it('a file that replaces another is written before it does', async () => {

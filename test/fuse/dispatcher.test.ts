@@ -223,11 +223,24 @@ describe('fuse dispatcher: files', () => {
     expect([await noFlush(constants.O_RDONLY), await noFlush(constants.O_WRONLY), await noFlush(constants.O_RDWR)]).to.deep.equal([true, false, false])
   })
 
-  it('a write that an earlier worker lost fails the next flush of its file, once', async () => {
+  it('nor of one that is written, where the client says that there is nothing to wait for', async () => {
+    const { kernel, volume } = await start()
+    const { ino } = await kernel.create(1, 'file')
+    const open = volume.open.bind(volume)
+    volume.open = async (which, options) => Object.assign(await open(which, options), { closeUnheard: () => true })
+    const opened = await kernel.ask({ opcode: fuse.FUSE_OPEN, nodeid: ino }, u32(constants.O_WRONLY, 0))
+    expect(opened.payload.readUInt32LE(8) & fuse.FOPEN_NOFLUSH).to.equal(fuse.FOPEN_NOFLUSH)
+  })
+
+  it('a write that an earlier worker lost fails the next flush of its file, or write to it, once', async () => {
     const { volume } = await start()
     const successor = new FakeKernel(volume, { generation: 1, negotiated: { minor: 45, flags: '0', maxReadahead: 0 }, lostWrites: new Map([[5, posixError('ENOSPC')]]) })
     const flush = (ino: number): Promise<KernelReply> => successor.ask({ opcode: fuse.FUSE_FLUSH, nodeid: ino }, u64(1, 0, 0))
     expect([nameOf(await flush(4)), nameOf(await flush(5)), nameOf(await flush(5))]).to.deep.equal(['OK', 'ENOSPC', 'OK'])
+    const { ino } = await new FakeKernel(volume).create(1, 'file')
+    const other = new FakeKernel(volume, { generation: 1, negotiated: { minor: 45, flags: '0', maxReadahead: 0 }, lostWrites: new Map([[ino, posixError('ENOSPC')]]) })
+    const write = (): Promise<KernelReply> => other.ask({ opcode: fuse.FUSE_WRITE, nodeid: ino }, Buffer.concat([u64(1, 0), u32(1, 0), u64(0), u32(constants.O_WRONLY, 0), Buffer.from('x')]))
+    expect([nameOf(await write()), nameOf(await write())]).to.deep.equal(['ENOSPC', 'OK'])
   })
 
   it('an open that nobody waits for any more is released', async () => {

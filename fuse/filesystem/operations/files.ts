@@ -18,9 +18,7 @@ export const open: Handler = async (context, request, reply) => {
   const ino = inoOf(context, request.nodeid)
   if ((flags & constants.O_TRUNC) !== 0) await truncate(context, request, ino, openFlags)
   const file = await orStale(context.client.open(ino, { write: isWriting(flags) }))
-  // Who only reads has nothing to flush.
-  const closing = isWriting(flags) ? 0 : FOPEN_NOFLUSH
-  await announce(context, file, (fh, cacheFlags) => reply.opened(fh, cacheFlags | closing))
+  await announce(context, file, isWriting(flags), (fh, openedFlags) => reply.opened(fh, openedFlags))
 }
 
 export const create: Handler = async (context, request, reply) => {
@@ -29,7 +27,7 @@ export const create: Handler = async (context, request, reply) => {
   const dir = inoOf(context, request.nodeid)
   const { attr, file, created } = await context.client.create(dir, name, { mode, exclusive }, callerOf(request))
   const current = created || (flags & constants.O_TRUNC) === 0 ? attr : await truncate(context, request, attr.ino, openFlags)
-  await announce(context, file, (fh, cacheFlags) => reply.created(current, context.timeouts, fh, cacheFlags))
+  await announce(context, file, true, (fh, openedFlags) => reply.created(current, context.timeouts, fh, openedFlags))
 }
 
 /** O_TRUNC arrives here because of ATOMIC_O_TRUNC. */
@@ -39,9 +37,11 @@ async function truncate (context: FileSystemContext, request: DispatchedRequest,
 }
 
 /** Gives the file a handle and tells the kernel; takes it back when nobody waits for it any more. */
-async function announce (context: FileSystemContext, file: OpenFile, send: (fh: number, cacheFlags: number) => boolean): Promise<void> {
+async function announce (context: FileSystemContext, file: OpenFile, writes: boolean, send: (fh: number, openedFlags: number) => boolean): Promise<void> {
   const { fh, ino } = context.files.add(file.ino, file)
-  const accepted = send(fh, context.files.mayKeepPages(ino) ? FOPEN_KEEP_CACHE : 0)
+  // Who only reads has nothing to flush.
+  const closing = !writes || file.closeUnheard?.() === true ? FOPEN_NOFLUSH : 0
+  const accepted = send(fh, closing | (context.files.mayKeepPages(ino) ? FOPEN_KEEP_CACHE : 0))
   if (!accepted) await context.files.release(fh, ino)
 }
 
@@ -102,6 +102,7 @@ async function performWrite (context: FileSystemContext, request: DispatchedRequ
   let position = offset
   let unused = lent
   try {
+    context.files.throwLost(ino)
     const found = context.files.get(fh, ino, flags)
     const handle = found instanceof Promise ? await orStale(found) : found
     handle.dirty = true

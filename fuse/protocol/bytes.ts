@@ -12,16 +12,19 @@ export function writeU64 (buffer: Buffer, value: number, offset: number): void {
   buffer.writeUInt32LE(Math.floor(value / two32), offset + 4)
 }
 
+/** The time that was split last: those of an inode are often one and the same. */
+let split = { ns: 0n, low: 0, high: 0, nanoseconds: 0 }
+
 /** Splits nanoseconds since the epoch as struct timespec does: the nanoseconds are never negative. */
 export function writeTime (buffer: Buffer, ns: bigint, secondsOffset: number, nanosecondsOffset: number): void {
-  let seconds = ns / nanosecondsPerSecond
-  let rest = ns - seconds * nanosecondsPerSecond
-  if (rest < 0n) {
-    seconds -= 1n
-    rest += nanosecondsPerSecond
+  if (ns !== split.ns) {
+    const rest = Number(ns % nanosecondsPerSecond)
+    const seconds = Number(ns / nanosecondsPerSecond) - (rest < 0 ? 1 : 0)
+    split = { ns, low: seconds >>> 0, high: Math.floor(seconds / two32), nanoseconds: rest < 0 ? rest + 1_000_000_000 : rest }
   }
-  buffer.writeBigInt64LE(seconds, secondsOffset)
-  buffer.writeUInt32LE(Number(rest), nanosecondsOffset)
+  buffer.writeUInt32LE(split.low, secondsOffset)
+  buffer.writeInt32LE(split.high, secondsOffset + 4)
+  buffer.writeUInt32LE(split.nanoseconds, nanosecondsOffset)
 }
 
 export function readTime (buffer: Buffer, secondsOffset: number, nanosecondsOffset: number): bigint {

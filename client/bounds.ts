@@ -46,9 +46,9 @@ export const changesQueuedMax = 4_096
 export const changesQueuedBytesMax = 8 * mebi
 export const changeRequestBytesMax = 512 * kibi
 /** So long after the first change others join it in one request, */
-export const changeBatchDelayMs = 3
+export const changeBatchDelayMs = 10
 /** unless there are so many. */
-export const changeBatchNow = 128
+export const changeBatchNow = 256
 export const changeRetryMs = 100
 /** Inode numbers asked for at a time; more are asked for when fewer than the second number are left. */
 export const inodeNumbersAtOnce = 8_192

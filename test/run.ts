@@ -8,6 +8,6 @@ const named = process.argv.slice(2).filter((word) => !word.startsWith('-'))
 const flags = process.argv.slice(2).filter((word) => word.startsWith('-'))
 const files = named.length === 0 ? ['test/**/*.test.ts'] : named.map((name) => name.endsWith('.ts') ? name : `${name}/**/*.test.ts`)
 const run = spawnSync(process.execPath, [
-  '--disable-warning=ExperimentalWarning', mocha, '--reporter', 'test/reporter.cjs', '--timeout', '20000', '--exit', ...flags, ...files
+  '--disable-warning=ExperimentalWarning', mocha, '--reporter', 'test/reporter.cjs', '--require', 'test/property-seed.ts', '--timeout', '20000', '--exit', ...flags, ...files
 ], { cwd: root, stdio: 'inherit' })
 process.exitCode = run.status ?? 1

@@ -7,6 +7,7 @@ import type { Timeouts } from '../protocol/reply.ts'
 import { operationIdOf, type Request } from '../protocol/request.ts'
 import type { DirectoryHandles } from './directory-stream.ts'
 import type { FileHandles } from './file-handles.ts'
+import type { ListingHabits } from './listing-habits.ts'
 import type { PageActivity } from './page-activity.ts'
 import type { Reply } from './reply.ts'
 
@@ -18,6 +19,7 @@ export interface FileSystemContext {
   readonly pool: BufferPool
   readonly files: FileHandles
   readonly directories: DirectoryHandles
+  readonly habits: ListingHabits
   readonly activity: PageActivity
   negotiated: Negotiated | null
   timeouts: Timeouts

@@ -3,6 +3,7 @@ import type { DirectoryEntry } from '../../fsnode/protocol/metadata.ts'
 import { mode as modes } from '../../fsnode/protocol/posix.ts'
 import { maxWriteBytes } from '../protocol/constants.ts'
 import type { DirentPacker } from '../protocol/directory.ts'
+import type { Listing } from './listing-habits.ts'
 
 /** Entries that one call of the client brings. */
 export const entriesPerPage = 1024
@@ -18,7 +19,7 @@ interface Anchor { first: number, after: string }
 interface Page extends Anchor { entries: DirectoryEntry[], /** Where the next page begins. */ next: number, done: boolean, parent: number }
 
 /** One pass over a directory. Entries are numbered from 0 in the client's stable order of names. */
-class Listing {
+class Pages {
   private readonly client: VolumeClient
   private readonly ino: number
   /** Where each page seen so far begins, in ascending order. */
@@ -56,21 +57,23 @@ class Listing {
 /** An open directory. Position 0 is '.', 1 is '..', and 2 + n is entry n; a cookie is the next position. */
 export class DirectoryStream {
   readonly ino: number
+  /** Of the process that reads it: which entries are given attributes. Null: all. */
+  listing: Listing | null = null
   private readonly client: VolumeClient
-  private listing: Listing
+  private pages: Pages
 
   constructor (client: VolumeClient, ino: number) {
     this.client = client
     this.ino = ino
-    this.listing = new Listing(client, ino)
+    this.pages = new Pages(client, ino)
   }
 
   /** Fills the packer from `offset` on, until it is full or the directory ends. Offset 0 begins anew. */
   async read (offset: number, packer: DirentPacker): Promise<void> {
-    if (offset === 0) this.listing = new Listing(this.client, this.ino)
-    const { listing } = this
+    if (offset === 0) this.pages = new Pages(this.client, this.ino)
+    const { pages, listing } = this
     for (let position = offset; ;) {
-      const page = await listing.pageOf(Math.max(0, position - 2))
+      const page = await pages.pageOf(Math.max(0, position - 2))
       for (; position < 2; position++) {
         const dot = position === 0 ? { name: '.', ino: this.ino } : { name: '..', ino: page.parent }
         if (!packer.add({ ...dot, type: modes.directory, cookie: position + 1 })) return
@@ -78,7 +81,8 @@ export class DirectoryStream {
       const end = Math.min(page.first + page.entries.length, page.next) + 2
       for (; position < end; position++) {
         const entry = page.entries[position - 2 - page.first]!
-        if (!packer.add({ name: entry.name, ino: entry.ino, type: entry.type, attr: entry.attr, cookie: position + 1 })) return
+        const attr = listing === null || listing.wantsAttributes(entry.name, entry.type === modes.directory) ? entry.attr : undefined
+        if (!packer.add({ name: entry.name, ino: entry.ino, type: entry.type, attr, cookie: position + 1 })) return
       }
       if (page.done) return
       position = page.next + 2

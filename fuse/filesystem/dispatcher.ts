@@ -12,6 +12,7 @@ import type { DispatchedRequest, FileSystemContext } from './context.ts'
 import { DirectoryHandles } from './directory-stream.ts'
 import { FileHandles } from './file-handles.ts'
 import { Invalidator } from './invalidation.ts'
+import { ListingHabits } from './listing-habits.ts'
 import { PageStore } from './page-store.ts'
 import { PageActivity } from './page-activity.ts'
 import { Reply, type Send } from './reply.ts'
@@ -79,6 +80,7 @@ export class Dispatcher {
       pool,
       files: new FileHandles(components, { generation: init.generation, lostWrites: init.lostWrites }),
       directories: new DirectoryHandles(client),
+      habits: new ListingHabits(clock),
       activity,
       negotiated: null,
       timeouts: cacheTimeouts,

@@ -21,7 +21,10 @@ async function list (context: FileSystemContext, request: Request, reply: Reply,
   const buffer = directories.takeBuffer()
   try {
     const packer = new DirentPacker(buffer.subarray(0, size), plus, timeouts)
-    await orStale(directories.get(fh, inoOf(context, request.nodeid)).read(offset, packer))
+    const ino = inoOf(context, request.nodeid)
+    const stream = directories.get(fh, ino)
+    if (plus && offset === 0) stream.listing = context.habits.begin(request.pid, ino)
+    await orStale(stream.read(offset, packer))
     reply.data([packer.packed()])
   } finally {
     directories.giveBuffer(buffer)

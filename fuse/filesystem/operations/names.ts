@@ -10,8 +10,10 @@ import { orStale } from '../stale.ts'
 
 export const lookup: Handler = async (context, request, reply) => {
   const name = parseName(request)
+  const dir = inoOf(context, request.nodeid)
+  context.habits.lookedUp(dir, name)
   try {
-    reply.entry(await context.client.lookup(inoOf(context, request.nodeid), name), context.timeouts)
+    reply.entry(await context.client.lookup(dir, name), context.timeouts)
   } catch (error) {
     // The absence of a name may be cached like its presence.
     if (codeOf(error) !== 'ENOENT') throw error

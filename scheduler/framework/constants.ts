@@ -23,6 +23,10 @@ export const reviveIntervalMinMs = 250
 /** While something is wanted, filters are cleared this often. */
 export const reviveRepeatMs = 60_000
 
+/** What is wanted and not offered for so long, for all REVIVEs, may be held by an offer that never reached us: the subscription is made anew. Doubles each time that this was in vain. */
+export const starvedMinMs = 5 * 60_000
+export const starvedMaxMs = 60 * 60_000
+
 export const reconcileBackoffMinMs = 1_000
 export const reconcileBackoffMaxMs = 60_000
 export const reconcileIntervalMs = 15 * 60_000

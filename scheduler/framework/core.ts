@@ -47,7 +47,13 @@ export type FrameworkInput =
   | { type: 'forgetFrameworkId' }
 
 /** To be done in this order: the writes are durable before a call is sent, or anything is asked of the storage cluster. */
-export interface FrameworkEffects { writes: KvOperation[], calls: CallBody[], requests: ClusterRequest[] }
+export interface FrameworkEffects {
+  writes: KvOperation[]
+  calls: CallBody[]
+  requests: ClusterRequest[]
+  /** Why the subscription is to be made anew after the calls; null: it is not. */
+  resubscribe: string | null
+}
 
 export interface FrameworkCoreComponents { random: Random }
 /** `nowMs` is monotonic, `wallMs` counts from the epoch. */
@@ -110,7 +116,9 @@ export class FrameworkCore {
     const requests = settleDrains(this.#context())
     settleRollout(this.#context())
     calls.push(...this.#settle())
-    return { writes: state.takeWrites(), calls: this.#master === null ? [] : calls, requests }
+    const isConnected = this.#master !== null
+    const resubscribe = isConnected && !this.#uninstall.isTornDown ? this.#demand.starved(nowMs) : null
+    return { writes: state.takeWrites(), calls: isConnected ? calls : [], requests, resubscribe }
   }
 
   /** Monotonic time of the next tick that is needed. */

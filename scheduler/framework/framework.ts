@@ -314,15 +314,16 @@ class RunningFramework implements Framework {
   }
 
   async #perform (batch: Queued[]): Promise<void> {
-    const effects: FrameworkEffects = { writes: [], calls: [], requests: [] }
+    const effects: FrameworkEffects = { writes: [], calls: [], requests: [], resubscribe: null }
     const accepted: Queued[] = []
     for (const queued of batch) {
       try {
         const { clock } = this.#components
-        const { writes, calls, requests } = this.#core.step(queued.input, clock.now(), wallMsOf(clock))
+        const { writes, calls, requests, resubscribe } = this.#core.step(queued.input, clock.now(), wallMsOf(clock))
         effects.writes.push(...writes)
         effects.calls.push(...calls)
         effects.requests.push(...requests)
+        effects.resubscribe ??= resubscribe
         accepted.push(queued)
       } catch (error) {
         // An operator's impossible wish is his; anything else is a broken invariant.
@@ -336,6 +337,7 @@ class RunningFramework implements Framework {
     }
     if (!this.#closed) {
       for (const call of effects.calls) this.#call(call)
+      if (effects.resubscribe !== null) this.#client.resubscribe(effects.resubscribe, 'ATOLL_NOT_OFFERED')
       for (const request of effects.requests) this.#link?.request(request)
       this.#tellSeeds()
     }

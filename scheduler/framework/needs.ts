@@ -1,5 +1,5 @@
 import type { CallBody } from '../mesos/types.ts'
-import { reviveIntervalMinMs, reviveRepeatMs } from './constants.ts'
+import { reviveIntervalMinMs, reviveRepeatMs, starvedMaxMs, starvedMinMs } from './constants.ts'
 import type { StepContext } from './nodes.ts'
 import { mayLaunch, wantsPlace } from './offers.ts'
 
@@ -23,12 +23,19 @@ export function currentNeeds (context: StepContext): Set<string> {
   return needs
 }
 
-/** Decides when to REVIVE and when to SUPPRESS. */
+/** A task that nobody hears of is told about, whether its volume is offered or not. */
+const isOffered = (need: string): boolean => !need.startsWith('find ')
+
+/** Decides when to REVIVE, when to SUPPRESS, and when to subscribe anew. */
 export class OfferDemand {
   #needs = new Set<string>()
   #suppressed = false
   #reviveWanted = false
   #revivedMs = -Infinity
+  /** Since when each need is there, in this subscription. */
+  readonly #sinceMs = new Map<string, number>()
+  /** Subscriptions made anew in a row. */
+  #renewals = 0
 
   /** `fresh`: the framework id is new, so the master remembers nothing of us. */
   subscribed (fresh: boolean, needs: Set<string>, nowMs: number): void {
@@ -36,26 +43,53 @@ export class OfferDemand {
     // Filters survive when a subscription was taken over while it was open.
     this.#reviveWanted = !fresh && needs.size > 0
     this.#needs = needs
+    this.#sinceMs.clear()
     this.#revivedMs = fresh ? nowMs : -Infinity
   }
 
   calls (role: string, needs: Set<string>, nowMs: number): CallBody[] {
     if ([...needs].some((need) => !this.#needs.has(need))) this.#reviveWanted = true
     this.#needs = needs
+    this.#note(nowMs)
     if (needs.size === 0) {
       this.#reviveWanted = false
       if (this.#suppressed) return []
       this.#suppressed = true
       return [{ type: 'SUPPRESS', suppress: { roles: [role] } }]
     }
-    if (nowMs < this.deadlineMs) return []
+    if (nowMs < this.#reviveAtMs) return []
     this.#reviveWanted = false
     this.#suppressed = false
     this.#revivedMs = nowMs
     return [{ type: 'REVIVE', revive: { roles: [role] } }]
   }
 
-  get deadlineMs (): number {
+  /**
+   * What is wanted and not offered, when it has been so for too long: what the master believes to have offered us it offers to nobody
+   * else, nor again. To be asked after `calls`.
+   */
+  starved (nowMs: number): string | null {
+    if (nowMs < this.#starvedAtMs) return null
+    this.#renewals++
+    const [need, sinceMs] = [...this.#sinceMs].sort(([, a], [, b]) => a - b)[0]!
+    this.#sinceMs.clear()
+    return `nothing was offered for ${Math.round((nowMs - sinceMs) / 1000)} s to ${need}`
+  }
+
+  #note (nowMs: number): void {
+    const wanted = [...this.#needs].filter(isOffered)
+    for (const need of this.#sinceMs.keys()) if (!this.#needs.has(need)) this.#sinceMs.delete(need)
+    for (const need of wanted) if (!this.#sinceMs.has(need)) this.#sinceMs.set(need, nowMs)
+    if (wanted.length === 0) this.#renewals = 0
+  }
+
+  get #starvedAtMs (): number {
+    return Math.min(Infinity, ...this.#sinceMs.values()) + Math.min(starvedMaxMs, starvedMinMs * 2 ** Math.min(this.#renewals, 16))
+  }
+
+  get deadlineMs (): number { return Math.min(this.#reviveAtMs, this.#starvedAtMs) }
+
+  get #reviveAtMs (): number {
     if (this.#reviveWanted || (this.#suppressed && this.#needs.size > 0)) return this.#revivedMs + reviveIntervalMinMs
     return this.#needs.size > 0 ? this.#revivedMs + reviveRepeatMs : Infinity
   }

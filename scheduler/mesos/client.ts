@@ -31,7 +31,7 @@ export interface MasterClient {
    */
   call (call: CallBody): void
   /** Gives up the subscription, if there is one, and makes another: everything is offered and reported anew. */
-  resubscribe (why: string): void
+  resubscribe (why: string, code?: string): void
   /** Ends the subscription without a word: tasks go on, the failover timeout runs. */
   close (): void
 }
@@ -86,7 +86,7 @@ class HttpMasterClient implements MasterClient {
 
   close (): void { this.#step({ type: 'stop' }) }
 
-  resubscribe (why: string): void { this.#step({ type: 'doubt', code: 'ATOLL_OVERLOADED', message: why }) }
+  resubscribe (why: string, code = 'ATOLL_OVERLOADED'): void { this.#step({ type: 'doubt', code, message: why }) }
 
   call (call: CallBody): void {
     if (this.#session.subscription === undefined) return

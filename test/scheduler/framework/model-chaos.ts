@@ -28,6 +28,8 @@ export interface Chaos {
   split: number
   /** Another master comes to lead; until it does, some are down or starting, and others redirect to whom they please: in circles, or to the dead. */
   election: number
+  /** Offers are made that never reach the scheduler; the master takes them for outstanding. */
+  loseOffers: number
   /** The master removes the framework: its tasks are killed, its id is refused. */
   forget: number
 }
@@ -51,6 +53,7 @@ export const calm: Chaos = {
   hang: 0,
   split: 0,
   election: 0,
+  loseOffers: 0,
   forget: 0
 }
 

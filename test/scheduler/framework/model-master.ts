@@ -325,7 +325,7 @@ export class ModelMaster implements ModelScheduling {
       this.#offers.set(id, { agent, items: free })
       offers.push(this.#describe(id, agent, free))
     }
-    if (offers.length > 0) this.#send({ type: 'OFFERS', offers: { offers } })
+    if (offers.length > 0 && !this.happens('loseOffers')) this.#send({ type: 'OFFERS', offers: { offers } })
   }
 
   #describe (id: string, agent: ModelAgent, items: Item[]): Offer {

@@ -1,5 +1,6 @@
 import { expect } from 'chai'
 import { Harness, errors } from './harness.ts'
+import { calm } from './model-chaos.ts'
 
 const limitMs = 30 * 60_000
 
@@ -19,6 +20,38 @@ describe('framework against a model master', () => {
     }
     expect(new Set(specs.map(({ host }) => host)).size).to.equal(3)
     expect(harness.leaks()).to.deep.equal([])
+    harness.stop()
+  })
+
+  it('an offer that is lost on its way does not keep a node from running: what is wanted and not offered for long is subscribed for anew', async () => {
+    const harness = new Harness()
+    await harness.start()
+    await harness.untilRunning(3, 10_000)
+    harness.master.chaos = { ...calm, loseOffers: 1 }
+    harness.master.endTask(harness.master.liveTasks()[0]!.info.task_id.value)
+    await harness.clock.advance(2_000)
+    harness.master.chaos = calm
+    const subscriptions = harness.master.subscriptions
+    await harness.clock.advance(4 * 60_000)
+    expect(harness.master.subscriptions, 'REVIVE comes first').to.equal(subscriptions)
+    await harness.untilRunning(3, 2 * 60_000)
+    expect(harness.master.subscriptions).to.equal(subscriptions + 1)
+    await harness.clock.advance(40 * 60_000)
+    expect(harness.master.subscriptions, 'nothing is wanted any more').to.equal(subscriptions + 1)
+    harness.stop()
+  })
+
+  it('what nobody can offer is subscribed for ever more seldom, at most once an hour', async () => {
+    const harness = new Harness(1, 2)
+    await harness.start()
+    const times: number[] = []
+    for (let minute = 1; minute <= 4 * 60; minute++) {
+      const before = harness.master.subscriptions
+      await harness.clock.advance(60_000)
+      if (harness.master.subscriptions > before && minute > 1) times.push(minute)
+    }
+    expect(times.length).to.be.within(5, 7)
+    expect(times.at(-1)! - times.at(-2)!).to.be.at.least(60)
     harness.stop()
   })
 

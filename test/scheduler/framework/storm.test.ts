@@ -32,6 +32,7 @@ const stormOf = (seed: number): Chaos => ({
   hang: 0.002,
   split: 0.2,
   election: 0.004,
+  loseOffers: 0.05,
   forget: seed % 3 === 0 ? 0.002 : 0
 })
 

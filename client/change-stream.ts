@@ -29,18 +29,19 @@ export class ChangeStream {
   private bytes = 0
   /** Of the last change that was added; null: the session is not open yet. */
   private last: number | null = null
-  /** Which session of this process it is: numbers of different ones are told apart in the journal. */
-  private generation = 0
+  /** Which session of the client it is: numbers of different ones are told apart in the journal. */
+  private generation: number
   private running = false
   private closed = false
   private urgent = false
   private hurry: (() => void) | null = null
   private waiters: Array<{ upTo: number, generation: number, resolve: () => void }> = []
 
-  /** @param index Of the metadata partition. */
-  constructor (components: ChangeStreamComponents, index: number) {
+  /** @param init The metadata partition's index, and which session of the client this one begins with. */
+  constructor (components: ChangeStreamComponents, { index, generation }: { index: number, generation: number }) {
     this.components = components
     this.index = index
+    this.generation = generation
   }
 
   get isEmpty (): boolean { return this.queue.length === 0 }
@@ -76,13 +77,14 @@ export class ChangeStream {
   /** What an earlier process of the same session had told to have happened. Before `opened`. */
   resume (recovered: readonly RecoveredChange[]): void {
     for (const { generation, sequence, bytes, token } of recovered) {
-      // Of a session that this process does not continue.
-      if (generation !== 0) {
-        this.components.log.error('a change of an earlier process is lost', { partition: this.index })
+      const change = decodeChange(bytes)
+      // Of a session that was lost: the process ended while it gave them up.
+      if (generation !== this.generation) {
+        this.components.failed(change, 'EIO')
         this.components.journal.settle(token)
         continue
       }
-      this.queue.push({ sequence, change: decodeChange(bytes), bytes, token })
+      this.queue.push({ sequence, change, bytes, token })
       this.bytes += bytes.length
     }
     this.last = this.queue.at(-1)?.sequence ?? null

@@ -60,9 +60,11 @@ export class SessionTable {
   private make (index: number): MetadataSession {
     const { volume, id, client, resumed } = this.init
     if (!(index >= 0 && index < metadataPartitionsMax)) throw posixError('ENOENT', 'no such inode')
-    const session = new MetadataSession(this.components, { partition: metadataPartitionId(volume.id, index), index, id, client, resumed, inherits: this.init.inherits(index) })
-    this.byIndex[index] = session
     const recovered = this.components.journal?.recoverChanges().filter((change) => change.partition === index) ?? []
+    // The session in which the earlier process made them, not the one that it began with.
+    const generation = recovered.reduce((latest, change) => Math.max(latest, change.generation), 0)
+    const session = new MetadataSession(this.components, { partition: metadataPartitionId(volume.id, index), index, id, client, resumed, inherits: this.init.inherits(index), generation })
+    this.byIndex[index] = session
     if (recovered.length > 0) session.changes!.resume(recovered)
     return session
   }

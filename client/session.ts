@@ -45,6 +45,8 @@ export interface SessionInit {
   resumed: boolean
   /** It has left changes under the session: they are void if that has ended, for others may have changed the same since. */
   inherits: boolean
+  /** How many sessions it had lost before the one that goes on. */
+  generation: number
 }
 
 export interface SessionCallOptions {
@@ -70,9 +72,8 @@ export class MetadataSession {
   private readonly components: SessionComponents
   private readonly init: SessionInit
   private id: string
-  private successors = 0
   /** Grows with each session that was lost. */
-  private generation = 0
+  private generation: number
   private state: 'new' | 'open' | 'closed' = 'new'
   private opening: Promise<void> | null = null
   private renewing: Promise<void> | null = null
@@ -93,21 +94,22 @@ export class MetadataSession {
     this.components = components
     this.init = init
     this.partition = init.partition
-    this.id = init.id
+    this.generation = init.generation
+    this.id = this.currentId
     const { clock, log, journal, owner } = components
     this.changes = journal === null ? null : new ChangeStream({
       clock, log, journal,
       send: async (first, packed) => (await this.send('meta.changes', { first }, { payload: [packed], leased: true })).body,
       failed: (change, code) => { owner.changeFailed(change, code) },
       broken: () => { this.lose(this.generation) }
-    }, init.index)
+    }, init)
   }
 
   /** Of the metadata partition. */
   get index (): number { return this.init.index }
 
   /** It is the one that an earlier process left changes under. */
-  get isInherited (): boolean { return this.init.inherits && this.generation === 0 }
+  get isInherited (): boolean { return this.init.inherits && this.generation === this.init.generation }
 
   get isValid (): boolean { return this.validUntil > this.components.clock.now() }
 
@@ -184,6 +186,8 @@ export class MetadataSession {
     await this.components.router.toMetadata(this.partition, 'meta.close-session', request, { patienceMs: 1_000, timeoutMs: 1_000 }).catch(() => {})
   }
 
+  private get currentId (): string { return this.generation === 0 ? this.init.id : `${this.init.id}.${this.generation}` }
+
   private oldestMutation (): number {
     for (const oldest of this.mutations) return oldest
     return this.mutationsStarted
@@ -242,7 +246,7 @@ export class MetadataSession {
   private async claimed (term: number, deadline: number): Promise<boolean> {
     const { router, clock, owner } = this.components
     const { generation } = this
-    const mayBeAwaited = this.term !== null || (this.init.resumed && generation === 0)
+    const mayBeAwaited = this.term !== null || (this.init.resumed && generation === this.init.generation)
     if (term === this.term || !mayBeAwaited) return true
     this.guard.disturbAll()
     // Even with nothing held: the new leader waits for the claims of all sessions. Each attempt says what is held by then.
@@ -338,7 +342,7 @@ export class MetadataSession {
   private lose (generation: number): void {
     if (generation !== this.generation || this.state === 'closed') return
     this.generation++
-    this.id = `${this.init.id}.${++this.successors}`
+    this.id = this.currentId
     this.state = 'new'
     this.term = null
     this.validUntil = -Infinity

@@ -139,6 +139,30 @@ describe('client: changes under exclusive leases', () => {
     expect(machine.store.records.size).to.equal(0)
   })
 
+  it('nor one of a process that had lost a session before: the next one goes on with the session it had last', async () => {
+    cluster.onRequest = (method) => ['meta.renew', 'meta.session'].includes(method) ? new AtollError('ATOLL_UNAVAILABLE', 'cut off') : undefined
+    await cluster.clock.advance(15_000)
+    cluster.onRequest = () => undefined
+    for (const name of ['one', 'two', 'three']) await a.run(a.volume.mkdir(dir, name, 0o755, me))
+    await cluster.clock.advance(1_000)
+    cluster.onRequest = (method) => method === 'meta.changes' ? 'lose-request' : undefined
+    const ino = await file(a, 'f', 'content')
+    await a.run(a.volume.mkdir(dir, 'd', 0o755, me))
+    expect(machine.store.records.size).to.be.greaterThan(0)
+    machine.crash()
+    cluster.onRequest = () => undefined
+    const next = await machine.start()
+    expect(await next.names(dir)).to.deep.equal(['d', 'f', 'one', 'three', 'two'])
+    expect((await next.run(next.read(ino))).toString()).to.equal('content')
+    expect(machine.store.records.size).to.equal(0)
+    // And whoever comes after that one does the same.
+    cluster.onRequest = (method) => method === 'meta.changes' ? 'lose-request' : undefined
+    for (const name of ['4', '5', '6']) await next.run(next.volume.mkdir(dir, name, 0o755, me))
+    machine.crash()
+    cluster.onRequest = () => undefined
+    expect(await (await machine.start()).names(dir)).to.include.members(['4', '5', '6'])
+  })
+
   it('what was written is replayed while nobody else can have changed the file: whoever asks for it waits', async () => {
     const ino = await file(a, 'f', 'content')
     await a.run(a.volume.syncNames())

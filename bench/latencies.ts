@@ -15,6 +15,12 @@ export class Latencies {
     this.bytes += bytes
   }
 
+  /** With those of another measurement. */
+  include (other: Latencies): void {
+    for (const ms of other.ms) this.ms.push(ms)
+    this.bytes += other.bytes
+  }
+
   get count (): number { return this.ms.length }
 
   /** Milliseconds; `part` of the operations took no longer. */

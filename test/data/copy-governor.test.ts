@@ -77,6 +77,20 @@ describe('the governor of copies', () => {
     expect(await rateOver(20_000) / 2 ** 20).to.be.within(4, 18)
   })
 
+  it('copies make way also where only few operations wait long', async () => {
+    let [copiedBefore, turn] = [0, 0]
+    // One of ten waits for what was copied meanwhile.
+    serve(() => {
+      const recent = copied - copiedBefore
+      if (++turn % 10 !== 0) return 4
+      copiedBefore = copied
+      return 4 + 10 * recent / 2 ** 20
+    })
+    void copy()
+    await clock.advance(20_000)
+    expect(await rateOver(20_000) / 2 ** 20).to.be.within(1, 14)
+  })
+
   it('however much clients suffer, copies go on; and faster where replicas are missing', async () => {
     let busy = false
     serve(() => busy ? 500 : 1)

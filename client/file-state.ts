@@ -159,7 +159,7 @@ export class FileState {
     const { journal } = this.context
     if (journal !== null) {
       try {
-        token = journal.record(this.cached.ino, offset, data)
+        token = journal.record(this.cached.ino, offset, data, this.cached.session.generation)
       } catch {
         full = true
       }

@@ -7,20 +7,26 @@ import type { WriteJournal } from './types.ts'
  */
 export class Inheritance {
   private readonly files = new Map<number, { done: Promise<void>, finish: () => void }>()
-  private readonly partitions = new Set<number>()
+  /** By index: which session with it was the last. */
+  private readonly generations = new Map<number, number>()
 
   constructor (journal: WriteJournal | null) {
-    for (const { ino } of journal?.recover?.() ?? []) {
-      this.partitions.add(metadataIndexOf(ino))
-      if (this.files.has(ino)) continue
+    const oldest = new Map<number, number>()
+    for (const { ino, generation = 0 } of journal?.recover?.() ?? []) {
+      this.note(metadataIndexOf(ino), generation)
+      oldest.set(ino, Math.min(generation, oldest.get(ino) ?? Infinity))
+    }
+    for (const { partition, generation } of journal?.changes?.recoverChanges() ?? []) this.note(partition, generation)
+    for (const [ino, generation] of oldest) {
+      // Written before a session was lost: others may have had the file since.
+      if (generation < this.generation(metadataIndexOf(ino))!) continue
       let finish = (): void => {}
       this.files.set(ino, { done: new Promise((resolve) => { finish = resolve }), finish })
     }
-    for (const { partition } of journal?.changes?.recoverChanges() ?? []) this.partitions.add(partition)
   }
 
-  /** Whether something is left of the metadata partition with this index. */
-  concerns (index: number): boolean { return this.partitions.has(index) }
+  /** In which session with the metadata partition with this index what is left was made, not the one that the process began with; null: nothing is left. */
+  generation (index: number): number | null { return this.generations.get(index) ?? null }
 
   /** Files of the partition that are held still. */
   of (index: number): number[] { return [...this.files.keys()].filter((ino) => metadataIndexOf(ino) === index) }
@@ -33,4 +39,6 @@ export class Inheritance {
     this.files.get(ino)?.finish()
     this.files.delete(ino)
   }
+
+  private note (index: number, generation: number): void { this.generations.set(index, Math.max(generation, this.generations.get(index) ?? 0)) }
 }

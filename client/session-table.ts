@@ -8,8 +8,8 @@ export interface SessionTableInit {
   id: string
   client: string
   resumed: boolean
-  /** Whether an earlier process has left changes of the partition with this index. */
-  inherits: (index: number) => boolean
+  /** In which session with the partition with this index an earlier process has left changes; null: it has left none. */
+  inherited: (index: number) => number | null
 }
 
 /** One session for each metadata partition of the volume, made on first use. */
@@ -61,9 +61,10 @@ export class SessionTable {
     const { volume, id, client, resumed } = this.init
     if (!(index >= 0 && index < metadataPartitionsMax)) throw posixError('ENOENT', 'no such inode')
     const recovered = this.components.journal?.recoverChanges().filter((change) => change.partition === index) ?? []
-    // The session in which the earlier process made them, not the one that it began with.
-    const generation = recovered.reduce((latest, change) => Math.max(latest, change.generation), 0)
-    const session = new MetadataSession(this.components, { partition: metadataPartitionId(volume.id, index), index, id, client, resumed, inherits: this.init.inherits(index), generation })
+    const inherited = this.init.inherited(index)
+    const session = new MetadataSession(this.components, {
+      partition: metadataPartitionId(volume.id, index), index, id, client, resumed, inherits: inherited !== null, generation: inherited ?? 0
+    })
     this.byIndex[index] = session
     if (recovered.length > 0) session.changes!.resume(recovered)
     return session

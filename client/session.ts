@@ -69,11 +69,11 @@ export class MetadataSession {
   readonly changes: ChangeStream | null
   /** Monotonic milliseconds: until then what is cached under leases is current. */
   validUntil = -Infinity
+  /** Grows with each session that was lost. */
+  generation: number
   private readonly components: SessionComponents
   private readonly init: SessionInit
   private id: string
-  /** Grows with each session that was lost. */
-  private generation: number
   private state: 'new' | 'open' | 'closed' = 'new'
   private opening: Promise<void> | null = null
   private renewing: Promise<void> | null = null

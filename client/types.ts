@@ -25,12 +25,15 @@ export interface LookedUp { attr: InodeAttr }
 
 /** Where writes that are acknowledged before the nodes have them survive a crash of this process. */
 export interface WriteJournal {
-  /** Synchronous. Returns the token for `settle`; throws when full (the caller then waits for the nodes instead). */
-  record (ino: number, offset: number, data: readonly Buffer[]): number
+  /**
+   * Synchronous. Returns the token for `settle`; throws when full (the caller then waits for the nodes instead). `generation`: see
+   * `JournaledChange`.
+   */
+  record (ino: number, offset: number, data: readonly Buffer[], generation?: number): number
   /** The nodes have it. */
   settle (token: number): void
   /** What an earlier process recorded and the nodes may not have: its session must still be there for it to count. */
-  recover? (): ReadonlyArray<{ ino: number }>
+  recover? (): ReadonlyArray<{ ino: number, generation?: number }>
   /** Present: changes of names and attributes may be told to have happened, too, before their partition has them. */
   readonly changes?: ChangeJournal
 }
@@ -39,7 +42,7 @@ export interface WriteJournal {
 export interface JournaledChange {
   /** Index of the metadata partition. */
   partition: number
-  /** Which session of the process: 0 is the one that the next process continues. */
+  /** Which session with the partition, counted from 0 over all processes that continued each other: the next one goes on with the latest. */
   generation: number
   sequence: number
   /** Of the operation that it was for: should that be asked for again, it has happened. */
@@ -126,10 +129,10 @@ export interface VolumeClient {
   lookup (dir: number, name: string): Promise<InodeAttr>
   getattr (ino: number): Promise<InodeAttr>
   /**
-   * Of a process that continues an earlier one's session and journal: whether nobody else can have changed the inode since.
-   * Left out: nothing is continued.
+   * Of a process that continues an earlier one's session and journal: whether nobody else can have changed the inode since something
+   * was recorded in that `generation`. Left out: nothing is continued.
    */
-  inherits? (ino: number): Promise<boolean>
+  inherits? (ino: number, generation?: number): Promise<boolean>
   /** What was continued of the inode is with the nodes, or lost: others may have it again. */
   doneInheriting? (ino: number): void
   setattr (ino: number, changes: SetAttributes, context: OperationContext): Promise<InodeAttr>

@@ -84,7 +84,7 @@ export class AtollVolumeClient implements VolumeClient {
       operations: new OperationNumbers(clock),
       sessions: new SessionTable({ router: this.router, clock, log, owner: leases, journal: journal?.changes ?? null }, {
         volume, client, id: init.session ?? random.bytes(sessionIdBytes).toString('hex'), resumed: init.session !== undefined,
-        inherits: (index) => this.context.inheritance.concerns(index)
+        inherited: (index) => this.context.inheritance.generation(index)
       }),
       inheritance: new Inheritance(journal),
       cache: new InodeCache(init.cache),
@@ -109,11 +109,10 @@ export class AtollVolumeClient implements VolumeClient {
     if (this.init.session !== undefined) await this.inheritOrphans()
   }
 
-  /** Whether the inode's partition still knows the session of the earlier process, so that nobody else has changed what it wrote. */
-  async inherits (ino: number): Promise<boolean> {
+  async inherits (ino: number, generation = 0): Promise<boolean> {
     const session = this.context.sessions.of(ino)
     await session.ready()
-    return session.isInherited
+    return session.isInherited && session.generation === generation
   }
 
   doneInheriting (ino: number): void { this.context.inheritance.settle(ino) }

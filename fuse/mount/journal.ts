@@ -16,13 +16,15 @@ const stateWaiting = 1
 const stateSettled = 2
 
 /** A write that was acknowledged, and that the nodes may not have. */
-export interface RecoveredWrite { token: number, ino: number, offset: number, data: Buffer }
+export interface RecoveredWrite { token: number, ino: number, offset: number, data: Buffer, /** Of its session. */ generation?: number }
 
 /** What a record holds: a write, or a change of names or attributes. */
 const kinds = { write: 0, change: 1 } as const
 
-interface Found { token: number, kind: number, ino: number, offset: number, length: number, dataAt: number, settled: boolean }
+interface Found { token: number, kind: number, generation: number, ino: number, offset: number, length: number, dataAt: number, settled: boolean }
 
+/** In a write's record: the generation of its session above, the kind below. */
+const kindsMax = 256
 /** In a change's record: the generation of its session above, the sequence below. */
 const sequencesPerGeneration = 2 ** 40
 /** Before its bytes: the id of the operation, or 0. */
@@ -34,8 +36,8 @@ const operationIdBytes = 8
  *
  * File: a superblock {magic u32, pad, sequence u64, position u64} that tells where the oldest record
  * is, then the ring. Record: {magic u32, state u32, sequence u64, ino u64, offset u64, length u64,
- * kind u64}, data, {sequence u64, length u64}. In the record of a change, ino is the index of its partition, offset its
- * generation and sequence. A record counts when its trailer matches: it is written
+ * kind u64}, data, {sequence u64, length u64}. With the kind of a write is its generation. In the record of a change, ino is the
+ * index of its partition, offset its generation and sequence. A record counts when its trailer matches: it is written
  * last, so a write that was cut short is none.
  */
 export class FileJournal implements WriteJournal {
@@ -106,7 +108,7 @@ export class FileJournal implements WriteJournal {
   get waiting (): number { return this.ring.size }
 
   /** Throws ATOLL_JOURNAL_FULL. */
-  record (ino: number, offset: number, data: readonly Buffer[]): number { return this.append(kinds.write, ino, offset, data) }
+  record (ino: number, offset: number, data: readonly Buffer[], generation = 0): number { return this.append(kinds.write + generation * kindsMax, ino, offset, data) }
 
   private recordChange ({ partition, generation, sequence, operationId = 0, bytes }: JournaledChange): number {
     writeU64(this.operationId, operationId, 0)
@@ -206,9 +208,10 @@ function readRecord (fd: number, capacity: number, position: number, sequence: n
   const trailer = Buffer.alloc(trailerBytes)
   readSync(fd, trailer, 0, trailerBytes, superblockBytes + dataAt + length)
   if (readU64(trailer, 0) !== sequence || readU64(trailer, 8) !== length) return null
-  const [ino, offset, kind] = [readU64(header, 16), readU64(header, 24), readU64(header, 40)]
+  const [ino, offset, what] = [readU64(header, 16), readU64(header, 24), readU64(header, 40)]
+  const [kind, generation] = [what % kindsMax, Math.floor(what / kindsMax)]
   if (Number.isNaN(ino) || Number.isNaN(offset) || (kind !== kinds.write && kind !== kinds.change)) return null
-  return { token: sequence, kind, ino, offset, length, dataAt, settled: header.readUInt32LE(stateAt) === stateSettled }
+  return { token: sequence, kind, generation, ino, offset, length, dataAt, settled: header.readUInt32LE(stateAt) === stateSettled }
 }
 
 interface Extent { from: number, to: number }
@@ -220,11 +223,11 @@ function replacements (settled: readonly Found[], record: Found): Extent[] {
     .map(({ offset, length }) => ({ from: offset, to: offset + length }))
 }
 
-function read (fd: number, { token, ino, offset, length, dataAt }: Found, replaced: readonly Extent[]): RecoveredWrite[] {
+function read (fd: number, { token, generation, ino, offset, length, dataAt }: Found, replaced: readonly Extent[]): RecoveredWrite[] {
   return subtract({ from: offset, to: offset + length }, replaced).map(({ from, to }) => {
     const data = Buffer.allocUnsafeSlow(to - from)
     readSync(fd, data, 0, data.length, superblockBytes + dataAt + from - offset)
-    return { token, ino, offset: from, data }
+    return { token, ino, offset: from, data, generation }
   })
 }
 

@@ -46,8 +46,10 @@ export async function replay (client: VolumeClient, journal: ReplaySource, log: 
 }
 
 async function replayFile (client: VolumeClient, ino: number, writes: readonly RecoveredWrite[]): Promise<void> {
+  // Of several the oldest: when that one ended, others may have had the file.
+  const generation = writes.reduce((oldest, write) => Math.min(oldest, write.generation ?? 0), Infinity)
   const requireSession = async (): Promise<void> => {
-    if (await client.inherits?.(ino) === false) throw posixError('EIO', 'the session of the worker before has ended: others may have changed the file since')
+    if (await client.inherits?.(ino, generation) === false) throw posixError('EIO', 'the session of the worker before has ended: others may have changed the file since')
   }
   await requireSession()
   const file = await client.open(ino, { write: true })

@@ -198,6 +198,32 @@ describe('client: changes under exclusive leases', () => {
     expect(machine.store.records.size).to.equal(0)
   })
 
+  it('what was written in a later session than the first is replayed, but not what is from before one that was lost', async () => {
+    const early = await file(a, 'early', 'before')
+    const late = await file(a, 'late', 'before')
+    await a.run(a.volume.syncNames())
+    // Nothing of it gets to the partition, nor to an end, before the session is lost.
+    const opened = await a.run(a.volume.open(early, { write: true }))
+    await a.run(opened.write(0, [Buffer.from('EARLY!')]))
+    cluster.onRequest = (method) => method.startsWith('meta.') ? new AtollError('ATOLL_UNAVAILABLE', 'cut off') : undefined
+    await cluster.clock.advance(15_000)
+    cluster.onRequest = () => undefined
+    const b = await cluster.client('b')
+    await b.put('early', 'of b', dir)
+    cluster.onRequest = (method, body) => method === 'meta.lease' && (body as { ino?: number }).ino === early ? new AtollError('ATOLL_UNAVAILABLE', 'cut off') : undefined
+    await cluster.clock.advance(2_000)
+    const again = await a.run(a.volume.open(late, { write: true }))
+    await a.run(again.write(0, [Buffer.from('LATE!!')]))
+    machine.crash()
+    cluster.onRequest = () => undefined
+    const next = await machine.start()
+    const lost = await cluster.run(replay(next.volume, machine.journal!, silent))
+    expect([...lost.keys()]).to.deep.equal([early])
+    expect((await b.get('early', dir)).toString()).to.equal('of b')
+    expect((await b.get('late', dir)).toString()).to.equal('LATE!!')
+    expect(machine.store.records.size).to.equal(0)
+  })
+
   it('the operation that a crash interrupted has happened once when it comes again', async () => {
     cluster.onRequest = (method) => method === 'meta.changes' ? 'lose-request' : undefined
     const again = { ...me, operationId: 77 }

@@ -98,6 +98,14 @@ describe('fuse journal: file', () => {
     expect(plain(start().recover())).to.deep.equal([[5, 100, 'abcd'], [5, 104, 'ef']])
   })
 
+  it('and in which session each was written', () => {
+    const journal = start()
+    journal.record(5, 2 ** 52, [Buffer.from('a')])
+    journal.record(5, 0, [Buffer.from('b')], 1)
+    journal.record(6, 0, [Buffer.from('c')], 70_000)
+    expect(start().recover().map(({ ino, offset, generation }) => [ino, offset, generation])).to.deep.equal([[5, 2 ** 52, 0], [5, 0, 1], [6, 0, 70_000]])
+  })
+
   it('what a later settled write has replaced is not brought back', () => {
     const journal = start()
     journal.record(5, 0, [Buffer.from('oldoldold')])

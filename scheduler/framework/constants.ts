@@ -69,6 +69,13 @@ export const uninstallProofs = 2
 export const failoverTimeoutMsDefault = 7 * 24 * 3600_000
 export const shutdownTimeoutMsDefault = 60_000
 
+/** Of a machine that may not go: it is asked about again. */
+export const inverseOfferRefuseSeconds = 60
+/** Agents of which the last answer is remembered. */
+export const maintenanceAnswersMax = 1_000
+/** Inverse offers that were accepted come again every few seconds; one that has not come for so long stands no more. */
+export const maintenanceConsentMs = 2 * 60_000
+
 /** Path of the volume in the task's sandbox. */
 export const volumePath = 'data'
 

@@ -156,7 +156,7 @@ export class FrameworkCore {
   }
 
   #context (): StepContext {
-    return { state: this.#state, settings: this.#settings, random: this.#random, nowMs: this.#nowMs, wallMs: this.#wallMs, view: this.#view }
+    return { state: this.#state, settings: this.#settings, random: this.#random, nowMs: this.#nowMs, wallMs: this.#wallMs, view: this.#view, consented: this.#maintenance.consented(this.#nowMs) }
   }
 
   /** A change of the flags since the last start replaces the configuration; else what an update has set stays. */
@@ -311,6 +311,7 @@ export class FrameworkCore {
       }
       case 'UPDATE_OPERATION_STATUS': return handleOperationStatus(this.#context(), event.update_operation_status.status)
       case 'INVERSE_OFFERS': return event.inverse_offers.inverse_offers.map((offer) => this.#maintenance.answer(this.#context(), offer))
+      case 'RESCIND_INVERSE_OFFER': this.#maintenance.rescind(event.rescind_inverse_offer.inverse_offer_id.value); return []
       default: return []
     }
   }

@@ -17,6 +17,8 @@ export interface StepContext {
   wallMs: number
   /** What the storage cluster says of itself; null while it says nothing. */
   view: ClusterView | null
+  /** Agents that were told that they may go for maintenance: they may be gone at any moment. */
+  consented: string[]
 }
 
 /** The first failure is followed by an immediate attempt, the later ones by doubling delays with jitter. */

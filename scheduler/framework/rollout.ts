@@ -1,6 +1,7 @@
 import { updateAttemptsMax } from './constants.ts'
 import { dangersWithout } from './cluster-view.ts'
 import { isViewFresh } from './drains.ts'
+import { nodesOn } from './maintenance.ts'
 import { isOutdated, isPaused } from './nodes.ts'
 import type { StepContext } from './nodes.ts'
 import type { FrameworkState } from './state.ts'
@@ -48,10 +49,11 @@ export function nextRestarts (context: StepContext): Rollout {
   if (!isViewFresh(context)) return wait('the storage cluster does not say how it is')
   const domain = updateDomain(state, first)
   const together = running.filter((node) => updateDomain(state, node) === domain)
+  const leaving = nodesOn(context, context.consented)
   for (const next of [together, [first]]) {
-    const dangers = dangersWithout(view!.map, next.map(({ id }) => id))
+    const dangers = dangersWithout(view!.map, [...new Set([...next, ...leaving])].map(({ id }) => id))
     if (dangers.length === 0) return { next, waits: null }
-    if (next.length === 1) return wait(`without ${first.id}: ${dangers.join('; ')}`)
+    if (next.length === 1) return wait(`without ${[first, ...leaving.filter((node) => node !== first)].map(({ id }) => id).join(', ')}${leaving.length > 0 ? ' (maintenance)' : ''}: ${dangers.join('; ')}`)
   }
   return wait('')
 }

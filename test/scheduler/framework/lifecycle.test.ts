@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import { dangersWithout, holdingsOf, isEmpty } from '../../../scheduler/framework/cluster-view.ts'
-import type { CallBody, Resource, TaskInfo } from '../../../scheduler/mesos/types.ts'
+import type { CallBody, Resource, SchedulerEvent, TaskInfo } from '../../../scheduler/mesos/types.ts'
 import { mapOf } from './cluster-map.ts'
 import type { MapOptions } from './cluster-map.ts'
 import { Script, afterwards, operationTypes, operationsOf, tasksOf, types, unreserved } from './script.ts'
@@ -376,10 +376,11 @@ describe('framework core: update', () => {
 })
 
 describe('framework core: maintenance', () => {
-  const inverse = (agent: string): never => ({
+  const inverse = (...agents: string[]): SchedulerEvent => ({
     type: 'INVERSE_OFFERS',
-    inverse_offers: { inverse_offers: [{ id: { value: 'i-1' }, framework_id: { value: 'f-1' }, agent_id: { value: agent }, unavailability: { start: { nanoseconds: 1e18 } } }] }
-  }) as never
+    inverse_offers: { inverse_offers: agents.map((agent) => ({ id: { value: `i-${agent}` }, framework_id: { value: 'f-1' }, agent_id: { value: agent }, unavailability: { start: { nanoseconds: 1e18 } } })) }
+  }) as SchedulerEvent
+  const answers = (calls: CallBody[]): string[] => types(calls).filter((type) => type.endsWith('INVERSE_OFFERS'))
 
   it('accepts when every partition keeps its quorum without the machine, else declines with the reason', async () => {
     const script = await Script.begin(3)
@@ -393,6 +394,38 @@ describe('framework core: maintenance', () => {
       { agentId: 'a1', hosts: ['host-a1'], startsAtSeconds: 1e9, accepted: false, reason: 'data partition 1.d.0 would have no serving replica' }
     ])
     expect(types(await script.event(inverse('a9')))).to.include('ACCEPT_INVERSE_OFFERS')
+  })
+
+  it('machines that together would cost a quorum are not all let go, asked for at once or one after another', async () => {
+    const script = await Script.begin(3)
+    await script.bringUp(3)
+    const ids = ['node-1', 'node-2', 'node-3']
+    await cluster(script, ids)
+    expect(answers(await script.event(inverse('a1', 'a2')))).to.deep.equal(['ACCEPT_INVERSE_OFFERS', 'DECLINE_INVERSE_OFFERS'])
+    expect(script.status().maintenance[1]!.reason).to.equal('host-a1 may go already: the manager would have 1 of 3 members, 2 are needed')
+    expect(answers(await script.event(inverse('a3')))).to.deep.equal(['DECLINE_INVERSE_OFFERS'])
+    expect(answers(await script.event(inverse('a1'))), 'the one that may go is asked again').to.deep.equal(['ACCEPT_INVERSE_OFFERS'])
+    // The schedule is changed.
+    await script.event({ type: 'RESCIND_INVERSE_OFFER', rescind_inverse_offer: { inverse_offer_id: { value: 'i-a1' } } })
+    expect(answers(await script.event(inverse('a2')))).to.deep.equal(['ACCEPT_INVERSE_OFFERS'])
+    expect(answers(await script.event(inverse('a3')))).to.deep.equal(['DECLINE_INVERSE_OFFERS'])
+    // It is not asked for any more: it is back in service.
+    await script.advance(121_000)
+    await cluster(script, ids)
+    expect(answers(await script.event(inverse('a3')))).to.deep.equal(['ACCEPT_INVERSE_OFFERS'])
+  })
+
+  it('an update and a maintenance do not take two machines at once', async () => {
+    const script = await Script.begin(3)
+    await script.bringUp(3)
+    const ids = ['node-1', 'node-2', 'node-3']
+    await cluster(script, ids)
+    await script.event(inverse('a3'))
+    expect(killed(await script.send({ type: 'update', configuration: { killGraceMs: 1 } }))).to.deep.equal([])
+    expect(script.status().plans.find(({ name }) => name === 'update')!.phases[0]!.steps[0]!.reason).to.contain('without node-1, node-3 (maintenance): the manager would have 1 of 3 members')
+    await script.advance(121_000)
+    expect(killed(await cluster(script, ids))).to.deep.equal(['node-1'])
+    expect(answers(await script.event(inverse('a3')))).to.deep.equal(['DECLINE_INVERSE_OFFERS'])
   })
 
   it('an offer with unavailability is no place for a new node, but good enough for the volume that is there', async () => {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
@@ -5,14 +6,18 @@ import { connect, createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { PacketDecoder, connectRequest, readReply } from '../../../scheduler/zookeeper/packets.ts'
+import { PacketDecoder, connectRequest, digestRequest, readReply } from '../../../scheduler/zookeeper/packets.ts'
 import { int, packet, text } from './scripted-server.ts'
 
 /** Where Debian's package 'zookeeper' has it. */
 const jar = '/usr/share/java/zookeeper.jar'
 const java = '/usr/bin/java'
 
-export const isZooKeeperInstalled = existsSync(jar) && existsSync(java)
+const missing = [java, jar].filter((path) => !existsSync(path))
+
+export const isZooKeeperInstalled = missing.length === 0
+/** For the title of a test, so that a skipped one tells why. */
+export const whySkipped = isZooKeeperInstalled ? '' : ` (skipped: ${missing.join(' and ')} of Debian's packages default-jre-headless and zookeeper are not there)`
 
 /** A real ZooKeeper server as a process of its own. */
 export class RealZooKeeper {
@@ -79,6 +84,9 @@ const opcodeCreate = 1
 const opcodeDelete = 2
 const flagsEphemeralSequential = 3
 
+/** Of `user:password`: what a server keeps of it. */
+const digestId = (credentials: string): string => `${credentials.split(':')[0]!}:${createHash('sha1').update(credentials).digest('base64')}`
+
 /** What a master does to stand for election. */
 export class ZooKeeperWriter {
   readonly #socket: Socket
@@ -100,12 +108,14 @@ export class ZooKeeperWriter {
   }
 
   /** The path that was made. */
-  async create (path: string, data: string, ephemeralSequential = false): Promise<string> {
-    const acl = [int(1), int(31), text('world'), text('anyone')]
+  async create (path: string, data: string, { ephemeralSequential = false, digest }: { ephemeralSequential?: boolean, digest?: string } = {}): Promise<string> {
+    const acl = [int(1), int(31), ...(digest === undefined ? [text('world'), text('anyone')] : [text('digest'), text(digestId(digest))])]
     const reply = readReply(await this.#ask(packet(int(++this.#xid), int(opcodeCreate), text(path), text(data), ...acl, int(ephemeralSequential ? flagsEphemeralSequential : 0))))
     if (reply.error !== 0) throw new Error(`create ${path}: ${reply.error}`)
     return reply.body.bytes().toString()
   }
+
+  async authenticate (credentials: string): Promise<void> { await this.#ask(digestRequest(credentials)) }
 
   async delete (path: string): Promise<void> {
     await this.#ask(packet(int(++this.#xid), int(opcodeDelete), text(path), int(-1)))

@@ -1,21 +1,23 @@
 import { expect } from 'chai'
 import { systemClock, systemRandom } from '../../../fsnode/protocol/system.ts'
+import { tcpNetwork } from '../../../fsnode/protocol/tcp-network.ts'
 import { httpMasterClient } from '../../../scheduler/mesos/client.ts'
 import type { MasterClient } from '../../../scheduler/mesos/client.ts'
+import { parseZooKeeperUrl } from '../../../scheduler/zookeeper/address.ts'
+import { LeaderDetector } from '../../../scheduler/zookeeper/leader-detector.ts'
 import { quietLog } from '../framework/harness.ts'
 import { Notices } from '../mesos/notices.ts'
 import { ca, frameworkInfo, readTls, serveMaster } from '../mesos/tls-master.ts'
 import type { TlsMaster } from '../mesos/tls-master.ts'
-import { RealZooKeeper, ZooKeeperWriter, isZooKeeperInstalled } from './real-server.ts'
+import { RealZooKeeper, ZooKeeperWriter, isZooKeeperInstalled, whySkipped } from './real-server.ts'
 
-describe('client: ZooKeeper, https, client certificates and basic authentication together', function () {
+describe(`client: ZooKeeper, https, client certificates and basic authentication together${whySkipped}`, function () {
   this.timeout(60_000)
   let zooKeeper: RealZooKeeper
   let masters: TlsMaster[]
   let client: MasterClient | undefined
 
   before(async function () {
-    // Only where Debian's package is installed; the scripted server is tested everywhere.
     if (!isZooKeeperInstalled) this.skip()
     zooKeeper = await RealZooKeeper.start()
   })
@@ -45,8 +47,8 @@ describe('client: ZooKeeper, https, client certificates and basic authentication
     expect(await notices.ofType('disconnected')).to.include({ code: 'ATOLL_MESOS_NO_LEADER' })
     await writer.create('/mesos', '')
     await writer.create('/mesos/log_replicas', '')
-    const first = await writer.create('/mesos/json.info_', info(masters[0]!), true)
-    await writer.create('/mesos/json.info_', info(masters[1]!), true)
+    const first = await writer.create('/mesos/json.info_', info(masters[0]!), { ephemeralSequential: true })
+    await writer.create('/mesos/json.info_', info(masters[1]!), { ephemeralSequential: true })
     const urlOf = ({ port }: TlsMaster): string => `https://localhost:${port}/api/v1/scheduler`
     const subscribedAt = (master: TlsMaster): Promise<unknown> => notices.until((notice): notice is never => notice.type === 'subscribed' && notice.url === urlOf(master))
     await subscribedAt(masters[0]!)
@@ -63,6 +65,31 @@ describe('client: ZooKeeper, https, client certificates and basic authentication
     await writer.delete(first)
     await subscribedAt(masters[1]!)
     expect(notices.all.some(({ type }) => type === 'stopped')).to.equal(false)
+    writer.vanish()
+  })
+
+  it('reads what is readable with the credentials of the address only; without them it tells why it cannot', async () => {
+    const writer = await ZooKeeperWriter.connect(zooKeeper.port)
+    const digest = 'atoll:not for all'
+    await writer.create('/protected', '', { digest })
+    // Nobody else may make a child there: this one is made with the credentials, too.
+    await writer.authenticate(digest)
+    await writer.create('/protected/json.info_', info(masters[0]!), { ephemeralSequential: true, digest })
+    const leaderOf = async (address: string): Promise<unknown> => {
+      let detector: LeaderDetector | undefined
+      const found = await new Promise((resolve) => {
+        detector = new LeaderDetector({ network: tcpNetwork, clock: systemClock, random: systemRandom, log: quietLog }, {
+          address: parseZooKeeperUrl(address),
+          onLeader: (leader) => { resolve(leader?.port) },
+          onProblem: (_code, message) => { resolve(message) }
+        })
+        detector.start()
+      })
+      detector!.close()
+      return found
+    }
+    expect(await leaderOf(`zk://${digest}@127.0.0.1:${zooKeeper.port}/protected`)).to.equal(masters[0]!.port)
+    expect(await leaderOf(`zk://127.0.0.1:${zooKeeper.port}/protected`)).to.match(/auth|allowed|permission/i)
     writer.vanish()
   })
 })

@@ -10,13 +10,13 @@ export interface ChangeStreamComponents {
   journal: ChangeJournal
   /** Sends changes numbered from `first`, in the session in which they were made; rejects with ATOLL_SESSION_EXPIRED when that is over. */
   send: (first: number, packed: Buffer) => Promise<{ failed: Array<[sequence: number, code: string]> }>
-  /** A change that was told to have happened did not. */
-  failed: (change: Change, code: string) => void
+  /** A change that was told to have happened did not, or nobody knows. */
+  failed: (change: Change, code: string, operationId?: number) => void
   /** What the partition says cannot go on: the session is to be given up. */
   broken: () => void
 }
 
-interface Queued { sequence: number, change: Change, bytes: Buffer, token: number }
+interface Queued { sequence: number, change: Change, bytes: Buffer, token: number, operationId: number | undefined }
 
 /**
  * Changes that were decided here, under exclusive leases, on their way to the partition: in order, each in the journal
@@ -59,7 +59,7 @@ export class ChangeStream {
       return false
     }
     this.last = sequence
-    this.queue.push({ sequence, change, bytes, token })
+    this.queue.push({ sequence, change, bytes, token, operationId })
     this.bytes += bytes.length
     if (!this.running) void this.run()
     else if (this.queue.length >= changeBatchNow) this.hurry?.()
@@ -76,15 +76,15 @@ export class ChangeStream {
 
   /** What an earlier process of the same session had told to have happened. Before `opened`. */
   resume (recovered: readonly RecoveredChange[]): void {
-    for (const { generation, sequence, bytes, token } of recovered) {
+    for (const { generation, sequence, bytes, token, operationId } of recovered) {
       const change = decodeChange(bytes)
       // Of a session that was lost: the process ended while it gave them up.
       if (generation !== this.generation) {
-        this.components.failed(change, 'EIO')
+        this.components.failed(change, 'EIO', operationId)
         this.components.journal.settle(token)
         continue
       }
-      this.queue.push({ sequence, change, bytes, token })
+      this.queue.push({ sequence, change, bytes, token, operationId })
       this.bytes += bytes.length
     }
     this.last = this.queue.at(-1)?.sequence ?? null
@@ -168,10 +168,10 @@ export class ChangeStream {
     let count = 0
     while (count < this.queue.length && this.queue[count]!.sequence <= upTo) count++
     const codes = new Map(failed)
-    for (const { sequence, change, bytes, token } of this.queue.splice(0, count)) {
+    for (const { sequence, change, bytes, token, operationId } of this.queue.splice(0, count)) {
       this.bytes -= bytes.length
       const code = codes.get(sequence)
-      if (code !== undefined) this.components.failed(change, code)
+      if (code !== undefined) this.components.failed(change, code, operationId)
       this.components.journal.settle(token)
     }
     if (this.queue.length === 0) this.urgent = false
@@ -181,7 +181,7 @@ export class ChangeStream {
   private giveUp (): void {
     const given = this.queue.splice(0)
     this.bytes = 0
-    for (const { change } of given) this.components.failed(change, 'EIO')
+    for (const { change, operationId } of given) this.components.failed(change, 'EIO', operationId)
     for (const { token } of given) this.components.journal.settle(token)
     this.wake(Infinity)
     this.hurry?.()

@@ -1,5 +1,5 @@
-import type { Change } from '../fsnode/protocol/changes.ts'
-import { codeOf } from '../fsnode/protocol/errors.ts'
+import { decodeChange, type Change } from '../fsnode/protocol/changes.ts'
+import { codeOf, posixError } from '../fsnode/protocol/errors.ts'
 import type { InodeAttr } from '../fsnode/protocol/metadata.ts'
 import { afterChangeOfOwner, fileType, inherit, isDevice, isDirectory, linksMax, mode as modes, nameFault, subdirectoriesMax, symlinkBytesMax } from '../fsnode/protocol/posix.ts'
 import { metadataIndexOf, rootInode } from '../partitioning/routing.ts'
@@ -9,7 +9,7 @@ import { CachedDirectory } from './directory-cache.ts'
 import type { FileState } from './file-state.ts'
 import type { CachedInode } from './inode-cache.ts'
 import { InodeNumbers } from './inode-numbers.ts'
-import type { OperationContext, SetAttributes } from './types.ts'
+import type { OperationContext, RecoveredChange, SetAttributes } from './types.ts'
 
 const renameNoReplace = 1
 
@@ -30,20 +30,27 @@ export class HeldChanges {
   /** Directories that somebody else wanted, and until when they are left alone. */
   private readonly contended = new Map<number, number>()
   private readonly taking = new Set<number>()
-  /** Operations that an earlier process has told to have happened. */
-  private readonly happened = new Map<number, Change>()
+  /** Operations that an earlier process has told to have happened; null: they were given up with the session, and may have. */
+  private readonly happened = new Map<number, Change | null>()
 
   constructor (context: VolumeContext) {
     this.context = context
     this.numbers = new InodeNumbers(context)
   }
 
-  /** Operations of `changes` have happened: whoever asks for one again is told so. */
-  remember (operationId: number, change: Change): void { this.happened.set(operationId, change) }
+  /** What an earlier process has told to have happened: whoever asks for it again is told so. */
+  remember (changes: readonly RecoveredChange[]): void {
+    for (const { operationId, bytes } of changes) if (operationId !== undefined && !this.happened.has(operationId)) this.happened.set(operationId, decodeChange(bytes))
+  }
 
-  /** What an earlier process has done for this very operation. */
+  /** Its changes were given up. */
+  earlierFailed (operationId: number): void { if (this.happened.has(operationId)) this.happened.set(operationId, null) }
+
+  /** What an earlier process has done for this very operation. @throws AtollError EIO when nobody knows whether it was done. */
   earlier ({ operationId }: OperationContext): Change | undefined {
-    return operationId === undefined || this.happened.size === 0 ? undefined : this.happened.get(operationId)
+    const change = operationId === undefined || this.happened.size === 0 ? undefined : this.happened.get(operationId)
+    if (change === null) throw posixError('EIO', 'the session ended before the outcome was known')
+    return change
   }
 
   create (dir: number, name: string, mode: number, by: OperationContext): { attr: InodeAttr, file: FileState } | null {

@@ -112,8 +112,9 @@ export class Leases implements SessionOwner {
     void this.invalidateAll(inos)
   }
 
-  changeFailed (change: Change, code: string): void {
-    const { cache, log } = this.context
+  changeFailed (change: Change, code: string, operationId?: number): void {
+    const { cache, held: decided, log } = this.context
+    if (operationId !== undefined) decided.earlierFailed(operationId)
     const { held, made } = inodesOf(change)
     log.error('a change that was acknowledged is lost', { change: change[0], inodes: [...held, made].filter((ino) => ino !== 0), code })
     for (const ino of made === 0 ? held : [...held, made]) {

@@ -30,8 +30,8 @@ export interface SessionOwner {
   lapsed (session: MetadataSession): void
   /** The session and its leases are gone for good. */
   expired (session: MetadataSession): void
-  /** A change that was told to have happened did not. */
-  changeFailed (change: Change, code: string): void
+  /** A change that was told to have happened did not, or nobody knows. */
+  changeFailed (change: Change, code: string, operationId?: number): void
 }
 
 export interface SessionInit {
@@ -100,7 +100,7 @@ export class MetadataSession {
     this.changes = journal === null ? null : new ChangeStream({
       clock, log, journal,
       send: async (first, packed) => (await this.send('meta.changes', { first }, { payload: [packed], leased: true })).body,
-      failed: (change, code) => { owner.changeFailed(change, code) },
+      failed: (change, code, operationId) => { owner.changeFailed(change, code, operationId) },
       broken: () => { this.lose(this.generation) }
     }, init)
   }

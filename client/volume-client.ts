@@ -1,4 +1,3 @@
-import { decodeChange } from '../fsnode/protocol/changes.ts'
 import { codeOf, posixError } from '../fsnode/protocol/errors.ts'
 import type { InodeAttr } from '../fsnode/protocol/metadata.ts'
 import type { Address, Clock, Logger, Network, Random } from '../fsnode/protocol/ports.ts'
@@ -104,6 +103,7 @@ export class AtollVolumeClient implements VolumeClient {
   /** Connects, and proves that the volume answers. Rejects with ATOLL_UNREACHABLE, ATOLL_UNAVAILABLE and the like. */
   async start (patienceMs?: number): Promise<void> {
     await this.router.start(patienceMs)
+    this.context.held.remember(this.context.journal?.changes?.recoverChanges() ?? [])
     await this.getattr(rootInode)
     await this.finishChanges()
     if (this.init.session !== undefined) await this.inheritOrphans()
@@ -262,10 +262,8 @@ export class AtollVolumeClient implements VolumeClient {
 
   /** What an earlier process of this session had told to have happened gets to the partitions before anything is answered. */
   private async finishChanges (): Promise<void> {
-    const { sessions, held } = this.context
-    const recovered = this.context.journal?.changes?.recoverChanges() ?? []
-    if (recovered.length === 0) return
-    for (const { operationId, bytes } of recovered) if (operationId !== undefined) held.remember(operationId, decodeChange(bytes))
+    const { sessions, held, journal } = this.context
+    if ((journal?.changes?.recoverChanges() ?? []).length === 0) return
     await Promise.all(sessions.all().map((session) => session.ready()))
     await held.settled()
   }

@@ -237,6 +237,21 @@ describe('client: changes under exclusive leases', () => {
     expect(await next.code(next.volume.create(dir, 'f', { mode: 0o644, exclusive: true }, { ...me, operationId: 78 }))).to.equal('EEXIST')
   })
 
+  it('and is not said to have happened when its session ended before anybody knew', async () => {
+    await file(a, 'f', 'content')
+    await a.run(a.volume.syncNames())
+    cluster.onRequest = (method) => method === 'meta.changes' ? 'lose-request' : undefined
+    await a.run(a.volume.unlink(dir, 'f', { ...me, operationId: 77 }))
+    machine.crash()
+    cluster.onRequest = () => undefined
+    await cluster.clock.advance(15_000)
+    const next = await machine.start()
+    expect(await next.code(next.volume.unlink(dir, 'f', { ...me, operationId: 77 }))).to.equal('EIO')
+    expect(await next.names(dir)).to.deep.equal(['f'])
+    await next.run(next.volume.unlink(dir, 'f', { ...me, operationId: 78 }))
+    expect(await next.names(dir)).to.deep.equal([])
+  })
+
   it('a lost answer and a new leader change nothing twice', async () => {
     let lost = 0
     cluster.onRequest = (method) => method === 'meta.changes' && lost++ < 2 ? 'lose-answer' : undefined

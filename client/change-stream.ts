@@ -10,6 +10,8 @@ export interface ChangeStreamComponents {
   journal: ChangeJournal
   /** Sends changes numbered from `first`, in the session in which they were made; rejects with ATOLL_SESSION_EXPIRED when that is over. */
   send: (first: number, packed: Buffer) => Promise<{ failed: Array<[sequence: number, code: string]> }>
+  /** A change that was told to have happened has. */
+  happened: (change: Change) => void
   /** A change that was told to have happened did not, or nobody knows. */
   failed: (change: Change, code: string, operationId?: number) => void
   /** What the partition says cannot go on: the session is to be given up. */
@@ -171,7 +173,8 @@ export class ChangeStream {
     for (const { sequence, change, bytes, token, operationId } of this.queue.splice(0, count)) {
       this.bytes -= bytes.length
       const code = codes.get(sequence)
-      if (code !== undefined) this.components.failed(change, code, operationId)
+      if (code === undefined) this.components.happened(change)
+      else this.components.failed(change, code, operationId)
       this.components.journal.settle(token)
     }
     if (this.queue.length === 0) this.urgent = false

@@ -14,6 +14,9 @@ import { ChunkWriter } from './writer.ts'
 
 const nothing = Buffer.alloc(0)
 
+/** `append`: at the end of the file, if that is beyond the offset. */
+export interface WriteOptions { append?: boolean, operationId?: number }
+
 /**
  * One inode that is open here, or has changes that are not committed. Writes are accepted in order
  * under the exclusive lease: size and time change at once, small content stays in memory, the rest goes to
@@ -138,7 +141,7 @@ export class FileState {
    * full, when every in-sync replica has the bytes (small content: when it is in memory, or, with a full
    * journal, committed). With `append` it goes to the end if that is beyond the offset. Resolves with where it is.
    */
-  async write (given: number, data: readonly Buffer[], append = false): Promise<number> {
+  async write (given: number, data: readonly Buffer[], { append = false, operationId }: WriteOptions = {}): Promise<number> {
     const length = byteLengthOf(data)
     if (length === 0) return given
     if (given < 0 || !Number.isSafeInteger(given + length)) throw posixError('EFBIG')
@@ -159,7 +162,7 @@ export class FileState {
     const { journal } = this.context
     if (journal !== null) {
       try {
-        token = journal.record(this.cached.ino, offset, data, this.cached.session.generation)
+        token = journal.record(this.cached.ino, offset, data, this.cached.session.generation, operationId)
       } catch {
         full = true
       }

@@ -97,9 +97,10 @@ export class HeldChanges {
     const child = held === null ? null : this.child(held, name)
     if (child === null || isDirectory(child.attr!.mode) || child.file !== null) return false
     const now = this.context.clock.wallNs()
-    if (!this.send(held!.cached, ['unlink', now, dir, name, child.ino], by)) return false
+    const change: Change = ['unlink', now, dir, name, child.ino]
+    if (!this.send(held!.cached, change, by)) return false
     this.nameChanged(held!, name, 0, 0, now, 0)
-    this.nameLost(child, now)
+    this.nameLost(child, now, change)
     return true
   }
 
@@ -130,12 +131,13 @@ export class HeldChanges {
     if (target !== null && child.file?.isDirty === true) return false
     if (replaced !== 0 && (target === null || isDirectory(child.attr!.mode) || isDirectory(target.attr!.mode) || target.file !== null)) return false
     const now = this.context.clock.wallNs()
-    if (!this.send(from.cached, ['rename', now, dir, name, newDir, newName, child.ino, replaced], by)) return false
+    const change: Change = ['rename', now, dir, name, newDir, newName, child.ino, replaced]
+    if (!this.send(from.cached, change, by)) return false
     const type = fileType(child.attr!.mode)
     this.nameChanged(from, name, 0, 0, now, 0)
     this.nameChanged(dir === newDir ? { ...from, attr: from.cached.attr! } : to, newName, child.ino, type, now, 0)
     this.note(child, { ...child.attr!, ctime: now, version: child.attr!.version + 1 })
-    if (target !== null) this.nameLost(target, now)
+    if (target !== null) this.nameLost(target, now, change)
     return true
   }
 
@@ -278,13 +280,13 @@ export class HeldChanges {
     this.note(cached, { ...attr, nlink: attr.nlink + links, mtime: now, ctime: now, version })
   }
 
-  private nameLost (cached: CachedInode, now: bigint): void {
+  private nameLost (cached: CachedInode, now: bigint, change: Change): void {
     const attr = cached.attr!
     if (attr.nlink > 1) {
       this.note(cached, { ...attr, nlink: attr.nlink - 1, ctime: now, version: attr.version + 1 })
       return
     }
-    this.context.unsynced.forget(cached.ino)
+    this.context.unsynced.removing(change, cached.ino)
     this.context.cache.drop(cached)
   }
 

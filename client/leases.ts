@@ -112,8 +112,11 @@ export class Leases implements SessionOwner {
     void this.invalidateAll(inos)
   }
 
+  changeHappened (change: Change): void { this.context.unsynced.removed(change) }
+
   changeFailed (change: Change, code: string, operationId?: number): void {
-    const { cache, held: decided, log } = this.context
+    const { cache, held: decided, log, unsynced } = this.context
+    unsynced.kept(change)
     if (operationId !== undefined) decided.earlierFailed(operationId)
     const { held, made } = inodesOf(change)
     log.error('a change that was acknowledged is lost', { change: change[0], inodes: [...held, made].filter((ino) => ino !== 0), code })

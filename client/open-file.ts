@@ -3,7 +3,7 @@ import type { VolumeContext } from './context.ts'
 import type { FileState } from './file-state.ts'
 import { pushZeros, sliceBuffers } from './ranges.ts'
 import { ChunkReader } from './reader.ts'
-import type { OpenFile, ReadOptions } from './types.ts'
+import type { OpenFile, OperationContext, ReadOptions } from './types.ts'
 
 /** A handle: its place in sequential reads, and which late errors it has reported. */
 export class OpenFileHandle implements OpenFile {
@@ -50,17 +50,17 @@ export class OpenFileHandle implements OpenFile {
     return end <= offset ? [] : this.reader.read(offset, end - offset, size, direct)
   }
 
-  async write (offset: number, data: readonly Buffer[]): Promise<void> {
+  async write (offset: number, data: readonly Buffer[], by?: OperationContext): Promise<void> {
     if (this.released) throw posixError('EBADF')
     this.reportLate()
-    await this.file.write(offset, data)
+    await this.file.write(offset, data, { operationId: by?.operationId })
     await this.awaitRoom()
   }
 
-  async append (offset: number, data: readonly Buffer[]): Promise<number> {
+  async append (offset: number, data: readonly Buffer[], by?: OperationContext): Promise<number> {
     if (this.released) throw posixError('EBADF')
     this.reportLate()
-    const position = await this.file.write(offset, data, true)
+    const position = await this.file.write(offset, data, { append: true, operationId: by?.operationId })
     await this.awaitRoom()
     return position
   }

@@ -30,6 +30,8 @@ export interface SessionOwner {
   lapsed (session: MetadataSession): void
   /** The session and its leases are gone for good. */
   expired (session: MetadataSession): void
+  /** A change that was told to have happened has. */
+  changeHappened (change: Change): void
   /** A change that was told to have happened did not, or nobody knows. */
   changeFailed (change: Change, code: string, operationId?: number): void
 }
@@ -100,6 +102,7 @@ export class MetadataSession {
     this.changes = journal === null ? null : new ChangeStream({
       clock, log, journal,
       send: async (first, packed) => (await this.send('meta.changes', { first }, { payload: [packed], leased: true })).body,
+      happened: (change) => { owner.changeHappened(change) },
       failed: (change, code, operationId) => { owner.changeFailed(change, code, operationId) },
       broken: () => { this.lose(this.generation) }
     }, init)

@@ -27,9 +27,9 @@ export interface LookedUp { attr: InodeAttr }
 export interface WriteJournal {
   /**
    * Synchronous. Returns the token for `settle`; throws when full (the caller then waits for the nodes instead). `generation`: see
-   * `JournaledChange`.
+   * `JournaledChange`; `operationId`: by which a process that takes over knows it again.
    */
-  record (ino: number, offset: number, data: readonly Buffer[], generation?: number): number
+  record (ino: number, offset: number, data: readonly Buffer[], generation?: number, operationId?: number): number
   /** The nodes have it. */
   settle (token: number): void
   /** What an earlier process recorded and the nodes may not have: its session must still be there for it to count. */

@@ -20,6 +20,8 @@ export class UnsyncedChunks {
   private readonly byFile = new Map<number, Map<number, number | null>>()
   /** Files of which something is lost that nobody was told of: the next sync does. */
   private readonly lost = new Set<number>()
+  /** Of files whose removal was decided here and is on its way to their partition: it may be given up. By the change. */
+  private readonly removals = new Map<object, { ino: number, written: Map<number, number | null> | undefined, lost: boolean }>()
   private count = 0
 
   constructor (components: UnsyncedChunksComponents) {
@@ -38,6 +40,26 @@ export class UnsyncedChunks {
     this.count -= this.byFile.get(ino)?.size ?? 0
     this.byFile.delete(ino)
     this.lost.delete(ino)
+  }
+
+  /** Forgets the file for as long as the change, which removes it, may happen. */
+  removing (change: object, ino: number): void {
+    const [written, lost] = [this.byFile.get(ino), this.lost.has(ino)]
+    if (written !== undefined || lost) this.removals.set(change, { ino, written, lost })
+    this.forget(ino)
+  }
+
+  /** It is removed. */
+  removed (change: object): void { this.removals.delete(change) }
+
+  /** It is there still. */
+  kept (change: object): void {
+    const removal = this.removals.get(change)
+    if (removal === undefined) return
+    this.removals.delete(change)
+    const { ino, written, lost } = removal
+    for (const [chunk, losses] of written ?? []) this.note(ino, chunk, losses)
+    if (lost) this.lost.add(ino)
   }
 
   /** Rejects when a chunk could not be synced, which then stays noted; with EIO when bytes may be lost. */

@@ -20,6 +20,8 @@ export interface FileSystemContext {
   readonly files: FileHandles
   readonly directories: DirectoryHandles
   readonly habits: ListingHabits
+  /** Writes that an earlier worker has done without answering them: where, by operation. */
+  readonly written: ReadonlyMap<number, number>
   readonly activity: PageActivity
   negotiated: Negotiated | null
   timeouts: Timeouts

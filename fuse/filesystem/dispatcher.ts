@@ -50,6 +50,8 @@ export interface DispatcherInit {
   negotiated: Negotiated | null
   /** What writes of an earlier worker failed with, by inode: the next flush or fsync says so. */
   lostWrites?: ReadonlyMap<number, unknown>
+  /** Writes that an earlier worker may have done without answering them: where, by operation. */
+  written?: ReadonlyMap<number, number>
   /** Called before INIT is answered. */
   onNegotiated?: (negotiated: Negotiated) => void
 }
@@ -81,6 +83,7 @@ export class Dispatcher {
       files: new FileHandles(components, { generation: init.generation, lostWrites: init.lostWrites }),
       directories: new DirectoryHandles(client),
       habits: new ListingHabits(clock),
+      written: init.written ?? new Map(),
       activity,
       negotiated: null,
       timeouts: cacheTimeouts,

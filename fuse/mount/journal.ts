@@ -7,28 +7,26 @@ import { Ring } from './ring.ts'
 /** Bytes of records that may wait for the nodes at once. */
 export const journalBytesDefault = 32 * 1024 * 1024
 
-const magic = 0x4a4c5441 // "ATLJ"
+const magic = 0x4b4c5441 // "ATLK"
 const superblockBytes = 4096
-const headerBytes = 48
+const headerBytes = 56
 const trailerBytes = 16
 const stateAt = 4
 const stateWaiting = 1
 const stateSettled = 2
 
 /** A write that was acknowledged, and that the nodes may not have. */
-export interface RecoveredWrite { token: number, ino: number, offset: number, data: Buffer, /** Of its session. */ generation?: number }
+export interface RecoveredWrite { token: number, ino: number, offset: number, data: Buffer, /** Of its session. */ generation?: number, operationId?: number }
 
 /** What a record holds: a write, or a change of names or attributes. */
 const kinds = { write: 0, change: 1 } as const
 
-interface Found { token: number, kind: number, generation: number, ino: number, offset: number, length: number, dataAt: number, settled: boolean }
+interface Found { token: number, kind: number, generation: number, operationId: number, ino: number, offset: number, length: number, dataAt: number, settled: boolean }
 
 /** In a write's record: the generation of its session above, the kind below. */
 const kindsMax = 256
 /** In a change's record: the generation of its session above, the sequence below. */
 const sequencesPerGeneration = 2 ** 40
-/** Before its bytes: the id of the operation, or 0. */
-const operationIdBytes = 8
 
 /**
  * Writes and changes that a mount has acknowledged and the nodes may not have yet, in a file on tmpfs: they
@@ -36,7 +34,7 @@ const operationIdBytes = 8
  *
  * File: a superblock {magic u32, pad, sequence u64, position u64} that tells where the oldest record
  * is, then the ring. Record: {magic u32, state u32, sequence u64, ino u64, offset u64, length u64,
- * kind u64}, data, {sequence u64, length u64}. With the kind of a write is its generation. In the record of a change, ino is the
+ * kind u64, operation u64}, data, {sequence u64, length u64}. With the kind of a write is its generation. In the record of a change, ino is the
  * index of its partition, offset its generation and sequence. A record counts when its trailer matches: it is written
  * last, so a write that was cut short is none.
  */
@@ -51,7 +49,6 @@ export class FileJournal implements WriteJournal {
   private readonly stateSettledBytes = Buffer.from([stateSettled, 0, 0, 0])
 
   readonly changes: ChangeJournal
-  private readonly operationId = Buffer.alloc(operationIdBytes)
 
   private constructor (fd: number, ring: Ring, recovered: Recovered = { writes: [], changes: [] }) {
     this.fd = fd
@@ -108,14 +105,15 @@ export class FileJournal implements WriteJournal {
   get waiting (): number { return this.ring.size }
 
   /** Throws ATOLL_JOURNAL_FULL. */
-  record (ino: number, offset: number, data: readonly Buffer[], generation = 0): number { return this.append(kinds.write + generation * kindsMax, ino, offset, data) }
-
-  private recordChange ({ partition, generation, sequence, operationId = 0, bytes }: JournaledChange): number {
-    writeU64(this.operationId, operationId, 0)
-    return this.append(kinds.change, partition, generation * sequencesPerGeneration + sequence, [this.operationId, bytes])
+  record (ino: number, offset: number, data: readonly Buffer[], generation = 0, operationId = 0): number {
+    return this.append(kinds.write + generation * kindsMax, operationId, ino, offset, data)
   }
 
-  private append (kind: number, ino: number, offset: number, data: readonly Buffer[]): number {
+  private recordChange ({ partition, generation, sequence, operationId = 0, bytes }: JournaledChange): number {
+    return this.append(kinds.change, operationId, partition, generation * sequencesPerGeneration + sequence, [bytes])
+  }
+
+  private append (kind: number, operationId: number, ino: number, offset: number, data: readonly Buffer[]): number {
     let length = 0
     for (const piece of data) length += piece.length
     const wasEmpty = this.ring.size === 0
@@ -130,6 +128,7 @@ export class FileJournal implements WriteJournal {
     writeU64(header, offset, 24)
     writeU64(header, length, 32)
     writeU64(header, kind, 40)
+    writeU64(header, operationId, 48)
     writeU64(trailer, record.sequence, 0)
     writeU64(trailer, length, 8)
     writeAll(this.fd, [header, ...data, trailer], superblockBytes + record.position, record.length)
@@ -185,17 +184,16 @@ function scan (fd: number, ring: Ring): Recovered {
   return { writes, changes: waiting.filter(({ kind }) => kind === kinds.change).map((record) => readChange(fd, record)) }
 }
 
-function readChange (fd: number, { token, ino, offset, length, dataAt }: Found): RecoveredChange {
+function readChange (fd: number, { token, operationId, ino, offset, length, dataAt }: Found): RecoveredChange {
   const data = Buffer.allocUnsafeSlow(length)
   readSync(fd, data, 0, length, superblockBytes + dataAt)
-  const operationId = readU64(data, 0)
   return {
     token,
     partition: ino,
     generation: Math.floor(offset / sequencesPerGeneration),
     sequence: offset % sequencesPerGeneration,
     operationId: operationId === 0 ? undefined : operationId,
-    bytes: data.subarray(operationIdBytes)
+    bytes: data
   }
 }
 
@@ -208,10 +206,10 @@ function readRecord (fd: number, capacity: number, position: number, sequence: n
   const trailer = Buffer.alloc(trailerBytes)
   readSync(fd, trailer, 0, trailerBytes, superblockBytes + dataAt + length)
   if (readU64(trailer, 0) !== sequence || readU64(trailer, 8) !== length) return null
-  const [ino, offset, what] = [readU64(header, 16), readU64(header, 24), readU64(header, 40)]
+  const [ino, offset, what, operationId] = [readU64(header, 16), readU64(header, 24), readU64(header, 40), readU64(header, 48)]
   const [kind, generation] = [what % kindsMax, Math.floor(what / kindsMax)]
   if (Number.isNaN(ino) || Number.isNaN(offset) || (kind !== kinds.write && kind !== kinds.change)) return null
-  return { token: sequence, kind, generation, ino, offset, length, dataAt, settled: header.readUInt32LE(stateAt) === stateSettled }
+  return { token: sequence, kind, generation, operationId, ino, offset, length, dataAt, settled: header.readUInt32LE(stateAt) === stateSettled }
 }
 
 interface Extent { from: number, to: number }
@@ -223,11 +221,11 @@ function replacements (settled: readonly Found[], record: Found): Extent[] {
     .map(({ offset, length }) => ({ from: offset, to: offset + length }))
 }
 
-function read (fd: number, { token, generation, ino, offset, length, dataAt }: Found, replaced: readonly Extent[]): RecoveredWrite[] {
+function read (fd: number, { token, generation, operationId, ino, offset, length, dataAt }: Found, replaced: readonly Extent[]): RecoveredWrite[] {
   return subtract({ from: offset, to: offset + length }, replaced).map(({ from, to }) => {
     const data = Buffer.allocUnsafeSlow(to - from)
     readSync(fd, data, 0, data.length, superblockBytes + dataAt + from - offset)
-    return { token, ino, offset: from, data, generation }
+    return { token, ino, offset: from, data, generation, ...(operationId === 0 ? {} : { operationId }) }
   })
 }
 

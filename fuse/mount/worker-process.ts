@@ -43,7 +43,8 @@ export class WorkerProcess {
     const { createVolumeClient } = await import(init.factory) as { createVolumeClient: CreateVolumeClient }
     this.client = await createVolumeClient(init.options, { session: init.session, ...(this.journal === null ? {} : { journal: this.journal }) })
     const lost = this.journal === null ? new Map<number, unknown>() : await replay(this.client, this.journal, log)
-    const { device, dispatcher } = this.build(this.client, lost)
+    const written = new Map((this.journal?.recover() ?? []).flatMap(({ operationId, offset }) => operationId === undefined ? [] : [[operationId, offset] as const]))
+    const { device, dispatcher } = this.build(this.client, lost, written)
     if (init.generation > 0) {
       await dispatcher.distrustCaches()
       // Before anything is read: what this process has read itself must not come twice.
@@ -57,7 +58,7 @@ export class WorkerProcess {
   /** Ends while the mount may still be in use: what was written is flushed, then the process is gone. */
   async stop (): Promise<void> { await this.finish() }
 
-  private build (client: VolumeClient, lostWrites: ReadonlyMap<number, unknown>): { device: KernelDevice, dispatcher: Dispatcher } {
+  private build (client: VolumeClient, lostWrites: ReadonlyMap<number, unknown>, written: ReadonlyMap<number, number>): { device: KernelDevice, dispatcher: Dispatcher } {
     const { init, components: { clock, log, tellHolder } } = this
     const pool = new BufferPool({ bufferBytes: requestBufferBytes, buffersMax: requestBuffersMax })
     const device = new KernelDevice({ pool, log }, {
@@ -69,6 +70,7 @@ export class WorkerProcess {
       generation: init.generation,
       negotiated: init.negotiated,
       lostWrites,
+      written,
       onNegotiated: (negotiated) => {
         tellHolder({ type: 'negotiated', negotiated })
         // When INIT has been answered, which follows in this turn of the event loop.

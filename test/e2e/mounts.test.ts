@@ -1,4 +1,5 @@
 import { expect } from 'chai'
+import { childrenOf } from '../../cli/processes.ts'
 import { canMount, Place, sh, start, until } from './harness.ts'
 
 describe('two mounts of one volume', function () {
@@ -63,15 +64,24 @@ describe('two mounts of one volume', function () {
     })
   }
 
-  it('appends of both sides all arrive, each once', async () => {
-    await sh(`: > '${one}/shared'`)
-    const append = (side: string, word: string): Promise<string> => sh(`for i in $(seq 150); do echo ${word} $i >> '${side}/shared'; done`)
-    await Promise.all([append(one, 'one'), append(other, 'other')])
-    const lines = (await sh(`cat '${one}/shared'`)).trimEnd().split('\n')
-    const expected = ['one', 'other'].flatMap((word) => Array.from({ length: 150 }, (_, index) => `${word} ${index + 1}`))
-    expect(lines.sort()).to.deep.equal(expected.sort())
-    expect(await sh(`cat '${other}/shared'`)).to.equal(await sh(`cat '${one}/shared'`))
-  })
+  for (const killed of [false, true]) {
+    it(`appends of both sides all arrive, each once and whole${killed ? ', when both workers are killed meanwhile, too' : ''}`, async () => {
+      const count = 400
+      await sh(`: > '${one}/shared'`)
+      const append = (side: string, word: string): Promise<string> => sh(`
+        for i in $(seq 100); do echo ${word} $i >> '${side}/shared'; done; exec >> '${side}/shared'; for i in $(seq 101 ${count}); do echo ${word} $i; done`)
+      const appending = Promise.all([append(one, 'one'), append(other, 'other')])
+      if (killed) {
+        await until('some lines', async () => Number(await sh(`wc -l < '${one}/shared'`)) > 60)
+        for (const { pid } of (await place.status()).mounts) for (const worker of childrenOf(pid)) process.kill(worker, 'SIGKILL')
+      }
+      await appending
+      const lines = (await sh(`cat '${one}/shared'`)).trimEnd().split('\n')
+      const expected = ['one', 'other'].flatMap((word) => Array.from({ length: count }, (_, index) => `${word} ${index + 1}`))
+      expect(lines.sort()).to.deep.equal(expected.sort())
+      expect(await sh(`cat '${other}/shared'`)).to.equal(await sh(`cat '${one}/shared'`))
+    })
+  }
 
   it('a file that is open on one and removed on the other stays readable there', async () => {
     await sh(`echo kept > '${one}/open'; exec 3< '${one}/open'; rm '${other}/open'; test ! -e '${one}/open' && [ "$(cat <&3)" = kept ]`)

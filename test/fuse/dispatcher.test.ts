@@ -5,6 +5,7 @@ import { posixError } from '../../fsnode/protocol/errors.ts'
 import { withoutPrivileges } from '../../fsnode/protocol/posix.ts'
 import * as fuse from '../../fuse/protocol/constants.ts'
 import { wantedFlags } from '../../fuse/protocol/init.ts'
+import { operationIdOf, parseHeader } from '../../fuse/protocol/request.ts'
 import { interruptGraceMs } from '../../fuse/filesystem/dispatcher.ts'
 import { entriesPerPage } from '../../fuse/filesystem/directory-stream.ts'
 import { lentBuffersPerFileMax } from '../../fuse/filesystem/file-handles.ts'
@@ -188,8 +189,21 @@ describe('fuse dispatcher: files', () => {
     expect(volume.readAt(ino, 0, 100).toString()).to.equal('1234othermine')
     await settle()
     expect(kernel.notifications.map((message) => [message.readInt32LE(4), Number(message.readBigUInt64LE(16)), Number(message.readBigInt64LE(24))])).to.deep.equal([[fuse.FUSE_NOTIFY_INVAL_INODE, ino, 0]])
-    await kernel.write(ino, fh, 9, Buffer.from('mine'), { flags: 0o2001, unique: unique | (1n << 63n) })
+    const written = new Map([[operationIdOf(parseHeader(requestBytes({ opcode: fuse.FUSE_WRITE, nodeid: ino, unique }), fuse.FUSE_IN_HEADER_SIZE)), 9]])
+    const successor = new FakeKernel(volume, { generation: 1, negotiated: { minor: 45, flags: String(wantedFlags), maxReadahead: 0 }, written })
+    const again = await successor.write(ino, fh, 4, Buffer.from('mine'), { flags: 0o2001, unique: unique | (1n << 63n) })
+    expect(nameOf(again)).to.equal('OK')
     expect(volume.readAt(ino, 0, 100).toString(), 'resent: not twice').to.equal('1234othermine')
+    await successor.write(ino, fh, 4, Buffer.from('more'), { flags: 0o2001, unique: successor.nextUnique() | (1n << 63n) })
+    expect(volume.readAt(ino, 0, 100).toString(), 'resent and not known: over nobody\'s data').to.equal('1234otherminemore')
+  })
+
+  it('who only appends does so past the page cache, which would cut what is written', async () => {
+    const { kernel } = await start()
+    const { ino } = await kernel.create(1, 'log')
+    const direct = async (flags: number): Promise<boolean> => ((await kernel.ask({ opcode: fuse.FUSE_OPEN, nodeid: ino }, u32(flags, 0))).payload.readUInt32LE(8) & fuse.FOPEN_DIRECT_IO) !== 0
+    expect([await direct(constants.O_WRONLY | constants.O_APPEND), await direct(constants.O_WRONLY), await direct(constants.O_RDWR | constants.O_APPEND), await direct(constants.O_RDONLY)])
+      .to.deep.equal([true, false, false, false])
   })
 
   it('an unknown handle (its worker is gone) opens the inode anew; its own are never mistaken for older ones', async () => {

@@ -129,7 +129,7 @@ describe('fuse journal: file', () => {
     journal.record(5, 0, [Buffer.from('whole')])
     journal.record(5, 5, [Buffer.from('torn'.repeat(100))])
     // As when the writer is killed in the middle: the trailer never came.
-    const at = 4096 + (48 + 5 + 16) + 48 + 200
+    const at = 4096 + (56 + 5 + 16) + 56 + 200
     const fd = openSync(path, 'r+')
     writeSync(fd, Buffer.alloc(1000), 0, 1000, at)
     closeSync(fd)
@@ -139,9 +139,16 @@ describe('fuse journal: file', () => {
     expect(plain(start().recover())).to.deep.equal([[5, 0, 'whole'], [5, 5, 'again']])
   })
 
+  it('tells by which operation a write was made', () => {
+    const journal = start()
+    journal.record(5, 7, [Buffer.from('known')], 2, 2 ** 51 + 4)
+    journal.record(5, 12, [Buffer.from('not')])
+    expect(start().recover().map(({ offset, generation, operationId }) => [offset, generation, operationId])).to.deep.equal([[7, 2, 2 ** 51 + 4], [12, 0, undefined]])
+  })
+
   it('is full with ATOLL_JOURNAL_FULL, and takes more when the oldest is settled', () => {
     const journal = start()
-    const data = Buffer.alloc(16 * 1024 - 64, 1)
+    const data = Buffer.alloc(16 * 1024 - 72, 1)
     const tokens = [1, 2, 3, 4].map((ino) => journal.record(ino, 0, [data]))
     expect(() => journal.record(5, 0, [data])).to.throw().with.property('code', 'ATOLL_JOURNAL_FULL')
     journal.settle(tokens[1]!)

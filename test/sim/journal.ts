@@ -2,7 +2,7 @@ import type { ChangeJournal, JournaledChange, RecoveredChange, WriteJournal } fr
 import { AtollError } from '../../fsnode/protocol/errors.ts'
 import type { RecoveredWrite } from '../../fuse/mount/journal.ts'
 
-interface Record { token: number, write?: { ino: number, offset: number, data: Buffer, generation: number }, change?: JournaledChange, /** In the history, when it was recorded. */ place: number }
+interface Record { token: number, write?: { ino: number, offset: number, data: Buffer, generation: number, operationId?: number }, change?: JournaledChange, /** In the history, when it was recorded. */ place: number }
 
 /** What a machine keeps for its mount in memory: outlives processes. */
 export class JournalStore {
@@ -55,7 +55,9 @@ export class SimJournal implements WriteJournal {
     }
   }
 
-  record (ino: number, offset: number, data: readonly Buffer[], generation = 0): number { return this.add({ write: { ino, offset, data: Buffer.concat(data), generation } }) }
+  record (ino: number, offset: number, data: readonly Buffer[], generation = 0, operationId?: number): number {
+    return this.add({ write: { ino, offset, data: Buffer.concat(data), generation, operationId } })
+  }
 
   settle (token: number): void { if (this.isAlive()) this.store.settle(token) }
 

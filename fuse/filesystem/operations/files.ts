@@ -3,9 +3,10 @@ import type { OpenFile } from '../../../client/types.ts'
 import { giveBack } from '../../../fsnode/protocol/buffer-pool.ts'
 import { posixError } from '../../../fsnode/protocol/errors.ts'
 import { parseCreate, parseFsync, parseLseek, parseOpen, parseRead, parseRelease, parseWrite, type WriteIn } from '../../protocol/arguments.ts'
-import { FOPEN_KEEP_CACHE, FOPEN_NOFLUSH, FUSE_OPEN_KILL_SUIDGID, FUSE_WRITE_CACHE, FUSE_WRITE_KILL_SUIDGID, O_ACCMODE, SEEK_DATA, SEEK_HOLE } from '../../protocol/constants.ts'
-import { isResent } from '../../protocol/request.ts'
+import { FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE, FOPEN_NOFLUSH, FUSE_OPEN_KILL_SUIDGID, FUSE_WRITE_CACHE, FUSE_WRITE_KILL_SUIDGID, O_ACCMODE, SEEK_DATA, SEEK_HOLE } from '../../protocol/constants.ts'
+import { isResent, operationIdOf } from '../../protocol/request.ts'
 import { callerOf, inoOf, type DispatchedRequest, type FileSystemContext, type Handler } from '../context.ts'
+import type { FileHandle } from '../file-handles.ts'
 import type { Reply } from '../reply.ts'
 import { orStale } from '../stale.ts'
 import { killSuidgid } from './attributes.ts'
@@ -18,7 +19,7 @@ export const open: Handler = async (context, request, reply) => {
   const ino = inoOf(context, request.nodeid)
   if ((flags & constants.O_TRUNC) !== 0) await truncate(context, request, ino, openFlags)
   const file = await orStale(context.client.open(ino, { write: isWriting(flags) }))
-  await announce(context, file, isWriting(flags), (fh, openedFlags) => reply.opened(fh, openedFlags))
+  await announce(context, file, flags, (fh, openedFlags) => reply.opened(fh, openedFlags))
 }
 
 export const create: Handler = async (context, request, reply) => {
@@ -27,7 +28,7 @@ export const create: Handler = async (context, request, reply) => {
   const dir = inoOf(context, request.nodeid)
   const { attr, file, created } = await context.client.create(dir, name, { mode, exclusive }, callerOf(request))
   const current = created || (flags & constants.O_TRUNC) === 0 ? attr : await truncate(context, request, attr.ino, openFlags)
-  await announce(context, file, true, (fh, openedFlags) => reply.created(current, context.timeouts, fh, openedFlags))
+  await announce(context, file, flags, (fh, openedFlags) => reply.created(current, context.timeouts, fh, openedFlags))
 }
 
 /** O_TRUNC arrives here because of ATOMIC_O_TRUNC. */
@@ -37,12 +38,21 @@ async function truncate (context: FileSystemContext, request: DispatchedRequest,
 }
 
 /** Gives the file a handle and tells the kernel; takes it back when nobody waits for it any more. */
-async function announce (context: FileSystemContext, file: OpenFile, writes: boolean, send: (fh: number, openedFlags: number) => boolean): Promise<void> {
+async function announce (context: FileSystemContext, file: OpenFile, flags: number, send: (fh: number, openedFlags: number) => boolean): Promise<void> {
+  const writes = isWriting(flags)
   const { fh, ino } = context.files.add(file.ino, file)
   // Who only reads has nothing to flush.
   const closing = !writes || file.closeUnheard?.() === true ? FOPEN_NOFLUSH : 0
-  const accepted = send(fh, closing | (context.files.mayKeepPages(ino) ? FOPEN_KEEP_CACHE : 0))
+  const accepted = send(fh, closing | ioFlags(flags) | (context.files.mayKeepPages(ino) ? FOPEN_KEEP_CACHE : 0))
   if (!accepted) await context.files.release(fh, ino)
+}
+
+/**
+ * Who only appends does so past the page cache: else the kernel cuts a write at the end of a page, and what another mount appends comes
+ * between; and it holds the page meanwhile, so that neither can be told of the other's data.
+ */
+function ioFlags (flags: number): number {
+  return (flags & O_ACCMODE) === constants.O_WRONLY && (flags & constants.O_APPEND) !== 0 ? FOPEN_DIRECT_IO : 0
 }
 
 function isWriting (flags: number): boolean {
@@ -96,33 +106,40 @@ function copyOf (data: Buffer): Buffer {
 }
 
 async function performWrite (context: FileSystemContext, request: DispatchedRequest, reply: Reply, parsed: WriteIn, lent: Buffer | null): Promise<void> {
-  const { fh, offset, flags, writeFlags, data } = parsed
+  const { fh, offset, flags, data } = parsed
   const ino = inoOf(context, request.nodeid)
   const pages = context.activity.begin(ino, offset, data.length)
+  const loan = { buffer: lent }
   let position = offset
-  let unused = lent
   try {
     context.files.throwLost(ino)
     const found = context.files.get(fh, ino, flags)
     const handle = found instanceof Promise ? await orStale(found) : found
-    handle.dirty = true
-    if ((writeFlags & FUSE_WRITE_KILL_SUIDGID) !== 0) await killSuidgid(context, request, ino, handle)
-    // The kernel appends at the size it knows, which another mount may have moved on: the data belongs at the real
-    // end. A resent append keeps its place: part of what is there may be its own.
-    const isAppending = (flags & constants.O_APPEND) !== 0 && (writeFlags & FUSE_WRITE_CACHE) === 0 && !isResent(request)
-    if (isAppending && handle.file.append === undefined) position = Math.max(offset, (await context.client.getattr(ino)).size)
-    const written = isAppending && handle.file.append !== undefined
-      ? handle.file.append(offset, [data], callerOf(request))
-      : handle.file.write(position, [data], callerOf(request))
-    if (unused !== null) handle.lend(unused)
-    unused = null
-    position = await written ?? position
+    const done = isResent(request) ? context.written.get(operationIdOf(request)) : undefined
+    position = done ?? await store(context, request, handle, parsed, loan)
     reply.count(data.length)
   } finally {
-    if (unused !== null) context.pool.give([unused])
+    if (loan.buffer !== null) context.pool.give([loan.buffer])
     context.activity.end(ino, pages)
   }
   if (position !== offset) await context.invalidate({ ino, what: 'content' })
+}
+
+/** Resolves with where the data is. The handle takes the lent buffer over. */
+async function store (context: FileSystemContext, request: DispatchedRequest, handle: FileHandle, parsed: WriteIn, loan: { buffer: Buffer | null }): Promise<number> {
+  const { offset, flags, writeFlags, data } = parsed
+  handle.dirty = true
+  if ((writeFlags & FUSE_WRITE_KILL_SUIDGID) !== 0) await killSuidgid(context, request, handle.ino, handle)
+  // The kernel appends at the size it knows, which another mount may have moved on: the data belongs at the real end.
+  const isAppending = (flags & constants.O_APPEND) !== 0 && (writeFlags & FUSE_WRITE_CACHE) === 0
+  const end = isAppending && handle.file.append === undefined ? (await context.client.getattr(handle.ino)).size : 0
+  const position = Math.max(offset, end)
+  const written = isAppending && handle.file.append !== undefined
+    ? handle.file.append(offset, [data], callerOf(request))
+    : handle.file.write(position, [data], callerOf(request))
+  if (loan.buffer !== null) handle.lend(loan.buffer)
+  loan.buffer = null
+  return await written ?? position
 }
 
 export const flush: Handler = async (context, request, reply) => {

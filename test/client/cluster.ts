@@ -270,3 +270,13 @@ export function pattern (length: number, seed = 1): Buffer {
   }
   return bytes
 }
+
+/** Every machine loses its power: chunks hold nothing of what was not synced, and the manager knows it. */
+export function losePower (cluster: TestCluster): void {
+  cluster.chunks.chunks.clear()
+  cluster.map = {
+    ...cluster.map,
+    version: cluster.map.version + 1,
+    data: cluster.map.data.map((partition) => ({ ...partition, epoch: partition.epoch + 1, losses: (partition.losses ?? 0) + 1 }))
+  }
+}

@@ -5,7 +5,7 @@ import { replay } from '../../fuse/mount/replay.ts'
 import { silent } from '../metadata/harness.ts'
 import { ProcessPorts } from '../sim/process.ts'
 import { JournalStore, SimJournal } from '../sim/journal.ts'
-import { me, TestCluster, TestVolume } from './cluster.ts'
+import { losePower, me, TestCluster, TestVolume } from './cluster.ts'
 
 const plentyBytes = 0
 
@@ -275,6 +275,32 @@ describe('client: changes under exclusive leases', () => {
     expect(await a.code(a.volume.lookup(dir, 'f'))).to.equal('ENOENT')
     expect(await a.code(opened.sync())).to.equal('EIO')
     expect(machine.store.records.size).to.equal(0)
+  })
+
+  it('a removal that was given up leaves it known which bytes are on no stable storage', async () => {
+    const ino = await file(a, 'f', 'x'.repeat(100_000))
+    const other = await file(a, 'g', 'x'.repeat(100_000))
+    await a.run(a.volume.syncNames())
+    cluster.onRequest = (method) => ['meta.changes', 'meta.renew', 'meta.session'].includes(method) ? new AtollError('ATOLL_UNAVAILABLE', 'cut off') : undefined
+    await a.run(a.volume.unlink(dir, 'f', me))
+    await a.run(a.volume.rename(dir, 'g', dir, 'h', 0, me))
+    losePower(cluster)
+    await cluster.clock.advance(10_000)
+    cluster.onRequest = () => undefined
+    await cluster.clock.advance(5_000)
+    expect(await a.names(dir)).to.deep.equal(['f', 'g'])
+    for (const lost of [ino, other]) {
+      const opened = await a.run(a.volume.open(lost, { write: true }))
+      expect(await a.code(opened.sync())).to.equal('EIO')
+      expect(await a.code(opened.sync())).to.equal('well')
+      await a.run(opened.release())
+    }
+    // One that happened leaves nothing to be told.
+    await file(a, 'i', 'x'.repeat(100_000))
+    await a.run(a.volume.unlink(dir, 'i', me))
+    await a.run(a.volume.syncNames())
+    losePower(cluster)
+    expect(await a.code(a.volume.sync())).to.equal('well')
   })
 
   it('a directory that is changed again and again is taken, and one that others want is left alone', async () => {

@@ -1,17 +1,7 @@
 import { expect } from 'chai'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
 import { chunkAccess } from '../../fsnode/server/chunk-access.ts'
-import { me, pattern, TestCluster, type TestVolume } from './cluster.ts'
-
-/** Every machine loses its power: chunks hold nothing of what was not synced, and the manager knows it. */
-function losePower (cluster: TestCluster): void {
-  cluster.chunks.chunks.clear()
-  cluster.map = {
-    ...cluster.map,
-    version: cluster.map.version + 1,
-    data: cluster.map.data.map((partition) => ({ ...partition, epoch: partition.epoch + 1, losses: (partition.losses ?? 0) + 1 }))
-  }
-}
+import { losePower, me, pattern, TestCluster, type TestVolume } from './cluster.ts'
 
 describe('client: bytes that all replicas lost with their power', () => {
   let cluster: TestCluster

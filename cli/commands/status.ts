@@ -3,6 +3,7 @@ import type { ClusterMap, DataPartition } from '../../partitioning/types.ts'
 import type { Cluster } from '../../client/connect.ts'
 import { codeOf, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { NodeStatus } from '../../fsnode/protocol/manager.ts'
+import { mountedAt } from '../../fuse/device/mounts.ts'
 import { clusterOptionText, dataDirectoryOf, isEmbedded, withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { formatBytes, print, printJson, printTable } from '../output.ts'
 import { childrenOf, isAlive, residentBytesOf } from '../processes.ts'
@@ -101,7 +102,9 @@ function mountsOf (options: ClusterOptions): StatusReport['mounts'] {
   if (!isEmbedded(options)) return []
   const directory = dataDirectoryOf(options)
   const alive = new Set(directory.liveMounts().map((mount) => mount.path))
-  return directory.mounts().map(({ volume, path, holder }) => {
+  // What was unmounted by hand is over, although nobody has taken its record away.
+  const there = directory.mounts().filter(({ path }) => alive.has(path) || mountedAt(path) !== null)
+  return there.map(({ volume, path, holder }) => {
     // The holder's only child is the worker that answers the kernel.
     const workerResidentBytes = childrenOf(holder.pid).map(residentBytesOf).find((bytes) => bytes !== null)
     return { volume, path, pid: holder.pid, state: alive.has(path) ? 'mounted' as const : 'dead' as const, ...(workerResidentBytes != null && { workerResidentBytes }) }

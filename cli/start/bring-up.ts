@@ -32,7 +32,7 @@ export async function bringUp (directory: DataDirectory, init: BringUpInit): Pro
   await leaveForMoreNodes(directory, init)
   const watch = ensureScheduler(directory, init)
   await watch.until('waiting for the scheduler', () => watch.file !== null)
-  progress.step(`launching ${nodesText(settings.nodes)}`)
+  if (watch.file!.nodes.length < settings.nodes) progress.step(`launching ${nodesText(settings.nodes)}`)
   await watch.until('launching nodes', () => watch.file!.nodes.length >= settings.nodes)
   const file = watch.file!
   progress.step('waiting for the nodes to agree')

@@ -7,35 +7,11 @@ import * as fuse from '../../fuse/protocol/constants.ts'
 import { wantedFlags } from '../../fuse/protocol/init.ts'
 import { operationIdOf, parseHeader } from '../../fuse/protocol/request.ts'
 import { interruptGraceMs } from '../../fuse/filesystem/dispatcher.ts'
-import { entriesPerPage } from '../../fuse/filesystem/directory-stream.ts'
 import { lentBuffersPerFileMax } from '../../fuse/filesystem/file-handles.ts'
-import { invalidationWaitMs } from '../../fuse/filesystem/invalidation.ts'
-import { folioBytesMax, gapsBetween, PageActivity } from '../../fuse/filesystem/page-activity.ts'
 import { SimClock, settle } from '../sim/clock.ts'
-import { errnoName, FakeKernel, listedEntries, requestBytes, text, u32, u64, type KernelReply } from './fake-kernel.ts'
+import { root, start, nameOf, lookup, sizeIn, modeIn, getattr, gate } from './dispatching.ts'
+import { errnoName, FakeKernel, requestBytes, text, u32, u64, type KernelReply } from './fake-kernel.ts'
 import { MemoryVolume } from './memory-volume.ts'
-
-const root = { uid: 0, gid: 0 }
-
-async function start (): Promise<{ kernel: FakeKernel, volume: MemoryVolume }> {
-  const volume = new MemoryVolume({ clock: new SimClock() })
-  const kernel = new FakeKernel(volume)
-  expect((await kernel.init()).errno).to.equal(0)
-  return { kernel, volume }
-}
-
-const nameOf = ({ errno }: KernelReply): string => errnoName(errno)
-const lookup = (kernel: FakeKernel, dir: number, name: string): Promise<KernelReply> => kernel.ask({ opcode: fuse.FUSE_LOOKUP, nodeid: dir }, text(name))
-const sizeIn = (payload: Buffer, attrAt: number): number => Number(payload.readBigUInt64LE(attrAt + 8))
-const modeIn = (payload: Buffer, attrAt: number): number => payload.readUInt32LE(attrAt + 60)
-const getattr = (kernel: FakeKernel, ino: number): Promise<KernelReply> => kernel.ask({ opcode: fuse.FUSE_GETATTR, nodeid: ino }, u32(0, 0), u64(0))
-
-/** A promise to be resolved by hand. */
-function gate (): { wait: Promise<void>, open: () => void } {
-  let open = (): void => {}
-  const wait = new Promise<void>((resolve) => { open = resolve })
-  return { wait, open }
-}
 
 describe('fuse dispatcher: names', () => {
   it('a name that exists gives its node and long timeouts, one that does not a cached absence', async () => {
@@ -348,71 +324,6 @@ describe('fuse dispatcher: attributes', () => {
   })
 })
 
-describe('fuse dispatcher: directories', () => {
-  const manyNames = (count: number): string[] => Array.from({ length: count }, (_, index) => `name-${String(index).padStart(5, '0')}`)
-
-  async function listAll (kernel: FakeKernel, ino: number, fh: number, plus: boolean, size = 4096, from = 0): Promise<string[]> {
-    const names: string[] = []
-    for (let offset = from; ;) {
-      const { errno, payload } = await kernel.read(ino, fh, offset, size, plus ? fuse.FUSE_READDIRPLUS : fuse.FUSE_READDIR)
-      expect(errno).to.equal(0)
-      expect(payload.length).to.be.at.most(size)
-      const entries = listedEntries(payload, plus)
-      if (entries.length === 0) return names
-      names.push(...entries.map(({ name }) => name))
-      offset = entries.at(-1)!.cookie
-    }
-  }
-
-  it('every name comes once, over pages of the client and replies of any size, with dot and dot-dot', async () => {
-    const { kernel, volume } = await start()
-    const dir = (await volume.mkdir(1, 'dir', 0o755, root)).ino
-    const names = manyNames(entriesPerPage * 3 + 17)
-    for (const name of names) await volume.mknod(dir, name, 0o100644, 0, root)
-    const fh = Number((await kernel.ask({ opcode: fuse.FUSE_OPENDIR, nodeid: dir }, u32(0, 0))).payload.readBigUInt64LE(0))
-    for (const [plus, size] of [[true, 32768], [false, 512], [true, 1 << 20]] as const) {
-      expect(await listAll(kernel, dir, fh, plus, size)).to.deep.equal(['.', '..', ...names])
-    }
-    const first = listedEntries((await kernel.read(dir, fh, 0, 4096, fuse.FUSE_READDIR)).payload, false)
-    expect(first.slice(0, 2).map(({ name, ino, type }) => [name, ino, type])).to.deep.equal([['.', dir, 4], ['..', 1, 4]])
-  })
-
-  it('seeking back works, and a handle of an earlier worker goes on where it was', async () => {
-    const { kernel, volume } = await start()
-    const names = manyNames(entriesPerPage * 5)
-    for (const name of names) await volume.mknod(1, name, 0o100644, 0, root)
-    expect(await listAll(kernel, 1, 50, false, 65536)).to.have.length(names.length + 2)
-    expect((await listAll(kernel, 1, 50, false, 65536, 2 + 100)).length).to.equal(names.length - 100)
-    const successor = new FakeKernel(volume, { generation: 1, negotiated: { minor: 45, flags: '0', maxReadahead: 0 } })
-    expect(await listAll(successor, 1, 50, false, 65536, 2 + 3000)).to.deep.equal(names.slice(3000))
-  })
-
-  it('names that are removed while the directory is read make no other name be missed', async () => {
-    const { kernel, volume } = await start()
-    const names = manyNames(entriesPerPage * 2)
-    for (const name of names) await volume.mknod(1, name, 0o100644, 0, root)
-    const seen: string[] = []
-    for (let offset = 0; ;) {
-      const entries = listedEntries((await kernel.read(1, 60, offset, 4096, fuse.FUSE_READDIR)).payload, false)
-      if (entries.length === 0) break
-      // As rm -r does, and the kernel steps back by an entry that found no room with its caller.
-      for (const { name } of entries.slice(0, -1)) if (name.startsWith('name')) await volume.unlink(1, name, root)
-      seen.push(...entries.slice(0, -1).map(({ name }) => name))
-      if (entries.length === 1) { seen.push(entries[0]!.name); break }
-      offset = entries.at(-2)!.cookie
-    }
-    expect(seen).to.deep.equal(['.', '..', ...names])
-  })
-
-  it('READDIRPLUS brings attributes where the client has them, and leaves the rest to be looked up', async () => {
-    const { kernel, volume } = await start()
-    await volume.mkdir(1, 'dir', 0o755, root)
-    const { ino } = await volume.mknod(1, 'file', 0o100644, 0, root)
-    const entries = listedEntries((await kernel.read(1, 70, 0, 4096, fuse.FUSE_READDIRPLUS)).payload, true)
-    expect(entries.map(({ name, nodeid, type }) => [name, nodeid, type])).to.deep.equal([['.', 0, 4], ['..', 0, 4], ['dir', 0, 4], ['file', ino, 8]])
-  })
-})
-
 describe('fuse dispatcher: the rest', () => {
   it('an unlinked file stays readable until it is forgotten, and an open one is not forgotten', async () => {
     const { kernel, volume } = await start()
@@ -494,131 +405,5 @@ describe('fuse dispatcher: the rest', () => {
     expect(nameOf(await lookup(kernel, 1, 'file'))).to.equal('OK')
     await volume.onInvalidate!({ ino: 4242, what: 'attributes' })
     expect(Number(kernel.notifications[0]!.readBigUInt64LE(16))).to.equal(1)
-  })
-})
-
-describe('fuse dispatcher: invalidation', () => {
-  const codes = (kernel: FakeKernel): number[] => kernel.notifications.map((message) => message.readInt32LE(4))
-
-  it('content, attributes and names each have their notification', async () => {
-    const { kernel, volume } = await start()
-    await volume.onInvalidate!({ ino: 9, what: 'content' })
-    await volume.onInvalidate!({ ino: 9, what: 'attributes' })
-    await volume.onInvalidate!({ ino: 9, what: 'entries', names: ['a'] })
-    expect(codes(kernel)).to.deep.equal([2, 2, 2, 8])
-    expect(kernel.notifications.slice(0, 2).map((message) => Number(message.readBigInt64LE(24)))).to.deep.equal([0, -1])
-  })
-
-  it('many changes of names at once share one epoch', async () => {
-    const { kernel, volume } = await start()
-    await Promise.all([1, 2, 3].map((ino) => volume.onInvalidate!({ ino, what: 'entries' })))
-    expect(codes(kernel).filter((code) => code === 8)).to.have.length(1)
-    await volume.onInvalidate!({ ino: 1, what: 'entries' })
-    expect(codes(kernel).filter((code) => code === 8)).to.have.length(2)
-  })
-
-  it('without epochs names are cached for a second and invalidated one by one', async () => {
-    const volume = new MemoryVolume({ clock: new SimClock() })
-    const kernel = new FakeKernel(volume)
-    await kernel.init(43)
-    expect(Number((await lookup(kernel, 1, 'nothing')).payload.readBigUInt64LE(16))).to.equal(1)
-    await volume.onInvalidate!({ ino: 1, what: 'entries', names: ['a', 'b'] })
-    expect(codes(kernel)).to.deep.equal([2, 3, 3])
-  })
-
-  it('a recall does not wait for the kernel for ever', async () => {
-    const { kernel, volume } = await start()
-    kernel.stuck = true
-    let done = false
-    void volume.onInvalidate!({ ino: 9, what: 'content' }).then(() => { done = true })
-    await kernel.clock.advance(invalidationWaitMs - 1)
-    expect(done).to.equal(false)
-    await kernel.clock.advance(1)
-    expect(done).to.equal(true)
-  })
-
-  it('a recall does not wait for pages that a READ holds, nor for a READ that comes meanwhile: it may wait for the recall', async () => {
-    const { kernel, volume } = await start()
-    const { ino } = await kernel.create(1, 'file')
-    await volume.setattr(ino, { size: 100_000_000 }, root)
-    const { wait, open } = gate()
-    const openFile = volume.open.bind(volume)
-    volume.open = async (which, options) => Object.assign(await openFile(which, options), { read: async () => { await wait; return [] } })
-    const fh = Number((await kernel.ask({ opcode: fuse.FUSE_OPEN, nodeid: ino }, u32(0, 0))).payload.readBigUInt64LE(0))
-    const first = kernel.read(ino, fh, folioBytesMax + 5, 10)
-    await volume.onInvalidate!({ ino, what: 'content' })
-    expect(kernel.notifications.map((message) => [Number(message.readBigInt64LE(24)), Number(message.readBigInt64LE(32))])).to.deep.equal([
-      [0, folioBytesMax], [2 * folioBytesMax, 0], [folioBytesMax, folioBytesMax]
-    ])
-    kernel.stuck = true
-    let done = false
-    const recalled = volume.onInvalidate!({ ino, what: 'content' }).then(() => { done = true })
-    await settle()
-    expect(done).to.equal(false)
-    const second = kernel.read(ino, fh, 50_000_000, 10)
-    await recalled
-    open()
-    await Promise.all([first, second])
-  })
-
-  it('content that nobody asked for is stored as whole pages, behind the answers, and not where a READ is under way', async () => {
-    const { kernel, volume } = await start()
-    const { ino } = await kernel.create(1, 'file')
-    const data = Buffer.from(Array.from({ length: 30_000 }, (_, index) => index % 251))
-    const { wait, open } = gate()
-    const options: unknown[] = []
-    const openFile = volume.open.bind(volume)
-    let taken: Promise<boolean> | null = null
-    volume.open = async (which, how) => Object.assign(await openFile(which, how), {
-      read: async (offset: number, _: number, given: unknown) => {
-        options.push(given)
-        if (offset > 0) await wait
-        else taken = volume.onOffer!({ ino, offset: 5_000, data: [data.subarray(0, 10_000), data.subarray(10_000)] })
-        return []
-      }
-    })
-    const fh = Number((await kernel.ask({ opcode: fuse.FUSE_OPEN, nodeid: ino }, u32(0, 0))).payload.readBigUInt64LE(0))
-    await kernel.read(ino, fh, 0, 4_096)
-    const answered = kernel.replies.size
-    expect(await taken!).to.equal(true)
-    const [{ message, answered: before }] = kernel.stores as [typeof kernel.stores[0]]
-    expect(before).to.equal(answered)
-    expect([message.readUInt32LE(0), message.readInt32LE(4), message.readBigUInt64LE(8)]).to.deep.equal([message.length, fuse.FUSE_NOTIFY_STORE, 0n])
-    expect([Number(message.readBigUInt64LE(16)), Number(message.readBigUInt64LE(24)), message.readUInt32LE(32)]).to.deep.equal([ino, 8_192, 24_576])
-    expect(message.subarray(40).equals(data.subarray(3_192, 3_192 + 24_576))).to.equal(true)
-
-    const waiting = kernel.read(ino, fh, 40_960, 4_096, fuse.FUSE_READ, constants.O_DIRECT)
-    const offer = (offset: number): Promise<boolean> => volume.onOffer!({ ino, offset, data: [Buffer.alloc(8_192)] })
-    expect([await offer(36_864), await offer(40_960), await offer(45_056), await offer(4_000)]).to.deep.equal([false, false, true, true])
-    expect(await volume.onOffer!({ ino, offset: 4_097, data: [Buffer.alloc(8_190)] }), 'no whole page').to.equal(true)
-    expect(kernel.stores.length).to.equal(3)
-    open()
-    await waiting
-    expect(options).to.deep.equal([undefined, { direct: true }])
-    const later = new MemoryVolume({ clock: new SimClock() })
-    void new FakeKernel(later, { generation: 1 })
-    expect(later.onOffer, 'a later worker does not know who writes').to.equal(null)
-  })
-
-  it('pages in use: whole folios, merged, and what lies between', () => {
-    const activity = new PageActivity()
-    const folio = folioBytesMax
-    const ranges = [activity.begin(5, 3 * folio + 1, 1), activity.begin(5, 10, folio), activity.begin(5, 2 * folio, 1)]
-    activity.begin(6, 0, 1)
-    expect(activity.lockedRanges(5)).to.deep.equal([{ from: 0, to: 4 * folio }])
-    activity.end(5, ranges[2]!)
-    expect(gapsBetween(activity.lockedRanges(5))).to.deep.equal([{ from: 2 * folio, to: 3 * folio }, { from: 4 * folio, to: Infinity }])
-    for (const range of ranges) activity.end(5, range)
-    expect(gapsBetween(activity.lockedRanges(5))).to.deep.equal([{ from: 0, to: Infinity }])
-  })
-
-  it('before INIT there is nothing to invalidate; a later worker begins with a new epoch', async () => {
-    const volume = new MemoryVolume({ clock: new SimClock() })
-    const kernel = new FakeKernel(volume)
-    await volume.onInvalidate!({ ino: 9, what: 'content' })
-    expect(kernel.notifications).to.deep.equal([])
-    const successor = new FakeKernel(volume, { generation: 1, negotiated: { minor: 45, flags: String(wantedFlags), maxReadahead: 0 } })
-    await successor.dispatcher.distrustCaches()
-    expect(codes(successor)).to.deep.equal([fuse.FUSE_NOTIFY_INC_EPOCH])
   })
 })

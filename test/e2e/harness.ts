@@ -190,3 +190,24 @@ export async function managerLeader (place: Place): Promise<string> {
   }
   throw new Error('no node leads the manager')
 }
+
+/** For sh: copies the folder 'source' of the place in again and again, verifies each copy from the nodes, and ends with the first error or when it is told to. */
+export function copyLoop (place: Place): string {
+  const [source, mount, stop] = [place.path('source'), place.mount, place.path('stop')]
+  return `
+    i=0
+    (cd '${source}' && sha256sum *) > '${place.path('sums')}'
+    while [ ! -e '${stop}' ]; do
+      cp -a '${source}' '${mount}/copy-'$i || exit 1
+      sync -f '${mount}/copy-'$i && echo 1 > /proc/sys/vm/drop_caches
+      (cd '${mount}/copy-'$i && sha256sum --quiet -c '${place.path('sums')}') || exit 1
+      rm -r '${mount}/copy-'$i || exit 1
+      echo right $i
+      i=$((i + 1))
+    done`
+}
+
+/** How many copies such a loop has made and found right. */
+export function copiesOf (loop: Running): number {
+  return loop.text().split('\n').filter((line) => line.startsWith('right')).length
+}

@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import { writeFileSync } from 'node:fs'
 import type { PlanSummary, PlannedMove } from '../../fsnode/protocol/manager.ts'
-import { canMount, isAlive, kill, managerLeader, Place, sh, start, until, type Running } from './harness.ts'
+import { canMount, copiesOf, copyLoop, isAlive, kill, managerLeader, Place, sh, start, until, type Running } from './harness.ts'
 
 const preloadedMb = 160
 const planLimitMs = 60_000
@@ -29,8 +29,7 @@ describe('partitions that move while files are copied', function () {
     await place.clean()
   })
 
-  /** How many copies were made and found right. */
-  const copies = (): number => copy.text().split('\n').filter((line) => line.startsWith('right')).length
+  const copies = (): number => copiesOf(copy)
 
   async function json<T> (...words: string[]): Promise<T> {
     return JSON.parse((await place.well(...words, '--json', '--data', place.data)).stdout) as T
@@ -172,19 +171,3 @@ describe('partitions that move while files are copied', function () {
     return performance.now() - since > 8_000
   }
 })
-
-/** Copies a directory in again and again, verifies each copy from the nodes, and ends with the first error or when it is told to. */
-function copyLoop (place: Place): string {
-  const [source, mount, stop] = [place.path('source'), place.mount, place.path('stop')]
-  return `
-    i=0
-    (cd '${source}' && sha256sum *) > '${place.path('sums')}'
-    while [ ! -e '${stop}' ]; do
-      cp -a '${source}' '${mount}/copy-'$i || exit 1
-      sync -f '${mount}/copy-'$i && echo 1 > /proc/sys/vm/drop_caches
-      (cd '${mount}/copy-'$i && sha256sum --quiet -c '${place.path('sums')}') || exit 1
-      rm -r '${mount}/copy-'$i || exit 1
-      echo right $i
-      i=$((i + 1))
-    done`
-}

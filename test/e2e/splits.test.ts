@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import type { DataPartition, MetadataPartition, VolumeInfo } from '../../partitioning/types.ts'
-import { canMount, isAlive, kill, Place, sh, start, until, type Running } from './harness.ts'
+import { canMount, copiesOf, copyLoop, isAlive, kill, Place, sh, start, until, type Running } from './harness.ts'
 
 interface ShownVolume extends VolumeInfo { data: DataPartition[], metadata: MetadataPartition[] }
 
@@ -25,8 +25,7 @@ describe('partitions that are split while files are copied', function () {
     await place.clean()
   })
 
-  /** How many copies were made and found right. */
-  const copies = (): number => copy.text().split('\n').filter((line) => line.startsWith('right')).length
+  const copies = (): number => copiesOf(copy)
 
   async function show (): Promise<ShownVolume> {
     return JSON.parse((await place.well('volume', 'show', 'main', '--json', '--data', place.data)).stdout) as ShownVolume
@@ -79,17 +78,3 @@ describe('partitions that are split while files are copied', function () {
     expect(rows.filter(({ damaged, differing }) => damaged + differing > 0)).to.deep.equal([])
   })
 })
-
-function copyLoop (place: Place): string {
-  const [source, mount] = [place.path('source'), place.mount]
-  return `
-    i=0
-    while [ ! -e '${place.path('stop')}' ]; do
-      cp -a '${source}' '${mount}/copy-'$i || exit 1
-      sync -f '${mount}/copy-'$i && echo 1 > /proc/sys/vm/drop_caches
-      diff -r '${source}' '${mount}/copy-'$i || exit 1
-      rm -r '${mount}/copy-'$i || exit 1
-      echo right $i
-      i=$((i + 1))
-    done`
-}

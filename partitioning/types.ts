@@ -32,6 +32,8 @@ export interface NodeInfo {
   disk: DiskMeasure | null
   /** 'down': no heartbeat within the lease. */
   state: 'up' | 'down' | 'draining'
+  /** It is going to be away soon, and leads only what nobody else can; 'done': it does. Ends with its process. Left out: it stays. */
+  yields?: 'asked' | 'done'
 }
 
 export interface VolumeInfo {

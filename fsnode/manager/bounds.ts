@@ -27,6 +27,10 @@ export const resyncDelayMs = 2_000
 /** Leads that are moved back to the placement's choice, per interval. */
 export const leadMovesMax = 8
 export const leadMovesIntervalMs = 1_000
+/** Leads that leave a node which is going to be away, in one change: they are not to wait until it is. */
+export const yieldLeadsMax = 256
+/** How long a request that asks a node to yield waits until it does. */
+export const yieldWaitMs = 2_000
 /** Partitions of one plan that have one replica more than they need because one is being moved. */
 export const replicaMovesMax = 8
 /** Copies for moves from one node, and to one node, at once, unless set otherwise. */

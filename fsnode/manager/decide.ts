@@ -1,7 +1,7 @@
 import { choosePrimary } from '../../partitioning/placement.ts'
 import { nextRecord, type PartitionRecord, type ReplicaFacts, type Restart } from '../../partitioning/replica-states.ts'
 import type { DataPartition, NodeId, NodeInfo, PartitionId } from '../../partitioning/types.ts'
-import { leadMovesIntervalMs, leadMovesMax, measuresIntervalMs } from './bounds.ts'
+import { leadMovesIntervalMs, leadMovesMax, measuresIntervalMs, yieldLeadsMax } from './bounds.ts'
 import type { LeaderFacts, Notice } from './leader-facts.ts'
 import { LeadLoads, SyncBudget } from './loads.ts'
 import { isEmpty, type MapChange } from './map-change.ts'
@@ -9,6 +9,7 @@ import type { ManagerState } from './manager-state.ts'
 import { measuredNodes } from './measures.ts'
 import type { ActiveMoves } from './moves.ts'
 import type { PlanStanding } from './plans.ts'
+import { settledYields } from './yields.ts'
 
 export interface DecideInput {
   state: ManagerState
@@ -61,6 +62,7 @@ function changedNodes ({ state, facts, nowMs, started }: DecideInput): Map<NodeI
     if (down && facts.returned.has(node.id)) changed.set(node.id, { ...node, state: state.history(node.id).drains ? 'draining' : 'up' })
     else if (!down && facts.isSilent(node.id, nowMs)) changed.set(node.id, { ...node, state: 'down' })
   }
+  for (const node of settledYields(state.map, (id) => facts.groupsLedBy(id))) if (!changed.has(node.id)) changed.set(node.id, node)
   if (started !== undefined) changed.set(started.node.id, started.node)
   return changed
 }
@@ -74,6 +76,7 @@ class Decision {
   private readonly budget: SyncBudget
   private readonly leadMovesLeft: number
   leadMoves = 0
+  private yieldMoves = 0
   readonly reports: Notice[] = []
 
   constructor (input: DecideInput, changed: Map<NodeId, NodeInfo>) {
@@ -104,10 +107,10 @@ class Decision {
     const { state, started } = this.input
     const ids = new Set<PartitionId>([...state.unsettled, ...this.notices.keys(), ...(this.input.moves?.partitions ?? [])])
     const touched = new Set([...this.nodes.values()].filter((node) => node.id === started?.node.id || node !== state.node(node.id)).map(({ id }) => id))
-    const draining = [...this.nodes.values()].filter((node) => node.state === 'draining').map(({ id }) => id)
-    if (touched.size === 0 && draining.length === 0) return ids
+    const giving = [...this.nodes.values()].filter(({ state, yields }) => state === 'draining' || yields !== undefined).map(({ id }) => id)
+    if (touched.size === 0 && giving.length === 0) return ids
     for (const { id, replicas, primary } of state.map.data) {
-      if (replicas.some(({ node }) => touched.has(node)) || (primary !== null && draining.includes(primary))) ids.add(id)
+      if (replicas.some(({ node }) => touched.has(node)) || (primary !== null && giving.includes(primary))) ids.add(id)
     }
     return ids
   }
@@ -147,23 +150,30 @@ class Decision {
     return node !== undefined && node.state !== 'down'
   }
 
-  /** Nodes that are being emptied lead only what nobody else can. */
+  /** Nodes that are being emptied, or are going to be away, lead only what nobody else can. */
   private choose (partition: DataPartition, candidates: NodeId[]): NodeId | null {
-    const staying = candidates.filter((id) => this.nodes.get(id)?.state === 'up' && this.input.moves?.leaves(partition.id, id) !== true)
-    return choosePrimary(partition, staying.length > 0 ? staying : candidates, (id) => this.loads.of(id))
+    const present = candidates.filter((id) => this.nodes.get(id)?.yields === undefined)
+    const staying = present.filter((id) => this.nodes.get(id)?.state === 'up' && this.input.moves?.leaves(partition.id, id) !== true)
+    const best = [staying, present, candidates].find((ids) => ids.length > 0) ?? []
+    return choosePrimary(partition, best, (id) => this.loads.of(id))
   }
 
-  /** Back to the placement's choice when all serve again; away from a node that is being emptied. Never more than the rate allows. */
+  /** Back to the placement's choice when all serve again; away from a node that is being emptied or going away. Never more than the rate allows. */
   private shouldMoveLead ({ partition, fences }: PartitionRecord): boolean {
     const { replicas, primary } = partition
-    if (primary === null || this.leadMoves >= this.leadMovesLeft || fences.length > 0) return false
+    if (primary === null || fences.length > 0) return false
     const candidates = replicas.filter(({ node, state }) => state === 'serving' && this.isUp(node)).map(({ node }) => node)
-    const allServe = candidates.length === replicas.length
-    const leaves = this.nodes.get(primary)?.state === 'draining' || this.input.moves?.leaves(partition.id, primary) === true
+    const yields = this.nodes.get(primary)?.yields !== undefined
+    if (yields ? this.yieldMoves >= yieldLeadsMax : this.leadMoves >= this.leadMovesLeft) return false
+    const leaves = yields || this.nodes.get(primary)?.state === 'draining' || this.input.moves?.leaves(partition.id, primary) === true
     const asked = this.input.moves?.leadFor(partition.id) ?? null
     const handsOver = asked !== null && candidates.includes(asked)
-    if ((!allServe && !leaves && !handsOver) || this.choose(partition, candidates) === primary) return false
-    this.leadMoves++
+    if (candidates.length < replicas.length && !leaves && !handsOver) return false
+    const next = this.choose(partition, candidates)
+    // Nobody is better than whoever leads but the one that shall.
+    if (next === primary || (!leaves && !handsOver && next !== replicas[0]?.node)) return false
+    if (yields) this.yieldMoves++
+    else this.leadMoves++
     return true
   }
 }

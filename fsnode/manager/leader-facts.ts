@@ -18,6 +18,8 @@ interface HeardNode {
   /** Newest map that the node is known to act on. */
   mapVersion: number
   usage: NodeUsage | null
+  /** Of one that yields: Raft groups that it leads and another could. */
+  leads?: number
 }
 
 type Rates = Omit<PartitionLoadRate, 'partition'>
@@ -75,7 +77,8 @@ export class LeaderFacts {
       atMs: nowMs,
       leaseEndMs: nowMs + nodeLeaseMs + leaseMarginMs,
       mapVersion: Math.max(request.mapVersion, this.nodes.get(request.node)?.mapVersion ?? 0),
-      usage: { usedBytes: request.usedBytes, capacityBytes: request.capacityBytes, disk: request.disk }
+      usage: { usedBytes: request.usedBytes, capacityBytes: request.capacityBytes, disk: request.disk },
+      leads: request.leads
     })
   }
 
@@ -132,6 +135,9 @@ export class LeaderFacts {
   holdersOf (partition: PartitionId): ReadonlyMap<NodeId, number> { return this.stored.get(partition) ?? new Map() }
 
   get storedPartitions (): Iterable<PartitionId> { return this.stored.keys() }
+
+  /** undefined: not known since it began to yield, or since this leader began. */
+  groupsLedBy (node: NodeId): number | undefined { return this.nodes.get(node)?.leads }
 
   usageOf (node: NodeId): NodeUsage | null { return this.nodes.get(node)?.usage ?? null }
 

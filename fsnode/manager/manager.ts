@@ -4,11 +4,11 @@ import type {
   BalanceSettings, ControlPlanRequest, CreateVolumeRequest, DrainNodeRequest, HeartbeatRequest, HeartbeatResponse, LoadsResponse, MapBackup, MapRequest, MapResponse,
   MembersChangedRequest, MovePartitionRequest, PlanResponse, PlansResponse, PlanSummary, RebalanceRequest, RebalanceResponse, RegisterRequest, RemoveNodeRequest,
   RemoveVolumeRequest, RestoreRequest, RestoreResponse,
-  ReplicaSyncedRequest, ReportReplicaRequest, SetVolumeRequest, SplitPartitionRequest
+  ReplicaSyncedRequest, ReportReplicaRequest, SetVolumeRequest, SplitPartitionRequest, YieldNodeRequest, YieldNodeResponse
 } from '../protocol/manager.ts'
 import type { GroupStatus } from '../raft/types.ts'
 import { evenSignature } from './balancer.ts'
-import { decisionWaitMsMax, formerIncarnationsMax, nodeLeaseMs, nodesMax } from './bounds.ts'
+import { decisionWaitMsMax, formerIncarnationsMax, nodeLeaseMs, nodesMax, yieldWaitMs } from './bounds.ts'
 import type { Notice } from './leader-facts.ts'
 import { Leadership, type LeadershipComponents } from './leadership.ts'
 import type { MapChange } from './map-change.ts'
@@ -21,6 +21,7 @@ import { plannedMoves, summaryOf, type PlanHead, type PlanRecord } from './plans
 import { checkedRegistration, differs } from './registration.ts'
 import { halvesIn, splitNow } from './splits.ts'
 import { createVolume, existingVolume, removeVolume } from './volumes.ts'
+import { yielding } from './yields.ts'
 
 export type ManagerComponents = LeadershipComponents
 
@@ -156,6 +157,20 @@ export class Manager {
       return { base: state.map.version, nodes: [next], histories: [{ ...state.history(id), drains: drain === true }], ...balance }
     })
     leadership.planSoon()
+  }
+
+  /** Lets others lead what a node leads, because it is going to be away; or ends that. Rejects with ATOLL_UNKNOWN_NODE. */
+  async yieldNode ({ node: id, yields }: YieldNodeRequest): Promise<YieldNodeResponse> {
+    const leadership = await this.lead()
+    await leadership.change((state) => {
+      const node = state.node(id)
+      if (node === undefined) throw new AtollError('ATOLL_UNKNOWN_NODE', `there is no node ${String(id)}`, { hint: 'atoll node list' })
+      return yields === (node.yields !== undefined) ? null : { base: state.map.version, nodes: [yielding(node, yields === true ? 'asked' : undefined)] }
+    })
+    const isDone = (): boolean => leadership.state.node(id)?.yields !== 'asked'
+    // Who asks may look again later.
+    await leadership.until(isDone, yieldWaitMs).catch((error: unknown) => { if (leadership !== this.leadership) throw error })
+    return { done: isDone() }
   }
 
   /** Moves one replica. Resolves when the plan is committed. Rejects as `movePlan` throws. */
@@ -325,7 +340,7 @@ export class Manager {
     await leadership.change((state) => {
       const known = state.node(node.id)
       if (known === undefined || known.incarnation !== node.incarnation) throw superseded(node.id)
-      return differs(known, node) ? { base: state.map.version, nodes: [{ ...node, state: known.state }] } : null
+      return differs(known, node) ? { base: state.map.version, nodes: [yielding({ ...node, state: known.state }, known.yields)] } : null
     })
   }
 

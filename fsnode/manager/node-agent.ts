@@ -18,6 +18,7 @@ export interface NodeReport {
   disk: DiskMeasure | null
   load?: HeartbeatRequest['load']
   stored?: HeartbeatRequest['stored']
+  leads?: HeartbeatRequest['leads']
 }
 
 export interface NodeAgentInit {
@@ -81,6 +82,9 @@ export class NodeAgent {
   leaseValid (): boolean {
     return this.state === 'running' && this.lease.isValid()
   }
+
+  /** There is news in the report. */
+  tell (): void { if (this.registered) this.beat() }
 
   get isRegistered (): boolean { return this.registered }
 

@@ -18,6 +18,7 @@ export function managerHandlers (find: () => Manager): Handlers {
       await find().drainNode(request)
       return { body: {} }
     },
+    'manager.yield-node': async (request) => ({ body: await find().yieldNode(request) }),
     'manager.members-changed': async (request) => ({ body: { map: await find().membersChanged(request) } }),
     'manager.move-partition': async (request) => ({ body: await find().movePartition(request) }),
     'manager.rebalance': async (request) => ({ body: await find().rebalance(request) }),

@@ -29,6 +29,8 @@ export interface HeartbeatRequest {
   load?: Array<{ partition: string, readBytes: number, writeBytes: number, reads: number, writes: number }>
   /** Bytes on disk of each data partition's replica here; sent now and then. */
   stored?: Array<[partition: string, bytes: number]>
+  /** Of a node that yields: Raft groups that it leads and another member could. */
+  leads?: number
 }
 export interface HeartbeatResponse {
   /** Counted from when the request was sent: until then the node may serve. */
@@ -63,6 +65,10 @@ export interface MembersChangedRequest { group: string, revision: number, member
 export interface RaftMemberRequest { group: string }
 export interface RaftMemberResponse { member: string | null }
 export interface DrainNodeRequest { node: NodeId, drain: boolean }
+/** The node is going to be away soon, or is not after all. */
+export interface YieldNodeRequest { node: NodeId, yields: boolean }
+/** Whether it leads nothing any more that another could lead. */
+export interface YieldNodeResponse { done: boolean }
 
 /** Who asked for a plan: an operator for one move or for an even spread, or the manager itself. */
 export type PlanKind = 'move' | 'rebalance' | 'automatic'
@@ -170,6 +176,7 @@ export interface ManagerMethods {
   'manager.replica-synced': { request: ReplicaSyncedRequest, response: MapResponse }
   'manager.split-partition': { request: SplitPartitionRequest, response: MapResponse }
   'manager.drain-node': { request: DrainNodeRequest, response: Empty }
+  'manager.yield-node': { request: YieldNodeRequest, response: YieldNodeResponse }
   'manager.members-changed': { request: MembersChangedRequest, response: MapResponse }
   'manager.move-partition': { request: MovePartitionRequest, response: MovePartitionResponse }
   'manager.rebalance': { request: RebalanceRequest, response: RebalanceResponse }

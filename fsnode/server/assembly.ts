@@ -15,6 +15,7 @@ import { RaftHost } from '../raft/host.ts'
 import type { RaftTransport } from '../raft/transport.ts'
 import type { RaftGroup } from '../raft/types.ts'
 import type { AddressBook } from './address-book.ts'
+import { Leads } from './leads.ts'
 import { chunkAccess } from './chunk-access.ts'
 import { managersOf, type ManagerAddresses } from './manager-addresses.ts'
 import { ManagerReplica, type RunningManager } from './manager-replica.ts'
@@ -24,6 +25,8 @@ import { nodeStatus } from './status.ts'
 
 /** How long a node that stops looks for members that take over what it leads: where all stop at once there are none. */
 export const handOverMsMax = 500
+/** How long it waits before that until others lead its partitions; it serves meanwhile. */
+export const yieldMsMax = 1_500
 
 /** Whoever assembles a node opens the Raft log's store and closes it after the node; the node closes the others. */
 export interface NodeStores {
@@ -98,13 +101,13 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
   })
   const chunks = new ChunkStore({ files, clock, log }, chunkStore)
   await chunks.open()
-  const held = { data: null as DataPartitions | null }
+  const held = { data: null as DataPartitions | null, leads: null as Leads | null }
   const agent = new NodeAgent({ clock, random, log, router }, {
     clusterId: spec.clusterId,
     node: { ...hello, id: nodeId, domain: spec.domain },
     managers: known.length > 0 ? known : spec.managers,
     previous,
-    report: () => ({ stored: usage.takeStored?.(), usedBytes: usage.usedBytes, capacityBytes: usage.capacityBytes, disk: chunks.meter.current, load: held.data?.takeLoad() ?? [] }),
+    report: () => ({ stored: usage.takeStored?.(), usedBytes: usage.usedBytes, capacityBytes: usage.capacityBytes, disk: chunks.meter.current, load: held.data?.takeLoad() ?? [], leads: held.leads?.count }),
     onReplaced
   })
   // A map that is older than what this node acted on before it started must not have anything deleted.
@@ -114,7 +117,9 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
   const manager = new ManagerReplica({ clock, random, log, router, raft, stores }, { spec, mayRemove })
   await manager.start()
   const groups = (): RaftGroup[] => [...(manager.running === null ? [] : [manager.running.group]), ...metadata.groups]
+  const leads = held.leads = new Leads({ clock, log }, { self: nodeId, groups, onHandedOver: () => { agent.tell() } })
   router.onMap((map) => {
+    leads.adopt(map)
     book.adopt(map)
     metadata.adopt(map)
     manager.adopt(map)
@@ -137,6 +142,8 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
     router, agent, data, chunks, metadata, groups,
     get manager () { return manager.running },
     async close () {
+      if (agent.isRegistered && canYield(router, nodeId)) await within(clock, yieldMsMax, router.toManager('manager.yield-node', { node: nodeId, yields: true }, { patienceMs: yieldMsMax }).catch(() => {}))
+      leads.close()
       agent.stop()
       const led = groups().filter(({ status }) => status.role === 'leader' && status.members.length > 1)
       await within(clock, handOverMsMax, Promise.all(led.map((group) => group.transferLeadership().catch(() => {}))))
@@ -149,6 +156,11 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
       router.close()
     }
   }
+}
+
+/** Whether anybody is there to lead in its place. */
+function canYield ({ map }: ClusterRouter, self: string): boolean {
+  return map.nodes.some(({ id, state, yields }) => id !== self && state !== 'down' && yields === undefined)
 }
 
 /** What a start after this one begins with. */

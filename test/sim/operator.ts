@@ -10,7 +10,7 @@ const drainMsMax = 15_000
 const settleMs = 80_000
 const updateShare = 0.1
 
-type Kind = 'move' | 'member' | 'drain' | 'rebalance' | 'pause' | 'cancel' | 'placement' | 'update' | 'split'
+type Kind = 'move' | 'member' | 'drain' | 'rebalance' | 'pause' | 'cancel' | 'placement' | 'update' | 'split' | 'yield'
 
 /** An operator who moves replicas, empties nodes, splits partitions and changes policies while clients work and faults strike. */
 export class Operator {
@@ -20,6 +20,7 @@ export class Operator {
   private readonly config: Pick<SimConfig, 'operateEveryMs' | 'splits' | 'durationMs'>
   private readonly random: SimRandom
   private readonly drained = new Set<string>()
+  private readonly yielding = new Set<string>()
   private readonly underWay = new Set<Promise<void>>()
   private router: ClusterRouter | null = null
   private over = false
@@ -49,6 +50,7 @@ export class Operator {
     await Promise.all(this.underWay)
     await router.toManager('manager.control-plan', { action: 'resume' }, { patienceMs: settleMs })
     for (const node of this.drained) await router.toManager('manager.drain-node', { node, drain: false }, { patienceMs: settleMs })
+    for (const node of this.yielding) await router.toManager('manager.yield-node', { node, yields: false }, { patienceMs: settleMs })
     router.close()
   }
 
@@ -61,7 +63,7 @@ export class Operator {
   }
 
   private drawKind (): Kind {
-    const kinds = ['move', 'move', 'move', 'member', 'member', 'drain', 'rebalance', 'pause', 'cancel', 'placement'] as const
+    const kinds = ['move', 'move', 'move', 'member', 'member', 'drain', 'rebalance', 'pause', 'cancel', 'placement', 'yield'] as const
     return this.cluster.scheduling !== null && this.random.chance(updateShare) ? 'update' : this.random.pick(kinds)
   }
 
@@ -111,6 +113,16 @@ export class Operator {
     await this.router!.toManager('manager.drain-node', { node, drain: true }, { patienceMs })
     clock.setTimer(() => {
       if (!this.over) this.router!.toManager('manager.drain-node', { node, drain: false }, { patienceMs }).catch(() => {})
+    }, this.random.next() * drainMsMax)
+  }
+
+  /** It stays after all, or its process ends before that. */
+  private async yield (): Promise<void> {
+    const node = this.random.pick(this.cluster.nodes).id
+    this.yielding.add(node)
+    await this.router!.toManager('manager.yield-node', { node, yields: true }, { patienceMs })
+    this.cluster.clock.setTimer(() => {
+      if (!this.over) this.router!.toManager('manager.yield-node', { node, yields: false }, { patienceMs }).catch(() => {})
     }, this.random.next() * drainMsMax)
   }
 

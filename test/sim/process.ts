@@ -46,12 +46,14 @@ export class ProcessPorts {
         }
         return connection
       },
-      listen: (address, onConnection) => {
-        if (!this.alive) return never()
-        return network.listen(address, (connection) => {
+      listen: async (address, onConnection) => {
+        if (!this.alive) await never()
+        const listener = await network.listen(address, (connection) => {
           if (this.alive) onConnection(connection)
           else connection.close()
         })
+        // One that was about to stop when it died must not close the door of the process that came after it.
+        return { address: listener.address, close: async () => { await (this.alive ? listener.close() : never()) } }
       }
     }
   }

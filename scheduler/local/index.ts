@@ -14,7 +14,7 @@ import { MasterHttpServer } from './http-server.ts'
 import { MasterShell, uuidOf } from './master.ts'
 import { openStore, readMeta, restoreAll } from './store.ts'
 
-export type { MachineResources, PortRange } from './agent/machine.ts'
+export type { MachineDisk, MachineResources, PortRange } from './agent/machine.ts'
 
 export interface LocalMasterComponents { clock: Clock, random: Random, log: Logger }
 
@@ -73,6 +73,7 @@ export async function startLocalMaster (components: LocalMasterComponents, init:
   const { workDir, host = '127.0.0.1', port = 0 } = init
   requireLoopback(host)
   await requireDirectory(workDir)
+  for (const { root } of [init, ...init.moreAgents ?? []].flatMap(({ resources }) => resources?.disks ?? [])) await requireDirectory(root)
   const kv = await openStore(workDir)
   let shell: MasterShell | undefined
   try {
@@ -85,7 +86,7 @@ export async function startLocalMaster (components: LocalMasterComponents, init:
     const actualPort = await http!.listen(host, port)
     const agents = [...state.agents.values()]
     const [agent] = agents
-    Object.assign(state.masterInfo, masterAddress(host, actualPort))
+    Object.assign(state.masterInfo, masterAddress(host, actualPort), init.domain !== undefined && { domain: init.domain })
     for (const each of agents) each.port = actualPort
     const driver = new ProcessAgent({ ...components, sandboxes }, { endpoint: `${host}:${actualPort}`, report: (report) => { shell!.report(report) } })
     shell.start(driver)
@@ -135,7 +136,7 @@ async function loadState ({ clock, random }: LocalMasterComponents, kv: Kv, init
 /** The agent with what the machine has today, and with the reservations and volumes of before. */
 async function currentAgent (id: string, before: Agent | undefined, wallMs: number, init: LocalMasterInit): Promise<Agent> {
   // Volumes take what is free: free space is measured once, when there are none.
-  const measuredDiskMb = before?.base.find(({ name }) => name === 'disk')?.scalar?.value
+  const measuredDiskMb = before?.base.find(({ name, disk }) => name === 'disk' && disk === undefined)?.scalar?.value
   const base = normalList(await detectResources(init.workDir, { ...(measuredDiskMb !== undefined && { diskMb: measuredDiskMb }), ...init.resources }))
   const reserved = (before?.total ?? []).filter(({ reservations }) => reservations !== undefined)
   return newAgent({

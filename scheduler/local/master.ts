@@ -2,7 +2,7 @@ import { AtollError, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { Clock, Kv, Logger, Random, Timer } from '../../fsnode/protocol/ports.ts'
 import type { AgentDriver, AgentReport } from './agent/agent.ts'
 import { allocationIntervalMs, groupGoneMsMax } from './constants.ts'
-import type { Context, Effect, Input, StepResult } from './core/effects.ts'
+import type { Context, Effect, Input, StepResult, VolumePlace } from './core/effects.ts'
 import { step } from './core/step.ts'
 import type { MasterState } from './core/state.ts'
 import { isInUse } from './core/tasks.ts'
@@ -164,16 +164,16 @@ export class MasterShell {
       case 'release': return agent!.release(effect.containerId)
       case 'kill': return agent!.kill(effect.containerId, effect.graceMs)
       // A volume that could not be made is tried again at the launch, which then fails with the reason.
-      case 'create-volume': return this.attempt(agent!.createVolume(effect.role, effect.id), effect)
-      case 'destroy-volume': return this.attempt(agent!.destroyVolume(effect.role, effect.id), effect)
+      case 'create-volume': return this.attempt(agent!.createVolume(effect.volume), effect)
+      case 'destroy-volume': return this.attempt(agent!.destroyVolume(effect.volume), effect)
     }
   }
 
-  private async attempt (work: Promise<void>, { type, role, id }: { type: string, role: string, id: string }): Promise<void> {
+  private async attempt (work: Promise<void>, { type, volume }: { type: string, volume: VolumePlace }): Promise<void> {
     try {
       await work
     } catch (error) {
-      this.components.log.error(`${type} failed`, { role, id, error: messageOf(error) })
+      this.components.log.error(`${type} failed`, { volume, error: messageOf(error) })
     }
   }
 

@@ -278,6 +278,7 @@ export interface MasterInfo {
   version?: string
   pid?: string
   address?: { hostname?: string, ip?: string, port: number }
+  domain?: DomainInfo
 }
 
 export type SchedulerEvent =

@@ -3,7 +3,7 @@ import { userInfo } from 'node:os'
 import { messageOf } from '../../../fsnode/protocol/errors.ts'
 import type { Clock, Logger, Timer } from '../../../fsnode/protocol/ports.ts'
 import { adoptedPollMs, groupGoneMsMax, groupPollMs, outputCheckIntervalMs } from '../constants.ts'
-import type { Input, LaunchOrder, ProcessExit } from '../core/effects.ts'
+import type { Input, LaunchOrder, ProcessExit, VolumePlace } from '../core/effects.ts'
 import type { ProcessIdentity } from '../core/state.ts'
 import { fetchUris } from './fetch-uris.ts'
 import { HealthChecker } from './health.ts'
@@ -14,8 +14,8 @@ export type AgentReport = Extract<Input, { containerId: string }>
 
 /** The machine's side of the embedded master. What comes of an order is reported later. */
 export interface AgentDriver {
-  createVolume (role: string, id: string): Promise<void>
-  destroyVolume (role: string, id: string): Promise<void>
+  createVolume (volume: VolumePlace): Promise<void>
+  destroyVolume (volume: VolumePlace): Promise<void>
   launch (order: LaunchOrder): void
   /** Takes over a task that an earlier master launched. */
   adopt (order: LaunchOrder, process: ProcessIdentity): void
@@ -72,8 +72,8 @@ export class ProcessAgent implements AgentDriver {
     this.watchOutput()
   }
 
-  createVolume (role: string, id: string): Promise<void> { return this.sandboxes.createVolume(role, id) }
-  destroyVolume (role: string, id: string): Promise<void> { return this.sandboxes.destroyVolume(role, id) }
+  createVolume (volume: VolumePlace): Promise<void> { return this.sandboxes.createVolume(volume) }
+  destroyVolume (volume: VolumePlace): Promise<void> { return this.sandboxes.destroyVolume(volume) }
 
   launch (order: LaunchOrder): void {
     const task: RunningTask = { order, preparing: new AbortController() }

@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type { CommandUri } from '../../mesos/types.ts'
-import { containerPathProblem } from '../core/operations.ts'
+import { containerPathProblem } from '../core/volumes.ts'
 
 const run = promisify(execFile)
 const archive = /\.(tar|tar\.gz|tgz|tar\.bz2|tbz2|tar\.xz|txz)$/

@@ -14,7 +14,12 @@ export interface MachineResources {
   diskMb?: number
   /** For tasks; default 31000 to 32000. What is reserved already stays as it is. */
   ports?: PortRange[]
+  /** Besides the root disk. */
+  disks?: MachineDisk[]
 }
+
+/** PATH: a directory that volumes share. MOUNT: one that a volume has for itself, as a whole. */
+export interface MachineDisk { type: 'PATH' | 'MOUNT', root: string, diskMb: number }
 
 /** Inclusive at both ends. */
 export interface PortRange { begin: number, end: number }
@@ -29,7 +34,10 @@ export async function detectResources (workDir: string, given: MachineResources)
     { name: 'cpus', type: 'SCALAR', scalar: { value: cpus } },
     { name: 'mem', type: 'SCALAR', scalar: { value: memMb } },
     { name: 'disk', type: 'SCALAR', scalar: { value: diskMb } },
-    { name: 'ports', type: 'RANGES', ranges: { range: ports.map(({ begin, end }) => ({ begin, end })) } }
+    { name: 'ports', type: 'RANGES', ranges: { range: ports.map(({ begin, end }) => ({ begin, end })) } },
+    ...(given.disks ?? []).map(({ type, root, diskMb: mb }): Resource => ({
+      name: 'disk', type: 'SCALAR', scalar: { value: mb }, disk: { source: type === 'PATH' ? { type, path: { root } } : { type, mount: { root } } }
+    }))
   ]
 }
 

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path'
 import { messageOf } from '../../../fsnode/protocol/errors.ts'
 import type { Logger } from '../../../fsnode/protocol/ports.ts'
 import { outputLengthMaxBytes, sandboxesKeptMax } from '../constants.ts'
+import type { VolumePlace } from '../core/effects.ts'
 
 export interface SandboxesInit { workDir: string }
 
@@ -12,6 +13,7 @@ export interface SandboxesInit { workDir: string }
  *   tasks/<task>/                          sandboxes, with the files stdout and stderr
  *   volumes/roles/<role>/<persistence id>  persistent volumes of the root disk; "/" in a role is written " "
  *   trash/                                 what is being removed
+ * Volumes of a PATH disk lie below its root in the same way; that of a MOUNT disk is its root.
  */
 export class Sandboxes {
   private readonly log: Logger
@@ -35,27 +37,34 @@ export class Sandboxes {
 
   path (directory: string): string { return join(this.workDir, 'tasks', directory) }
 
-  volumePath (role: string, id: string): string { return join(this.workDir, 'volumes', 'roles', role.replaceAll('/', ' '), id) }
-
-  async createVolume (role: string, id: string): Promise<void> {
-    await mkdir(this.volumePath(role, id), { recursive: true })
+  volumePath ({ role, id, source }: VolumePlace): string {
+    if (source?.type === 'MOUNT') return source.mount!.root!
+    return join(source === undefined ? this.workDir : source.path!.root!, 'volumes', 'roles', role.replaceAll('/', ' '), id)
   }
 
-  /** Gone from its place when this resolves; its blocks are freed after that. */
-  async destroyVolume (role: string, id: string): Promise<void> {
-    await this.discard(this.volumePath(role, id))
+  async createVolume (volume: VolumePlace): Promise<void> {
+    await mkdir(this.volumePath(volume), { recursive: true })
+  }
+
+  /** Gone from its place when this resolves; on the root disk its blocks are freed after that. */
+  async destroyVolume (volume: VolumePlace): Promise<void> {
+    const path = this.volumePath(volume)
+    // What another disk holds cannot be moved to the trash of this one.
+    if (volume.source?.type === 'MOUNT') for (const name of await readdir(path)) await rm(join(path, name), { recursive: true, force: true })
+    else if (volume.source?.type === 'PATH') await rm(path, { recursive: true, force: true })
+    else await this.discard(path)
   }
 
   /** A new sandbox, in which each volume is a symbolic link at its container path. */
-  async create (directory: string, volumes: Array<{ role: string, id: string, containerPath: string }>): Promise<string> {
+  async create (directory: string, volumes: Array<VolumePlace & { containerPath: string }>): Promise<string> {
     const path = this.path(directory)
     await this.discard(path)
     await mkdir(path, { recursive: true })
-    for (const { role, id, containerPath } of volumes) {
-      await this.createVolume(role, id)
-      const link = join(path, containerPath)
+    for (const volume of volumes) {
+      await this.createVolume(volume)
+      const link = join(path, volume.containerPath)
       await mkdir(dirname(link), { recursive: true })
-      await symlink(this.volumePath(role, id), link)
+      await symlink(this.volumePath(volume), link)
     }
     return path
   }

@@ -1,18 +1,23 @@
-import type { Filters, Id, Operation, OperationState, Resource, TaskState, TaskStatus } from '../../mesos/types.ts'
+import type { Filters, Id, Operation, OperationState, Resource, Scalar, TaskState, TaskStatus } from '../../mesos/types.ts'
 import { operationsUnacknowledgedMax, updateRetryMsMin } from '../constants.ts'
 import { refuse, removeOffers } from './allocate.ts'
 import type { Context } from './effects.ts'
 import { launch } from './launch.ts'
-import { conversionOf, convert, OperationError, type ResourceOperation } from './operations.ts'
+import { apply, conversionOf, convert, OperationError, type ResourceChange } from './operations.ts'
 import type { Outcome } from './outcome.ts'
 import type { Resources } from './resources.ts'
-import { plus } from './resources.ts'
+import { minus, plus } from './resources.ts'
 import type { Agent, Framework, LaunchedTaskInfo, MasterState, PendingOffer } from './state.ts'
 import { sendOperation } from './tasks.ts'
 
-export interface Accept { offer_ids: Id[], operations: Operation[], filters?: Filters }
+/** Besides those that Atoll's own framework sends. */
+type AnyOperation = Operation
+  | { type: 'GROW_VOLUME', id?: Id, grow_volume: { volume: Resource, addition: Resource } }
+  | { type: 'SHRINK_VOLUME', id?: Id, shrink_volume: { volume: Resource, subtract: Scalar } }
 
-const unsupported = new Set<string>(['GROW_VOLUME', 'SHRINK_VOLUME', 'CREATE_DISK', 'DESTROY_DISK'])
+export interface Accept { offer_ids: Id[], operations: AnyOperation[], filters?: Filters }
+
+const unsupported = new Set<string>(['CREATE_DISK', 'DESTROY_DISK'])
 
 /** What an ACCEPT works on. */
 export interface Acceptance {
@@ -53,7 +58,7 @@ function offersProblem (state: MasterState, framework: Framework, ids: Id[], off
   return stray === undefined ? undefined : `Aggregated offers must belong to one single agent and role. Offer ${stray.id} uses agent ${stray.agentId} and role ${stray.role}`
 }
 
-function perform (acceptance: Acceptance, operation: Operation): void {
+function perform (acceptance: Acceptance, operation: AnyOperation): void {
   const { framework, out, context } = acceptance
   const launched = launchedBy(operation)
   if (launched !== undefined) {
@@ -61,29 +66,28 @@ function perform (acceptance: Acceptance, operation: Operation): void {
     else for (const task of launched) groupError(framework, task, 'Task groups are not supported by the embedded master', out, context)
     return
   }
-  const resources = resourcesOf(operation)
-  if (resources === undefined) {
+  const change = changeOf(operation)
+  if (change === undefined) {
     // Mesos passes over an operation without type, or without the member of its type.
     if (unsupported.has(operation.type)) operationError(framework, operation, `Operation ${operation.type} is not supported by the embedded master`, out)
     return
   }
   try {
-    transform(acceptance, operation.type as ResourceOperation, resources, operation.id)
+    transform(acceptance, change, operation.id)
   } catch (error) {
     if (!(error instanceof OperationError)) throw error
     operationError(framework, operation, error.message, out)
   }
 }
 
-function transform (acceptance: Acceptance, type: ResourceOperation, resources: Resource[], operationId: Id | undefined): void {
+function transform (acceptance: Acceptance, change: ResourceChange, operationId: Id | undefined): void {
   const { state, framework, agent, role, out, context } = acceptance
   if (operationId !== undefined && state.operations.size >= operationsUnacknowledgedMax) throw new OperationError(`More than ${operationsUnacknowledgedMax} operation updates are not acknowledged`)
-  const conversion = conversionOf(state, agent, type, resources, { principal: framework.info.principal, role })
-  acceptance.pool = convert(acceptance.pool, conversion, role)
-  agent.total = convert(agent.total, conversion)
-  out.agentChanged(agent)
-  for (const volume of conversion.createdVolumes) out.push({ type: 'create-volume', ...volumeOf(volume) })
-  for (const volume of conversion.destroyedVolumes) out.push({ type: 'destroy-volume', ...volumeOf(volume) })
+  const conversion = conversionOf(state, agent, change, { principal: framework.info.principal, role })
+  const pool = convert(acceptance.pool, conversion, role)
+  // A volume of another size can be used when it is offered, not earlier.
+  acceptance.pool = 'volume' in change ? minus(acceptance.pool, conversion.consumed)! : pool
+  apply(agent, conversion, out)
   if (operationId === undefined) return
   const uuid = context.uuid().toString('base64')
   const operation = { uuid, frameworkId: framework.id, agentId: agent.id, operationId: operationId.value, state: 'OPERATION_FINISHED' as OperationState, retryMs: 0, delayMs: updateRetryMsMin }
@@ -92,12 +96,8 @@ function transform (acceptance: Acceptance, type: ResourceOperation, resources: 
   sendOperation(framework, operation, out, context)
 }
 
-export function volumeOf (volume: Resource): { role: string, id: string } {
-  return { role: volume.reservations!.at(-1)!.role, id: volume.disk!.persistence!.id }
-}
-
 /** Tasks learn that their offers are gone; of the rest only operations with an id do. */
-function rejectOperation (framework: Framework, operation: Operation, problem: string, out: Outcome, context: Context): void {
+function rejectOperation (framework: Framework, operation: AnyOperation, problem: string, out: Outcome, context: Context): void {
   const launched = launchedBy(operation)
   if (launched === undefined) {
     operationError(framework, operation, `Operation attempted with invalid offers: ${problem}`, out)
@@ -108,7 +108,7 @@ function rejectOperation (framework: Framework, operation: Operation, problem: s
 }
 
 /** An error without uuid: there is nothing to acknowledge. */
-function operationError (framework: Framework, operation: Operation, message: string, out: Outcome): void {
+function operationError (framework: Framework, operation: AnyOperation, message: string, out: Outcome): void {
   if (operation.id === undefined || operation.type === undefined) return
   out.event(framework, { type: 'UPDATE_OPERATION_STATUS', update_operation_status: { status: { operation_id: operation.id, state: 'OPERATION_ERROR', message } } })
 }
@@ -129,12 +129,14 @@ function launchedBy (operation: any): LaunchedTaskInfo[] | undefined {
   return undefined
 }
 
-function resourcesOf (operation: Operation): Resource[] | undefined {
+function changeOf (operation: AnyOperation): ResourceChange | undefined {
   switch (operation.type) {
-    case 'RESERVE': return operation.reserve?.resources
-    case 'UNRESERVE': return operation.unreserve?.resources
-    case 'CREATE': return operation.create?.volumes
-    case 'DESTROY': return operation.destroy?.volumes
+    case 'RESERVE': return operation.reserve && { type: 'RESERVE', resources: operation.reserve.resources }
+    case 'UNRESERVE': return operation.unreserve && { type: 'UNRESERVE', resources: operation.unreserve.resources }
+    case 'CREATE': return operation.create && { type: 'CREATE', resources: operation.create.volumes }
+    case 'DESTROY': return operation.destroy && { type: 'DESTROY', resources: operation.destroy.volumes }
+    case 'GROW_VOLUME': return operation.grow_volume && { type: 'GROW_VOLUME', ...operation.grow_volume }
+    case 'SHRINK_VOLUME': return operation.shrink_volume && { type: 'SHRINK_VOLUME', volume: operation.shrink_volume.volume, subtractMb: operation.shrink_volume.subtract.value }
     default: return undefined
   }
 }

@@ -1,4 +1,4 @@
-import type { SchedulerEvent } from '../../mesos/types.ts'
+import type { DiskSource, SchedulerEvent } from '../../mesos/types.ts'
 import type { OperatorCall } from '../wire/operator-calls.ts'
 import type { SchedulerCall } from '../wire/scheduler-calls.ts'
 import type { LaunchedTaskInfo, ProcessIdentity } from './state.ts'
@@ -25,6 +25,9 @@ export type Input =
   /** Kills every task, with grace. */
   | { type: 'stop-tasks' }
 
+/** What names a volume on an agent, and the disk that it is on; without `source`: the root disk. */
+export interface VolumePlace { role: string, id: string, source?: DiskSource }
+
 export interface LaunchOrder {
   key: string
   containerId: string
@@ -33,7 +36,7 @@ export interface LaunchOrder {
   info: LaunchedTaskInfo
   frameworkId: string
   /** In order of the task's resources. */
-  volumes: Array<{ role: string, id: string, containerPath: string, readOnly: boolean }>
+  volumes: Array<VolumePlace & { containerPath: string, readOnly: boolean }>
 }
 
 export type Effect =
@@ -46,8 +49,7 @@ export type Effect =
   /** The process may become the task's command now. */
   | { type: 'release', containerId: string }
   | { type: 'kill', containerId: string, graceMs: number }
-  | { type: 'create-volume', role: string, id: string }
-  | { type: 'destroy-volume', role: string, id: string }
+  | { type: 'create-volume' | 'destroy-volume', volume: VolumePlace }
 
 /** A record to write, or to remove when `value` is undefined. */
 export interface DurableWrite { key: string, value: unknown }

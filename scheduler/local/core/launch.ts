@@ -4,11 +4,11 @@ import { masterStatus, type Acceptance } from './accept.ts'
 import { isHeardOf, isUnreachableTask } from './agents.ts'
 import { uuidText } from './frameworks.ts'
 import { idProblem } from './names.ts'
-import { containerPathProblem } from './operations.ts'
 import { textOf } from './resource-text.ts'
 import { isVolume, minus, normalList, type Resources } from './resources.ts'
 import { taskKey, type LaunchedTaskInfo, type MasterState, type Task } from './state.ts'
 import { isInUse, launchOrder } from './tasks.ts'
+import { containerPathProblem } from './volumes.ts'
 
 /** LAUNCH: each task on its own. */
 export function launch (acceptance: Acceptance, infos: LaunchedTaskInfo[], withOperationId: boolean): void {

@@ -1,10 +1,10 @@
-import { isAbsolute, normalize } from 'node:path/posix'
 import type { ReservationInfo, Resource } from '../../mesos/types.ts'
-import { idProblem, isBelow, roleProblem } from './names.ts'
+import { isBelow, roleProblem } from './names.ts'
+import type { Outcome } from './outcome.ts'
 import { textOf } from './resource-text.ts'
-import { isVolume, minus, normalList, plus, popReservation, volumeKeyOf, withoutVolume, type Resources } from './resources.ts'
+import { isVolume, minus, normalList, plus, popReservation, withoutVolume, type Resources } from './resources.ts'
 import type { Agent, MasterState } from './state.ts'
-import { isInUse } from './tasks.ts'
+import { checkCreate, checkDestroy, placeOf, resizeOf } from './volumes.ts'
 
 /** Who operates. An operator has neither principal nor role. */
 export interface Operator { principal?: string, role?: string }
@@ -22,13 +22,20 @@ export class OperationError extends Error {}
 
 export type ResourceOperation = 'RESERVE' | 'UNRESERVE' | 'CREATE' | 'DESTROY'
 
+/** What somebody wants to be done with resources. */
+export type ResourceChange =
+  | { type: ResourceOperation, resources: Resource[] }
+  | { type: 'GROW_VOLUME', volume: Resource, addition: Resource }
+  | { type: 'SHRINK_VOLUME', volume: Resource, subtractMb: number }
+
 /** The effect of an operation on resources, before it is known whether they are there. Throws OperationError. */
-export function conversionOf (state: MasterState, agent: Agent, type: ResourceOperation, given: Resource[], by: Operator): Conversion {
-  if (given.length === 0) throw new OperationError('Invalid resources: empty')
-  const resources = normalList(given)
-  for (const resource of resources) checkResource(resource, by)
+export function conversionOf (state: MasterState, agent: Agent, change: ResourceChange, by: Operator): Conversion {
   const none = { createdVolumes: [], destroyedVolumes: [] }
-  switch (type) {
+  if (change.type === 'GROW_VOLUME' || change.type === 'SHRINK_VOLUME') return { ...none, ...resizeOf(state, agent, change) }
+  if (change.resources.length === 0) throw new OperationError('Invalid resources: empty')
+  const resources = normalList(change.resources)
+  for (const resource of resources) checkResource(resource, by)
+  switch (change.type) {
     case 'RESERVE':
       for (const resource of resources) checkReserve(resource, by)
       return { ...none, consumed: plus([], resources.map(popReservation)), converted: resources }
@@ -51,9 +58,18 @@ export function convert (pool: Resources, { consumed, converted }: Conversion, r
   return plus(rest, converted)
 }
 
+/** The agent has what has come of it, and makes or removes the directories. */
+export function apply (agent: Agent, conversion: Conversion, out: Outcome): void {
+  agent.total = convert(agent.total, conversion)
+  out.agentChanged(agent)
+  for (const volume of conversion.createdVolumes) out.push({ type: 'create-volume', volume: placeOf(volume) })
+  for (const volume of conversion.destroyedVolumes) out.push({ type: 'destroy-volume', volume: placeOf(volume) })
+}
+
 function checkResource (resource: Resource, { role }: Operator): void {
   const { reservations = [], disk, shared, revocable, provider_id: provider } = resource
-  if (revocable !== undefined || provider !== undefined || disk?.source !== undefined) throw new OperationError('Invalid resources: revocable resources, resource providers and disks with a source are not supported')
+  if (revocable !== undefined || provider !== undefined) throw new OperationError('Invalid resources: revocable resources and resource providers are not supported')
+  if (disk?.source !== undefined && disk.source.type !== 'PATH' && disk.source.type !== 'MOUNT') throw new OperationError(`Invalid resources: disks of type ${disk.source.type} are not supported`)
   if (shared !== undefined) throw new OperationError('Invalid resources: shared volumes are not supported')
   const problem = stackProblem(reservations)
   if (problem !== undefined) throw new OperationError(`Operation attempted with invalid resources: Resource '${textOf([resource], role)}' is invalid: ${problem}`)
@@ -94,45 +110,4 @@ function checkReserve (resource: Resource, { principal, role }: Operator): void 
 function checkUnreserve (resource: Resource, { role }: Operator): void {
   if (resource.reservations?.at(-1)?.type !== 'DYNAMIC') throw new OperationError(`Resource ${textOf([resource], role)} is not dynamically reserved`)
   if (isVolume(resource)) throw new OperationError(`A dynamically reserved persistent volume ${textOf([resource], role)} cannot be unreserved directly: destroy it first`)
-}
-
-function checkCreate (agent: Agent, volumes: Resource[], { principal }: Operator): void {
-  const taken = new Set(agent.total.filter(isVolume).map(volumeKeyOf))
-  for (const volume of volumes) {
-    const { persistence, volume: mounted } = volume.disk ?? {}
-    if (persistence === undefined) throw new OperationError("Invalid resources: 'persistence' is not set in DiskInfo")
-    const problem = idProblem(persistence.id)
-    if (problem !== undefined) throw new OperationError(`Invalid persistence ID: ${problem}`)
-    if (mounted === undefined) throw new OperationError('Invalid resources: Expecting a volume to be set for persistent volume')
-    if (mounted.host_path !== undefined) throw new OperationError("Invalid resources: Expecting 'host_path' to be unset for persistent volume")
-    if (mounted.mode !== 'RW') throw new OperationError("Invalid resources: Only 'RW' mode is supported for persistent volume")
-    const pathProblem = containerPathProblem(mounted.container_path)
-    if (pathProblem !== undefined) throw new OperationError(`Invalid resources: ${pathProblem}`)
-    if (principal !== undefined && persistence.principal !== principal) {
-      throw new OperationError(persistence.principal === undefined
-        ? `Create volume operation attempted by principal '${principal}', but there is a volume in the operation with no principal set in 'disk.persistence'`
-        : `Create volume operation attempted by authenticated principal '${principal}', which does not match a volume in the operation with principal '${persistence.principal}' set in 'disk.persistence'`)
-    }
-    const key = volumeKeyOf(volume)
-    if (taken.has(key)) throw new OperationError(`Persistence ID '${persistence.id}' is not unique`)
-    taken.add(key)
-  }
-}
-
-/** A volume appears below the sandbox, never above it. */
-export function containerPathProblem (path: string): string | undefined {
-  if (path === '' || path.includes('\0')) return 'The container_path of a persistent volume must not be empty'
-  const plain = normalize(path)
-  return isAbsolute(path) || plain === '.' || plain === '..' || plain.startsWith('../') ? `Path '${path}' must be relative and within the sandbox` : undefined
-}
-
-function checkDestroy (state: MasterState, agent: Agent, volumes: Resource[]): void {
-  const there = new Set(agent.total.filter(isVolume).map(volumeKeyOf))
-  if (!volumes.every((volume) => isVolume(volume) && there.has(volumeKeyOf(volume)))) throw new OperationError('Persistent volumes not found')
-  const wanted = new Set(volumes.map(volumeKeyOf))
-  for (const task of state.tasks.values()) {
-    if (task.agentId === agent.id && isInUse(task) && task.resources.some((resource) => isVolume(resource) && wanted.has(volumeKeyOf(resource)))) {
-      throw new OperationError('Persistent volumes in use')
-    }
-  }
 }

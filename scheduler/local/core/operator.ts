@@ -1,13 +1,12 @@
 import type { Id, Resource } from '../../mesos/types.ts'
 import { mesosVersion } from '../constants.ts'
 import { isQuery, type OperatorCall, type QueryType } from '../wire/operator-calls.ts'
-import { volumeOf } from './accept.ts'
 import { allocate, available, offeredForm, removeOffers } from './allocate.ts'
 import { deactivate, drain, markGone, reactivate } from './agents.ts'
 import type { Context } from './effects.ts'
 import { maintenanceStatus, startMaintenance, stopMaintenance, updateSchedule } from './maintenance.ts'
 import { remove } from './frameworks.ts'
-import { conversionOf, convert, OperationError, type ResourceOperation } from './operations.ts'
+import { apply, conversionOf, OperationError, type ResourceChange } from './operations.ts'
 import type { Outcome } from './outcome.ts'
 import { contains, legacyOf, minus, plus, type Resources } from './resources.ts'
 import { textOf } from './resource-text.ts'
@@ -27,10 +26,12 @@ export function operate (state: MasterState, request: number, call: OperatorCall
       remove(state, framework, out, context)
       return out.reply(request, 200)
     }
-    case 'RESERVE_RESOURCES': return mutate(state, request, 'RESERVE', call.reserve_resources.agent_id, call.reserve_resources.resources, out, context)
-    case 'UNRESERVE_RESOURCES': return mutate(state, request, 'UNRESERVE', call.unreserve_resources.agent_id, call.unreserve_resources.resources, out, context)
-    case 'CREATE_VOLUMES': return mutate(state, request, 'CREATE', call.create_volumes.agent_id, call.create_volumes.volumes, out, context)
-    case 'DESTROY_VOLUMES': return mutate(state, request, 'DESTROY', call.destroy_volumes.agent_id, call.destroy_volumes.volumes, out, context)
+    case 'RESERVE_RESOURCES': return mutate(state, request, call.reserve_resources.agent_id, { type: 'RESERVE', resources: call.reserve_resources.resources }, out, context)
+    case 'UNRESERVE_RESOURCES': return mutate(state, request, call.unreserve_resources.agent_id, { type: 'UNRESERVE', resources: call.unreserve_resources.resources }, out, context)
+    case 'CREATE_VOLUMES': return mutate(state, request, call.create_volumes.agent_id, { type: 'CREATE', resources: call.create_volumes.volumes }, out, context)
+    case 'DESTROY_VOLUMES': return mutate(state, request, call.destroy_volumes.agent_id, { type: 'DESTROY', resources: call.destroy_volumes.volumes }, out, context)
+    case 'GROW_VOLUME': return mutate(state, request, call.grow_volume.agent_id, { type: 'GROW_VOLUME', ...call.grow_volume }, out, context)
+    case 'SHRINK_VOLUME': return mutate(state, request, call.shrink_volume.agent_id, { type: 'SHRINK_VOLUME', volume: call.shrink_volume.volume, subtractMb: call.shrink_volume.subtract.value }, out, context)
     case 'UPDATE_MAINTENANCE_SCHEDULE': return settle(request, updateSchedule(state, call.update_maintenance_schedule.schedule, out, context), out)
     case 'START_MAINTENANCE': return settle(request, startMaintenance(state, call.start_maintenance.machines, out, context), out)
     case 'STOP_MAINTENANCE': return settle(request, stopMaintenance(state, call.stop_maintenance.machines), out)
@@ -69,24 +70,22 @@ function withAgent (state: MasterState, request: number, id: string, out: Outcom
 }
 
 /** An operator's change of resources: 400 when it makes no sense, 409 when they are in use. */
-function mutate (state: MasterState, request: number, type: ResourceOperation, agentId: Id, resources: Resource[], out: Outcome, context: Context): void {
+function mutate (state: MasterState, request: number, agentId: Id, change: ResourceChange, out: Outcome, context: Context): void {
   const agent = state.agents.get(agentId.value)
   if (agent === undefined) return out.reply(request, 400, 'No agent found with specified ID')
-  if (resources.some(({ allocation_info: allocation }) => allocation !== undefined)) return out.reply(request, 400, `Invalid ${type} operation: the 'allocation_info' of a resource must not be set`)
+  const resources = 'resources' in change ? change.resources : [change.volume]
+  if (resources.some(({ allocation_info: allocation }) => allocation !== undefined)) return out.reply(request, 400, `Invalid ${change.type} operation: the 'allocation_info' of a resource must not be set`)
   try {
-    const conversion = conversionOf(state, agent, type, resources, {})
+    const conversion = conversionOf(state, agent, change, {})
     if (!withdrawOffers(state, agent, conversion.consumed, out)) {
       return out.reply(request, 409, `${textOf(available(state, agent))} does not contain ${textOf(conversion.consumed)}`)
     }
-    agent.total = convert(agent.total, conversion)
-    out.agentChanged(agent)
-    for (const volume of conversion.createdVolumes) out.push({ type: 'create-volume', ...volumeOf(volume) })
-    for (const volume of conversion.destroyedVolumes) out.push({ type: 'destroy-volume', ...volumeOf(volume) })
+    apply(agent, conversion, out)
     out.reply(request, 202)
     allocate(state, out, context)
   } catch (error) {
     if (!(error instanceof OperationError)) throw error
-    out.reply(request, 400, `Invalid ${type} operation: ${error.message}`)
+    out.reply(request, 400, `Invalid ${change.type} operation: ${error.message}`)
   }
 }
 

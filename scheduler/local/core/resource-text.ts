@@ -1,4 +1,4 @@
-import type { Resource } from '../../mesos/types.ts'
+import type { DiskSource, Resource } from '../../mesos/types.ts'
 import type { Resources } from './resources.ts'
 
 /** As Mesos prints resources in its messages: `cpus(allocated: r)(reservations: [(DYNAMIC,r,p,{k: v})]):1`. */
@@ -21,8 +21,17 @@ function reservationText ({ reservations = [] }: Resource): string {
 }
 
 function diskText ({ disk }: Resource): string {
-  if (disk?.persistence === undefined) return ''
-  return `[${disk.persistence.id}${disk.volume === undefined ? '' : `:${disk.volume.container_path}`}]`
+  const { persistence, volume, source } = disk ?? {}
+  const parts = [
+    ...(source === undefined ? [] : [`${source.type}${rootOf(source)}`]),
+    ...(persistence === undefined ? [] : [`${persistence.id}${volume === undefined ? '' : `:${volume.container_path}`}`])
+  ]
+  return parts.length === 0 ? '' : `[${parts.join(',')}]`
+}
+
+function rootOf ({ path, mount }: DiskSource): string {
+  const root = path?.root ?? mount?.root
+  return root === undefined ? '' : `:${root}`
 }
 
 function quantityText (resource: Resource): string {

@@ -3,7 +3,7 @@ import type { ReservationInfo, Resource, ValueRange } from '../../mesos/types.ts
 /**
  * Arithmetic on resources as Mesos does it. A list is normal when each resource has the form with
  * `reservations` and no `allocation_info`, what can be added up is added up, and nothing is empty.
- * Persistent volumes never add up or split. All functions take and give normal lists, unless they say otherwise.
+ * Persistent volumes and MOUNT disks never add up or split. All functions take and give normal lists, unless they say otherwise.
  */
 export type Resources = readonly Resource[]
 
@@ -52,6 +52,11 @@ export function legacyOf (resource: Resource): Resource {
 
 export function isVolume (resource: Resource): boolean { return resource.disk?.persistence !== undefined }
 
+export function isMount (resource: Resource): boolean { return resource.disk?.source?.type === 'MOUNT' }
+
+/** Taken whole or not at all. */
+function isWhole (resource: Resource): boolean { return isVolume(resource) || isMount(resource) }
+
 /** `<role>/<persistence id>`: what a volume is known by on an agent. */
 export function volumeKeyOf (volume: Resource): string {
   return `${volume.reservations?.at(-1)?.role ?? '*'}/${volume.disk?.persistence?.id ?? ''}`
@@ -61,7 +66,9 @@ export function volumeKeyOf (volume: Resource): string {
 function identityOf (resource: Resource): string {
   const { name, type, reservations = [], disk, shared, revocable, provider_id: provider } = resource
   const stack = reservations.map((entry) => [entry.type, entry.role, entry.principal ?? null, (entry.labels?.labels ?? []).map((label) => [label.key, label.value ?? null])])
-  return JSON.stringify([name, type, stack, disk?.persistence?.id ?? null, disk?.source ?? null, shared !== undefined, revocable !== undefined, provider?.value ?? null])
+  const { type: kind, path, mount, id, profile, vendor } = disk?.source ?? {}
+  const source = [kind, path?.root ?? mount?.root, id, profile, vendor].map((part) => part ?? null)
+  return JSON.stringify([name, type, stack, disk?.persistence?.id ?? null, source, shared !== undefined, revocable !== undefined, provider?.value ?? null])
 }
 
 export function plus (list: Resources, added: Resources): Resource[] {
@@ -69,7 +76,7 @@ export function plus (list: Resources, added: Resources): Resource[] {
   for (const resource of added) {
     if (isEmpty(resource)) continue
     const identity = identityOf(resource)
-    const index = isVolume(resource) ? -1 : sum.findIndex((other) => identityOf(other) === identity)
+    const index = isWhole(resource) ? -1 : sum.findIndex((other) => identityOf(other) === identity)
     if (index === -1) sum.push(resource)
     else sum[index] = combined(sum[index]!, resource, 1)!
   }
@@ -85,7 +92,7 @@ export function minus (list: Resources, taken: Resources): Resource[] | undefine
     const index = rest.findIndex((other) => identityOf(other) === identity)
     if (index === -1) return undefined
     const left = combined(rest[index]!, resource, -1)
-    if (left === undefined || (isVolume(resource) && !isEmpty(left))) return undefined
+    if (left === undefined || (isWhole(resource) && !isEmpty(left))) return undefined
     if (isEmpty(left)) rest.splice(index, 1)
     else rest[index] = left
   }
@@ -158,6 +165,7 @@ function combined (one: Resource, other: Resource, sign: 1 | -1): Resource | und
 }
 
 function commonOf (one: Resource, other: Resource): Resource {
+  if (isWhole(one)) return one
   switch (one.type) {
     case 'SCALAR': return { ...one, scalar: { value: Math.min(one.scalar!.value, other.scalar!.value) } }
     case 'RANGES': return { ...one, ranges: { range: intersectionOf(one.ranges!.range, other.ranges!.range) } }

@@ -7,17 +7,17 @@ import { exitMessage, succeeded } from './exit-text.ts'
 import type { Outcome } from './outcome.ts'
 import { isVolume } from './resources.ts'
 import { tasksOf, type Framework, type MasterState, type PendingOperation, type ProcessIdentity, type Task } from './state.ts'
+import { placeOf } from './volumes.ts'
 
 /** Whether its resources and volumes are taken. */
 export function isInUse (task: Task): boolean { return !isTerminal(task.state) }
 
 export function launchOrder (task: Task): LaunchOrder {
   const { key, containerId, directory, info, frameworkId } = task
-  const volumes = info.resources.filter(isVolume).map(({ disk, reservations, role }) => ({
-    role: reservations?.at(-1)?.role ?? role ?? '*',
-    id: disk!.persistence!.id,
-    containerPath: disk!.volume?.container_path ?? '',
-    readOnly: disk!.volume?.mode === 'RO'
+  const volumes = info.resources.filter(isVolume).map((volume) => ({
+    ...placeOf(volume),
+    containerPath: volume.disk!.volume?.container_path ?? '',
+    readOnly: volume.disk!.volume?.mode === 'RO'
   }))
   return { key, containerId, directory, info, frameworkId, volumes }
 }

@@ -16,7 +16,14 @@ const reservation = message({
 const diskInfo = message({
   persistence: optional(message({ id: required(string), principal: optional(string) })),
   volume: optional(message({ mode: required(volumeMode), container_path: required(string), host_path: optional(string) })),
-  source: optional(anything)
+  source: optional(message({
+    type: required(enumeration('PATH', 'MOUNT', 'BLOCK', 'RAW', 'UNKNOWN')),
+    path: optional(message({ root: optional(string) })),
+    mount: optional(message({ root: optional(string) })),
+    id: optional(string),
+    profile: optional(string),
+    vendor: optional(string)
+  }))
 })
 
 export const resource = message({
@@ -91,6 +98,9 @@ export const taskInfo = message({
   discovery: optional(anything)
 })
 
+export const growVolume = { volume: required(resource), addition: required(resource) }
+export const shrinkVolume = { volume: required(resource), subtract: required(message({ value: required(amount) })) }
+
 export const filters = message({ refuse_seconds: optional(number) })
 
 /** A missing or unknown type, or a missing member, makes an operation that does nothing. */
@@ -102,5 +112,7 @@ export const operation = message({
   reserve: optional(message({ resources: list(resource) })),
   unreserve: optional(message({ resources: list(resource) })),
   create: optional(message({ volumes: list(resource) })),
-  destroy: optional(message({ volumes: list(resource) }))
+  destroy: optional(message({ volumes: list(resource) })),
+  grow_volume: optional(message(growVolume)),
+  shrink_volume: optional(message(shrinkVolume))
 })

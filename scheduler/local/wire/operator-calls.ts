@@ -1,5 +1,5 @@
 import type { Resource } from '../../mesos/types.ts'
-import { id, resource } from './messages.ts'
+import { growVolume, id, resource, shrinkVolume } from './messages.ts'
 import type { MachineId, Schedule } from '../core/maintenance.ts'
 import { amount, boolean, enumeration, integer, list, message, optional, required, string, type Decoder } from './schema.ts'
 
@@ -8,11 +8,10 @@ interface Id { value: string }
 const queries = ['GET_HEALTH', 'GET_VERSION', 'GET_MASTER', 'GET_AGENTS', 'GET_FRAMEWORKS', 'GET_TASKS', 'GET_EXECUTORS', 'GET_OPERATIONS', 'GET_ROLES', 'GET_STATE', 'GET_MAINTENANCE_STATUS', 'GET_MAINTENANCE_SCHEDULE',
   'GET_METRICS', 'GET_QUOTA', 'GET_LOGGING_LEVEL'] as const
 const mutations = ['TEARDOWN', 'RESERVE_RESOURCES', 'UNRESERVE_RESOURCES', 'CREATE_VOLUMES', 'DESTROY_VOLUMES', 'UPDATE_MAINTENANCE_SCHEDULE', 'START_MAINTENANCE', 'STOP_MAINTENANCE',
-  'DRAIN_AGENT', 'DEACTIVATE_AGENT', 'REACTIVATE_AGENT', 'MARK_AGENT_GONE'] as const
+  'DRAIN_AGENT', 'DEACTIVATE_AGENT', 'REACTIVATE_AGENT', 'MARK_AGENT_GONE', 'GROW_VOLUME', 'SHRINK_VOLUME'] as const
 /** Known to Mesos, meaningless or not offered on one machine. */
 const unsupported = [
-  'GET_FLAGS', 'SET_LOGGING_LEVEL', 'LIST_FILES', 'READ_FILE', 'SUBSCRIBE', 'UPDATE_QUOTA', 'SET_QUOTA', 'REMOVE_QUOTA', 'GET_WEIGHTS', 'UPDATE_WEIGHTS',
-  'GROW_VOLUME', 'SHRINK_VOLUME'] as const
+  'GET_FLAGS', 'SET_LOGGING_LEVEL', 'LIST_FILES', 'READ_FILE', 'SUBSCRIBE', 'UPDATE_QUOTA', 'SET_QUOTA', 'REMOVE_QUOTA', 'GET_WEIGHTS', 'UPDATE_WEIGHTS'] as const
 
 export type QueryType = typeof queries[number]
 
@@ -31,6 +30,8 @@ export type OperatorCall =
   | { type: 'REACTIVATE_AGENT', reactivate_agent: { agent_id: Id } }
   | { type: 'MARK_AGENT_GONE', mark_agent_gone: { agent_id: Id } }
   | { type: 'DESTROY_VOLUMES', destroy_volumes: { agent_id: Id, volumes: Resource[] } }
+  | { type: 'GROW_VOLUME', grow_volume: { agent_id: Id, volume: Resource, addition: Resource } }
+  | { type: 'SHRINK_VOLUME', shrink_volume: { agent_id: Id, volume: Resource, subtract: { value: number } } }
 
 const agentOnly = message({ agent_id: required(id) })
 const machine = message({ hostname: optional(string), ip: optional(string) })
@@ -52,7 +53,9 @@ export const operatorCall: Decoder<Record<string, any>> = message({
   drain_agent: optional(message({ agent_id: required(id), max_grace_period: optional(message({ seconds: required(amount) })), mark_gone: optional(boolean) })),
   deactivate_agent: optional(agentOnly),
   reactivate_agent: optional(agentOnly),
-  mark_agent_gone: optional(agentOnly)
+  mark_agent_gone: optional(agentOnly),
+  grow_volume: optional(message({ agent_id: required(id), ...growVolume })),
+  shrink_volume: optional(message({ agent_id: required(id), ...shrinkVolume }))
 })
 
 /** Why a decoded call is not valid; undefined if it is. */

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,7 +11,8 @@ import { systemClock, systemRandom } from '../../../fsnode/protocol/system.ts'
 import { httpMasterClient, startFramework } from '../../../scheduler/framework/index.ts'
 import type { Framework, FrameworkStatus } from '../../../scheduler/framework/index.ts'
 import { startLocalMaster } from '../../../scheduler/local/index.ts'
-import type { LocalMaster } from '../../../scheduler/local/index.ts'
+import type { DiskType } from '../../../scheduler/framework/agent-offer.ts'
+import type { LocalMaster, MachineDisk } from '../../../scheduler/local/index.ts'
 import { quietLog } from './harness.ts'
 
 interface Answer { nodeId: string, pid: number, starts: number, managers: Array<{ id: string }> }
@@ -40,21 +41,22 @@ describe('framework on the embedded master', function () {
     await rm(directory, { recursive: true, force: true })
   })
 
-  async function startMaster (port = 0): Promise<void> {
+  async function startMaster (port = 0, disks: MachineDisk[] = []): Promise<void> {
     // Below the range of ephemeral ports, apart from those of other tests by the process id.
     const begin = 20_000 + (process.pid % 500) * 20
     master = await startLocalMaster(components, {
-      workDir: join(directory, 'master'), port, resources: { cpus: 4, memMb: 4096, diskMb: 4096, ports: [{ begin, end: begin + 19 }] }
+      workDir: join(directory, 'master'), port, resources: { cpus: 4, memMb: 4096, diskMb: 4096, ports: [{ begin, end: begin + 19 }], disks }
     })
   }
 
-  async function start (nodes = 3): Promise<void> {
+  async function start (nodes = 3, diskType: DiskType = 'root'): Promise<void> {
     framework = await startFramework({ ...components, kv, masterClientFactory: httpMasterClient(components) }, {
       masters: [master.url],
       role: 'atoll',
       principal: 'atoll',
       name: 'atoll',
       nodes,
+      diskType,
       nodesPerAgentMax: 4,
       resources: { cpus: 0.1, memMb: 64, diskMb: 64 },
       nodeCommand: { arguments: [process.execPath, '--disable-warning=ExperimentalWarning', fileURLToPath(new URL('fake-node.ts', import.meta.url))] }
@@ -101,6 +103,19 @@ describe('framework on the embedded master', function () {
     const again = await Promise.all(after.nodes.map(ask))
     expect(again.map(({ starts }) => starts)).to.deep.equal([1, 2, 1])
     expect([again[0]!.pid, again[2]!.pid]).to.deep.equal([answers[0]!.pid, answers[2]!.pid])
+  })
+
+  it('a node on a MOUNT disk has it for itself: its volume is the root of the disk', async () => {
+    await framework.shutdown()
+    await master.shutdown()
+    const roots = ['one', 'two'].map((name) => join(directory, name))
+    await startMaster(0, roots.map((root) => ({ type: 'MOUNT', root, diskMb: 100 })))
+    await kv.close()
+    kv = await openLevelKv({ directory: join(directory, 'framework-of-disks') })
+    await start(2, 'mount')
+    const status = await until(running(2))
+    for (const node of status.nodes) expect((await ask(node)).starts).to.equal(1)
+    for (const root of roots) expect(await readdir(root)).to.have.length(1)
   })
 
   it('another framework process has the same id and adopts the running tasks', async () => {

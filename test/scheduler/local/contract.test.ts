@@ -37,6 +37,19 @@ describe('embedded master: answers as the recorded Mesos master did', function (
     ]
   }).run())
 
+  it('17: disks of type ROOT, PATH and MOUNT, and volumes that grow and shrink', () => new Replay('17-mount-and-path-disks', {
+    resourcesOf: (rack) => [
+      scalar('cpus', 4), scalar('mem', 4096), scalar('disk', 5000), ports(31100, 31199),
+      { ...scalar('disk', 2000), disk: { source: { type: 'PATH', path: { root: `/mnt/disks${rack}/path1` } } } },
+      ...[32, 48].map((mb, index) => ({ ...scalar('disk', mb), disk: { source: { type: 'MOUNT' as const, mount: { root: `/mnt/disks${rack}/mount${index + 1}` } } } }))
+    ],
+    attributesOf: (rack) => [
+      { name: 'ssd', type: 'TEXT', text: { value: 'true' } }, { name: 'weight', type: 'SCALAR', scalar: { value: rack + 0.5 } },
+      { name: 'slots', type: 'RANGES', ranges: { range: [{ begin: 1, end: 4 }] } }
+    ],
+    domainOf: (rack) => ({ fault_domain: { region: { name: 'eu' }, zone: { name: `z${rack}` } } })
+  }).run())
+
   it('08: an agent becomes unreachable and returns with its tasks', () => new Replay('08-agent-unreachable-and-back', {
     pingTimeoutMs: 3000,
     repeatsMayMiss: true,

@@ -2,7 +2,7 @@ import { connect, type Socket } from 'node:net'
 import type { AtollError } from '../../../fsnode/protocol/errors.ts'
 import { silentLog } from '../../../fsnode/protocol/pino-log.ts'
 import type { AgentDriver, AgentReport } from '../../../scheduler/local/agent/agent.ts'
-import type { LaunchOrder, ProcessExit } from '../../../scheduler/local/core/effects.ts'
+import type { LaunchOrder, ProcessExit, VolumePlace } from '../../../scheduler/local/core/effects.ts'
 import { normalList } from '../../../scheduler/local/core/resources.ts'
 import { createState, newAgent, type Agent, type MasterState } from '../../../scheduler/local/core/state.ts'
 import { MasterHttpServer } from '../../../scheduler/local/http-server.ts'
@@ -30,8 +30,8 @@ export class ScriptedAgent implements AgentDriver {
   onKill: (containerId: string) => void = () => {}
   private pid = 1000
 
-  async createVolume (role: string, id: string): Promise<void> { this.volumes.add(`${role}/${id}`) }
-  async destroyVolume (role: string, id: string): Promise<void> { this.volumes.delete(`${role}/${id}`) }
+  async createVolume ({ role, id }: VolumePlace): Promise<void> { this.volumes.add(`${role}/${id}`) }
+  async destroyVolume ({ role, id }: VolumePlace): Promise<void> { this.volumes.delete(`${role}/${id}`) }
   launch (order: LaunchOrder): void { this.orders.set(order.info.task_id.value, order) }
   adopt (order: LaunchOrder): void { this.orders.set(order.info.task_id.value, order) }
   release (): void {}

@@ -37,6 +37,16 @@ describe('resources', () => {
     expect(contains([volume(100, 'v')], [volume(100, 'w')])).to.equal(false)
   })
 
+  it('a MOUNT disk is taken whole, a PATH disk in parts, and neither adds up with another root', () => {
+    const disk = (value: number, type: 'PATH' | 'MOUNT', root: string): Resource => ({ name: 'disk', type: 'SCALAR', scalar: { value }, disk: { source: type === 'PATH' ? { type, path: { root } } : { type, mount: { root } } } })
+    expect(contains([disk(32, 'MOUNT', '/1')], [disk(16, 'MOUNT', '/1')])).to.equal(false)
+    expect(minus([disk(32, 'MOUNT', '/1')], [disk(32, 'MOUNT', '/1')])).to.deep.equal([])
+    expect(minus([disk(32, 'PATH', '/1')], [disk(16, 'PATH', '/1')])).to.deep.equal([disk(16, 'PATH', '/1')])
+    expect(plus([disk(32, 'PATH', '/1')], [disk(16, 'PATH', '/2'), disk(16, 'PATH', '/1')]).map(({ scalar }) => scalar!.value)).to.deep.equal([48, 16])
+    expect(beyond([disk(64, 'MOUNT', '/1')], [disk(32, 'MOUNT', '/1')])).to.deep.equal([])
+    expect(textOf([disk(32, 'MOUNT', '/1')], 'r')).to.equal('disk(allocated: r)[MOUNT:/1]:32')
+  })
+
   it('the form before refinement reads as one reservation', () => {
     const legacy = { name: 'cpus', type: 'SCALAR', scalar: { value: 1 }, role: 'r', reservation: { principal: 'p' }, allocation_info: { role: 'r' } } as Resource
     expect(normalOf(legacy)).to.deep.equal(cpus(1, { type: 'DYNAMIC', role: 'r', principal: 'p' }))

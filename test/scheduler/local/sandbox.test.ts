@@ -40,13 +40,25 @@ describe('sandboxes', () => {
   })
 
   it('a destroyed volume is gone at once, and one of its id begins empty', async () => {
-    await sandboxes.createVolume('r', 'v')
+    await sandboxes.createVolume({ role: 'r', id: 'v' })
     await writeFile(join(workDir, 'volumes/roles/r/v/file'), '')
-    await sandboxes.destroyVolume('r', 'v')
+    await sandboxes.destroyVolume({ role: 'r', id: 'v' })
     expect(existsSync(join(workDir, 'volumes/roles/r/v'))).to.equal(false)
-    await sandboxes.createVolume('r', 'v')
+    await sandboxes.createVolume({ role: 'r', id: 'v' })
     expect(await readdir(join(workDir, 'volumes/roles/r/v'))).to.deep.equal([])
-    await sandboxes.destroyVolume('r', 'never-created')
+    await sandboxes.destroyVolume({ role: 'r', id: 'never-created' })
+  })
+
+  it('a volume of a PATH disk lies below its root, that of a MOUNT disk is the root, which stays when the volume is destroyed', async () => {
+    const path = { role: 'r', id: 'v', containerPath: 'path', source: { type: 'PATH' as const, path: { root: join(workDir, 'path') } } }
+    const mount = { role: 'r', id: 'v', containerPath: 'mount', source: { type: 'MOUNT' as const, mount: { root: join(workDir, 'mount') } } }
+    await sandboxes.create('t', [path, mount])
+    for (const { containerPath } of [path, mount]) await writeFile(join(workDir, 'tasks/t', containerPath, 'marker'), '')
+    expect(await readdir(join(workDir, 'path/volumes/roles/r/v'))).to.deep.equal(['marker'])
+    expect(await readdir(join(workDir, 'mount'))).to.deep.equal(['marker'])
+    for (const volume of [path, mount]) await sandboxes.destroyVolume(volume)
+    expect(await readdir(join(workDir, 'path/volumes/roles/r'))).to.deep.equal([])
+    expect(await readdir(join(workDir, 'mount'))).to.deep.equal([])
   })
 
   it('what a crash left in the trash is removed by the next start', async () => {
@@ -86,5 +98,7 @@ describe('sandboxes', () => {
     for (const name of ['cpus', 'mem', 'disk']) expect(totalScalar(found, name), name).to.be.above(0)
     const told = await detectResources(workDir, { cpus: 1.5, memMb: 10, diskMb: 20, ports: [] })
     expect(told.map(({ scalar }) => scalar?.value)).to.deep.equal([1.5, 10, 20, undefined])
+    const [, , , , disk] = await detectResources(workDir, { disks: [{ type: 'MOUNT', root: '/mnt/1', diskMb: 32 }] })
+    expect(disk).to.deep.equal({ name: 'disk', type: 'SCALAR', scalar: { value: 32 }, disk: { source: { type: 'MOUNT', mount: { root: '/mnt/1' } } } })
   })
 })

@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import type { Offer } from '../../../../scheduler/mesos/types.ts'
+import type { Offer, Resource } from '../../../../scheduler/mesos/types.ts'
 import { CoreHarness, cpusOf, launch, reserved, role, volume } from '../core-harness.ts'
 import { scalar } from '../master-harness.ts'
 
@@ -50,7 +50,8 @@ describe('the embedded master: operations', () => {
     ['two volumes of one id', { type: 'CREATE', create: { volumes: [volume(10, 'v'), volume(10, 'v')] } }, /not unique/],
     ['reserve nothing', { type: 'RESERVE', reserve: { resources: [] } }, /empty/],
     ['reserve unreserved', { type: 'RESERVE', reserve: { resources: [scalar('cpus', 1)] } }, /unreserved/],
-    ['grow a volume', { type: 'GROW_VOLUME' }, /not supported/]
+    ['a disk of a resource provider', { type: 'CREATE_DISK' }, /not supported/],
+    ['a disk of type BLOCK', { type: 'RESERVE', reserve: { resources: [{ ...reserved(scalar('disk', 10)), disk: { source: { type: 'BLOCK' } } }] } }, /not supported/]
   ]
   for (const [what, operation, message] of invalid) {
     it(`an operation that is not possible is an error for its id and changes nothing (${what})`, () => {
@@ -77,5 +78,59 @@ describe('the embedded master: operations', () => {
     expect(core.call(id, { type: 'ACKNOWLEDGE_OPERATION_STATUS', acknowledge_operation_status: { operation_id: { value: 'op' }, uuid: operation!.uuid } })).to.equal(202)
     expect(core.state.operations.size).to.equal(0)
     expect([...core.store.keys()].filter((key) => key.startsWith('operation/'))).to.deep.equal([])
+  })
+
+  describe('a volume of another size', () => {
+    const grow = (mb: number, addition: Resource, id = 'v1'): any => ({ type: 'GROW_VOLUME', id: { value: 'op' }, grow_volume: { volume: volume(mb, id), addition } })
+    const shrink = (mb: number, value: number): any => ({ type: 'SHRINK_VOLUME', id: { value: 'op' }, shrink_volume: { volume: volume(mb, 'v1'), subtract: { value } } })
+    const beginWithVolume = (): { core: CoreHarness, stream: number, id: string, offer: Offer } => {
+      const { core, stream, id, offer } = begin()
+      core.accept(id, [offer], [
+        { type: 'RESERVE', reserve: { resources: [reserved(scalar('cpus', 1)), reserved(scalar('disk', 300))] } },
+        { type: 'CREATE', create: { volumes: [volume(100, 'v1')] } }
+      ])
+      core.advance(1)
+      return { core, stream, id, offer: core.takeOffers(stream).at(-1)! }
+    }
+    const outcome = (core: CoreHarness, stream: number): any => core.events(stream).flatMap((event) => event.type === 'UPDATE_OPERATION_STATUS' ? event.update_operation_status.status : []).at(-1)
+
+    for (const [what, operation, message] of [
+      ['grows by nothing', grow(100, reserved(scalar('disk', 0))), 'must be greater than zero'],
+      ['grows by another reservation', grow(100, reserved(scalar('disk', 10), 'b')), 'Incompatible resources'],
+      ['grows by more than is offered', grow(100, reserved(scalar('disk', 201))), 'does not contain'],
+      ['is not there', grow(100, reserved(scalar('disk', 10)), 'v2'), 'Persistent volume not found'],
+      ['is not so big', grow(90, reserved(scalar('disk', 10))), 'does not contain'],
+      ['shrinks by nothing', shrink(100, 0), 'must be greater than zero'],
+      ['shrinks to nothing', shrink(100, 100), 'must be less than that of the volume']
+    ] as const) {
+      it(`is refused: it ${what}`, () => {
+        const { core, stream, id, offer } = beginWithVolume()
+        core.accept(id, [offer], [operation])
+        expect(outcome(core, stream)).to.include({ state: 'OPERATION_ERROR' })
+        expect(outcome(core, stream).message).to.contain(message)
+      })
+    }
+
+    it('cannot be used in the same ACCEPT, and not be resized while a task uses it', () => {
+      const { core, stream, id, offer } = beginWithVolume()
+      core.accept(id, [offer], [grow(100, reserved(scalar('disk', 50))), launch(offer, 't1', [reserved(scalar('cpus', 1)), volume(150, 'v1')])])
+      expect(core.takeUpdates(stream)).to.have.length(1)
+      core.advance(1)
+      const [next] = core.takeOffers(stream)
+      core.accept(id, [next!], [launch(next!, 't2', [reserved(scalar('cpus', 1)), volume(150, 'v1')]), shrink(150, 50)])
+      expect(outcome(core, stream).message).to.equal('Persistent volume in use')
+    })
+
+    it('on a MOUNT disk is refused', () => {
+      const mount = { source: { type: 'MOUNT' as const, mount: { root: '/mnt/1' } } }
+      const core = new CoreHarness(undefined, [scalar('cpus', 1), scalar('mem', 100), { ...scalar('disk', 32), disk: mount }])
+      const { stream, id } = core.subscribe()
+      const whole = { ...volume(32, 'v1'), disk: { ...volume(32, 'v1').disk, ...mount } }
+      core.accept(id, core.takeOffers(stream), [
+        { type: 'RESERVE', reserve: { resources: [{ ...reserved(scalar('disk', 32)), disk: mount }] } }, { type: 'CREATE', create: { volumes: [whole] } },
+        { type: 'SHRINK_VOLUME', id: { value: 'op' }, shrink_volume: { volume: whole, subtract: { value: 16 } } } as any
+      ])
+      expect(outcome(core, stream).message).to.contain('the whole disk')
+    })
   })
 })

@@ -2,6 +2,8 @@ import type { Filters, Id, Operation, OperationState, Resource, Scalar, TaskStat
 import { operationsUnacknowledgedMax, updateRetryMsMin } from '../constants.ts'
 import { refuse, removeOffers } from './allocate.ts'
 import type { Context } from './effects.ts'
+import type { ExecutorInfo } from './executors.ts'
+import { launchGroup } from './groups.ts'
 import { launch } from './launch.ts'
 import { apply, conversionOf, convert, OperationError, type ResourceChange } from './operations.ts'
 import type { Outcome } from './outcome.ts'
@@ -13,6 +15,7 @@ import { sendOperation } from './tasks.ts'
 /** Besides those that Atoll's own framework sends. */
 type AnyOperation = Operation
   | { type: 'GROW_VOLUME', id?: Id, grow_volume: { volume: Resource, addition: Resource } }
+  | { type: 'LAUNCH_GROUP', id?: Id, launch_group: { executor?: ExecutorInfo, task_group?: { tasks: LaunchedTaskInfo[] } } }
   | { type: 'SHRINK_VOLUME', id?: Id, shrink_volume: { volume: Resource, subtract: Scalar } }
 
 export interface Accept { offer_ids: Id[], operations: AnyOperation[], filters?: Filters }
@@ -59,11 +62,11 @@ function offersProblem (state: MasterState, framework: Framework, ids: Id[], off
 }
 
 function perform (acceptance: Acceptance, operation: AnyOperation): void {
-  const { framework, out, context } = acceptance
+  const { framework, out } = acceptance
   const launched = launchedBy(operation)
   if (launched !== undefined) {
     if (operation.type === 'LAUNCH') launch(acceptance, launched, operation.id !== undefined)
-    else for (const task of launched) groupError(framework, task, 'Task groups are not supported by the embedded master', out, context)
+    else if (operation.type === 'LAUNCH_GROUP') launchGroup(acceptance, operation.launch_group.executor, launched, operation.id !== undefined)
     return
   }
   const change = changeOf(operation)
@@ -113,17 +116,13 @@ function operationError (framework: Framework, operation: AnyOperation, message:
   out.event(framework, { type: 'UPDATE_OPERATION_STATUS', update_operation_status: { status: { operation_id: operation.id, state: 'OPERATION_ERROR', message } } })
 }
 
-function groupError (framework: Framework, task: LaunchedTaskInfo, message: string, out: Outcome, context: Context): void {
-  masterStatus(framework, task, 'TASK_ERROR', 'REASON_TASK_GROUP_INVALID', message, out, context)
-}
-
 /** An update of the master's own: sent once, never acknowledged. */
 export function masterStatus (framework: Framework, task: LaunchedTaskInfo, state: TaskState, reason: string, message: string, out: Outcome, context: Context): void {
   const status: TaskStatus = { task_id: task.task_id, state, message, source: 'SOURCE_MASTER', reason, agent_id: task.agent_id, timestamp: context.wallMs / 1000 }
   out.event(framework, { type: 'UPDATE', update: { status } })
 }
 
-function launchedBy (operation: any): LaunchedTaskInfo[] | undefined {
+function launchedBy (operation: AnyOperation): LaunchedTaskInfo[] | undefined {
   if (operation.type === 'LAUNCH') return operation.launch?.task_infos
   if (operation.type === 'LAUNCH_GROUP') return operation.launch_group?.task_group?.tasks
   return undefined

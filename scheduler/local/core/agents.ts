@@ -144,7 +144,7 @@ function stateFor ({ capabilities }: Framework, state: TaskState): TaskState {
 
 /** Undefined: begun. Else why not. */
 export function drain (state: MasterState, agent: Agent, request: { maxGraceMs: number | null, markGone: boolean }, out: Outcome, context: Context): void {
-  agent.drain = { state: 'DRAINING', ...request }
+  agent.drain = { state: 'DRAINING', ...request, startedMs: context.wallMs }
   agent.deactivated = true
   out.agentChanged(agent)
   rescindOffers(state, agent, out)

@@ -6,8 +6,7 @@ import { isDown, unavailabilityOf } from './maintenance.ts'
 import { mayUse } from './names.ts'
 import type { Outcome } from './outcome.ts'
 import { beyond, contains, legacyOf, minus, totalScalar, type Resources } from './resources.ts'
-import { isInUse } from './tasks.ts'
-import { offerJson, type Agent, type Framework, type MasterState, type PendingOffer } from './state.ts'
+import { offerJson, usersOf, type Agent, type Framework, type MasterState, type PendingOffer } from './state.ts'
 
 /** A framework that wants offers for a role. `share`: the largest part of any resource of the cluster that it has. */
 interface Claim { framework: Framework, role: string, share: number }
@@ -34,8 +33,7 @@ export function allocate (state: MasterState, out: Outcome, context: Context): v
 /** Neither used by a task nor offered to anybody. */
 export function available (state: MasterState, agent: Agent): Resource[] {
   let free: Resource[] = [...agent.total]
-  for (const task of state.tasks.values()) if (task.agentId === agent.id && isInUse(task)) free = beyond(free, task.resources)
-  for (const offer of state.offers.values()) if (offer.agentId === agent.id) free = beyond(free, offer.resources)
+  for (const { agentId, resources } of [...usersOf(state), ...state.offers.values()]) if (agentId === agent.id) free = beyond(free, resources)
   return free
 }
 
@@ -51,7 +49,7 @@ function claims (state: MasterState): Claim[] {
 }
 
 function shareOf (state: MasterState, frameworkId: string, role: string): number {
-  const holders = [...[...state.tasks.values()].filter(isInUse), ...state.offers.values()]
+  const holders = [...usersOf(state), ...state.offers.values()]
   const mine = holders.filter((holder) => holder.frameworkId === frameworkId && holder.role === role).flatMap(({ resources }) => resources)
   const total = [...state.agents.values()].flatMap((agent) => agent.total)
   return Math.max(...['cpus', 'mem', 'disk'].map((name) => totalScalar(mine, name) / (totalScalar(total, name) || 1)))
@@ -82,7 +80,7 @@ function createOffer (state: MasterState, framework: Framework, role: string, ag
   const offer: PendingOffer = { id: `${state.masterId}-O${count}`, frameworkId: framework.id, agentId: agent.id, role, resources }
   state.offers.set(offer.id, offer)
   framework.lastOffer = count + 1
-  return offerJson(offer, agent, offeredForm(framework, role, resources), unavailabilityOf(state, agent))
+  return offerJson(state, offer, agent, offeredForm(framework, role, resources), unavailabilityOf(state, agent))
 }
 
 /** Resources as this framework understands them, allocated to `role`. */

@@ -135,8 +135,15 @@ export function remove (state: MasterState, framework: Framework, out: Outcome, 
   for (const task of tasksOf(state, framework.id)) {
     task.orphan = true
     task.updates = []
-    if (isInUse(task)) beginKill(task, task.info.kill_policy, out)
-    else complete(state, task, out)
+    if (isInUse(task)) {
+      task.statuses.push({
+        task_id: task.info.task_id, state: 'TASK_KILLED', message: `Framework ${framework.id} removed`, source: 'SOURCE_MASTER',
+        reason: 'REASON_FRAMEWORK_REMOVED', agent_id: { value: task.agentId }, timestamp: context.wallMs / 1000
+      })
+      beginKill(task, task.info.kill_policy, out)
+    } else {
+      complete(state, task, out)
+    }
   }
   for (const operation of [...state.operations.values()].filter(({ frameworkId }) => frameworkId === framework.id)) {
     state.operations.delete(operation.uuid)

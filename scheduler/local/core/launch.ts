@@ -2,6 +2,7 @@ import type { Resource } from '../../mesos/types.ts'
 import { tasksMax } from '../constants.ts'
 import { masterStatus, type Acceptance } from './accept.ts'
 import { isHeardOf, isUnreachableTask } from './agents.ts'
+import type { Executor } from './executors.ts'
 import { uuidText } from './frameworks.ts'
 import { idProblem } from './names.ts'
 import { textOf } from './resource-text.ts'
@@ -12,7 +13,7 @@ import { containerPathProblem } from './volumes.ts'
 
 /** LAUNCH: each task on its own. */
 export function launch (acceptance: Acceptance, infos: LaunchedTaskInfo[], withOperationId: boolean): void {
-  const { state, framework, role, out, context } = acceptance
+  const { framework, out, context } = acceptance
   for (const info of infos) {
     const resources = normalList(info.resources)
     if (acceptance.agent.drain !== null) {
@@ -24,31 +25,37 @@ export function launch (acceptance: Acceptance, infos: LaunchedTaskInfo[], withO
       masterStatus(framework, info, 'TASK_ERROR', 'REASON_TASK_INVALID', problem, out, context)
       continue
     }
-    acceptance.pool = minus(acceptance.pool, resources)!
-    const task = createTask(acceptance, info, resources)
-    state.tasks.set(task.key, task)
-    out.taskChanged(task)
-    if (!isHeardOf(acceptance.agent)) task.neverArrived = true
-    else out.push({ type: 'launch', order: launchOrder(task) })
+    begin(acceptance, info, resources)
   }
+}
 
-  function createTask ({ agent }: Acceptance, info: LaunchedTaskInfo, resources: Resources): Task {
-    const containerId = uuidText(context.uuid())
-    const allocated = info.resources.map((resource: Resource) => ({ ...resource, allocation_info: { role } }))
-    return {
-      key: taskKey(framework.id, info.task_id.value),
-      frameworkId: framework.id,
-      info: { ...info, resources: allocated },
-      agentId: agent.id,
-      role,
-      resources,
-      containerId,
-      directory: directoryFor(state, info.task_id.value, containerId),
-      state: 'TASK_STAGING',
-      orphan: false,
-      updates: [],
-      statuses: []
-    }
+/** A task that was found to be possible. */
+export function begin (acceptance: Acceptance, info: LaunchedTaskInfo, resources: Resources, executor?: Executor): void {
+  const { state, agent, out } = acceptance
+  acceptance.pool = minus(acceptance.pool, resources)!
+  const task = { ...createTask(acceptance, info, resources), ...(executor !== undefined && { executor }) }
+  state.tasks.set(task.key, task)
+  out.taskChanged(task)
+  if (!isHeardOf(agent)) task.neverArrived = true
+  else out.push({ type: 'launch', order: launchOrder(task) })
+}
+
+function createTask ({ state, framework, agent, role, context }: Acceptance, info: LaunchedTaskInfo, resources: Resources): Task {
+  const containerId = uuidText(context.uuid())
+  const allocated = info.resources.map((resource: Resource) => ({ ...resource, allocation_info: { role } }))
+  return {
+    key: taskKey(framework.id, info.task_id.value),
+    frameworkId: framework.id,
+    info: { ...info, resources: allocated },
+    agentId: agent.id,
+    role,
+    resources,
+    containerId,
+    directory: directoryFor(state, info.task_id.value, containerId),
+    state: 'TASK_STAGING',
+    orphan: false,
+    updates: [],
+    statuses: []
   }
 }
 
@@ -59,7 +66,15 @@ function directoryFor (state: MasterState, taskId: string, containerId: string):
 }
 
 /** Why a task cannot be launched; undefined if it can. */
-function taskProblem ({ state, framework, agent, role, pool }: Acceptance, info: LaunchedTaskInfo, resources: Resources): string | undefined {
+function taskProblem (acceptance: Acceptance, info: LaunchedTaskInfo, resources: Resources): string | undefined {
+  const { pool, role } = acceptance
+  const problem = infoProblem(acceptance, info, resources)
+  if (problem !== undefined || minus(pool, resources) !== undefined) return problem
+  return `Total resources ${textOf(resources, role)} required by task and its executor is more than available ${textOf(pool, role)}`
+}
+
+/** The same, whatever is offered. */
+export function infoProblem ({ state, framework, agent }: Acceptance, info: LaunchedTaskInfo, resources: Resources): string | undefined {
   const id = info.task_id.value
   const idIssue = idProblem(id)
   if (idIssue !== undefined) return idIssue
@@ -74,8 +89,7 @@ function taskProblem ({ state, framework, agent, role, pool }: Acceptance, info:
     const pathIssue = containerPathProblem(resource.disk?.volume?.container_path ?? '')
     if (pathIssue !== undefined) return pathIssue
   }
-  if (minus(pool, resources) !== undefined) return undefined
-  return `Total resources ${textOf(resources, role)} required by task and its executor is more than available ${textOf(pool, role)}`
+  return undefined
 }
 
 function commandProblem ({ command, executor, container, check, health_check: health }: LaunchedTaskInfo): string | undefined {

@@ -1,17 +1,16 @@
-import type { Id, Resource } from '../../mesos/types.ts'
-import { mesosVersion } from '../constants.ts'
-import { isQuery, type OperatorCall, type QueryType } from '../wire/operator-calls.ts'
-import { allocate, available, offeredForm, removeOffers } from './allocate.ts'
+import type { Id } from '../../mesos/types.ts'
+import { isQuery, type OperatorCall } from '../wire/operator-calls.ts'
+import { allocate, available, removeOffers } from './allocate.ts'
 import { deactivate, drain, markGone, reactivate } from './agents.ts'
+import { answerOf } from './answers.ts'
 import type { Context } from './effects.ts'
-import { maintenanceStatus, startMaintenance, stopMaintenance, updateSchedule } from './maintenance.ts'
+import { startMaintenance, stopMaintenance, updateSchedule } from './maintenance.ts'
 import { remove } from './frameworks.ts'
 import { apply, conversionOf, OperationError, type ResourceChange } from './operations.ts'
 import type { Outcome } from './outcome.ts'
-import { contains, legacyOf, minus, plus, type Resources } from './resources.ts'
+import { contains, minus, plus, type Resources } from './resources.ts'
 import { textOf } from './resource-text.ts'
-import { offerJson, offersOf, type Agent, type CompletedFramework, type Framework, type MasterState, type Task } from './state.ts'
-import { isInUse } from './tasks.ts'
+import type { Agent, MasterState } from './state.ts'
 
 /** The operator API. */
 export function operate (state: MasterState, request: number, call: OperatorCall, out: Outcome, context: Context): void {
@@ -107,160 +106,3 @@ function withdrawOffers (state: MasterState, agent: Agent, wanted: Resources, ou
   }
   return true
 }
-
-function answerOf (state: MasterState, type: QueryType): unknown {
-  switch (type) {
-    case 'GET_HEALTH': return { healthy: true }
-    case 'GET_VERSION': return { version_info: { version: mesosVersion, build_user: '' } }
-    case 'GET_MASTER': return { master_info: state.masterInfo, start_time: state.startedMs / 1000, elected_time: state.startedMs / 1000 }
-    case 'GET_AGENTS': return { agents: [...state.agents.values()].filter(({ presence }) => presence !== 'unreachable' && presence !== 'removed' && presence !== 'gone').map((agent) => agentJson(state, agent)) }
-    case 'GET_FRAMEWORKS': return {
-      frameworks: [...state.frameworks.values()].map((framework) => frameworkJson(state, framework)),
-      completed_frameworks: [...state.completedFrameworks.values()].map(completedJson)
-    }
-    case 'GET_TASKS': return {
-      tasks: [...state.tasks.values()].filter((task) => !isAway(state, task)).map(taskJson),
-      unreachable_tasks: [...state.tasks.values()].filter((task) => isAway(state, task)).map((task) => ({ ...taskJson(task), state: 'TASK_UNREACHABLE' })),
-      completed_tasks: state.completedTasks.map(taskJson)
-    }
-    case 'GET_EXECUTORS': return { executors: [] }
-    case 'GET_OPERATIONS': return { operations: [...state.operations.values()].map(({ uuid, frameworkId, agentId, operationId, state: outcome }) => ({
-      framework_id: { value: frameworkId },
-      agent_id: { value: agentId },
-      latest_status: { operation_id: { value: operationId }, state: outcome, uuid: { value: uuid }, agent_id: { value: agentId } },
-      uuid: { value: uuid }
-    })) }
-    case 'GET_METRICS': return { metrics: metricsOf(state) }
-    case 'GET_QUOTA': return { status: {} }
-    case 'GET_LOGGING_LEVEL': return { level: 0 }
-    case 'GET_MAINTENANCE_STATUS': return { status: maintenanceStatus(state) }
-    case 'GET_MAINTENANCE_SCHEDULE': return { schedule: state.maintenance.schedule.windows.length === 0 ? {} : state.maintenance.schedule }
-    case 'GET_ROLES': return { roles: rolesJson(state) }
-    case 'GET_STATE': return {
-      get_tasks: answerOf(state, 'GET_TASKS'),
-      get_executors: answerOf(state, 'GET_EXECUTORS'),
-      get_frameworks: answerOf(state, 'GET_FRAMEWORKS'),
-      get_agents: answerOf(state, 'GET_AGENTS')
-    }
-  }
-}
-
-/** A few of Mesos's, under its names. */
-function metricsOf (state: MasterState): Array<{ name: string, value: number }> {
-  const tasks = [...state.tasks.values()]
-  const agents = [...state.agents.values()]
-  return Object.entries({
-    'master/elected': 1,
-    'master/frameworks_connected': [...state.frameworks.values()].filter(({ stream }) => stream !== null).length,
-    'master/outstanding_offers': state.offers.size,
-    'master/slaves_active': agents.filter(({ presence }) => presence === 'registered').length,
-    'master/slaves_unreachable': agents.filter(({ presence }) => presence === 'unreachable').length,
-    'master/tasks_running': tasks.filter((task) => task.state === 'TASK_RUNNING').length
-  }).map(([name, value]) => ({ name, value }))
-}
-
-function agentJson (state: MasterState, agent: Agent): unknown {
-  const tasks = [...state.tasks.values()].filter((task) => task.agentId === agent.id && isInUse(task))
-  const offers = [...state.offers.values()].filter((offer) => offer.agentId === agent.id)
-  return {
-    agent_info: {
-      hostname: agent.hostname,
-      port: agent.port,
-      resources: agent.base,
-      attributes: agent.attributes,
-      id: { value: agent.id },
-      checkpoint: true,
-      ...(agent.domain !== undefined && { domain: agent.domain })
-    },
-    active: agent.presence === 'registered' || agent.presence === 'hanging',
-    deactivated: agent.deactivated,
-    ...(agent.drain !== null && { drain_info: drainJson(agent.drain) }),
-    version: mesosVersion,
-    pid: `slave(1)@127.0.0.1:${agent.port}`,
-    registered_time: time(agent.registeredMs),
-    total_resources: fullForm(agent.total),
-    ...filled({ allocated_resources: fullForm(sum(tasks)), offered_resources: fullForm(sum(offers)) })
-  }
-}
-
-function drainJson ({ state, maxGraceMs, markGone: gone }: NonNullable<Agent['drain']>): unknown {
-  return { state, config: { ...(maxGraceMs !== null && { max_grace_period: { nanoseconds: maxGraceMs * 1e6 } }), mark_gone: gone } }
-}
-
-const isAway = (state: MasterState, { agentId }: Task): boolean => state.agents.get(agentId)?.presence === 'unreachable'
-
-/** Empty lists are left out, as protobuf does. */
-function filled (lists: Record<string, unknown[]>): Record<string, unknown[]> {
-  return Object.fromEntries(Object.entries(lists).filter(([, list]) => list.length > 0))
-}
-
-function frameworkJson (state: MasterState, framework: Framework): unknown {
-  const connected = framework.stream !== null
-  const offers = offersOf(state, framework.id)
-  const tasks = [...state.tasks.values()].filter((task) => task.frameworkId === framework.id && isInUse(task))
-  return {
-    framework_info: framework.info,
-    active: connected,
-    connected,
-    recovered: framework.recovered,
-    registered_time: time(framework.registeredMs),
-    reregistered_time: time(framework.reregisteredMs),
-    ...filled({
-      offers: offers.map((offer) => offerJson(offer, state.agents.get(offer.agentId)!, offeredForm(framework, offer.role, offer.resources))),
-      allocated_resources: fullForm(sum(tasks)),
-      offered_resources: fullForm(sum(offers)),
-      suppressed_roles: [...framework.suppressed]
-    })
-  }
-}
-
-function completedJson ({ info, registeredMs, reregisteredMs, unregisteredMs }: CompletedFramework): unknown {
-  return {
-    framework_info: info,
-    active: false,
-    connected: false,
-    recovered: false,
-    registered_time: time(registeredMs),
-    reregistered_time: time(reregisteredMs),
-    unregistered_time: time(unregisteredMs)
-  }
-}
-
-function taskJson (task: Task): Record<string, unknown> {
-  const { info, statuses } = task
-  const last = statuses.at(-1)
-  return {
-    name: info.name,
-    task_id: info.task_id,
-    framework_id: { value: task.frameworkId },
-    agent_id: { value: task.agentId },
-    state: task.state,
-    resources: info.resources,
-    statuses,
-    ...(last !== undefined && { status_update_state: last.state, status_update_uuid: last.uuid }),
-    ...(info.labels !== undefined && { labels: info.labels }),
-    ...(info.discovery !== undefined && { discovery: info.discovery }),
-    ...(info.health_check !== undefined && { health_check: info.health_check }),
-    ...(info.kill_policy !== undefined && { kill_policy: info.kill_policy })
-  }
-}
-
-function rolesJson (state: MasterState): unknown[] {
-  const roles = new Set([...state.frameworks.values()].flatMap((framework) => framework.roles))
-  return [...roles].map((name) => ({
-    name,
-    weight: 1,
-    frameworks: [...state.frameworks.values()].filter((framework) => framework.roles.includes(name)).map(({ id }) => ({ value: id }))
-  }))
-}
-
-function sum (holders: Array<{ resources: Resources }>): Resource[] {
-  return holders.reduce<Resource[]>((all, { resources }) => plus(all, resources), [])
-}
-
-/** The operator API tells both forms of a reservation. */
-function fullForm (resources: Resources): Resource[] {
-  return resources.map((resource) => ({ ...legacyOf(resource), ...resource }))
-}
-
-function time (milliseconds: number): { nanoseconds: number } { return { nanoseconds: Math.round(milliseconds * 1e6) } }

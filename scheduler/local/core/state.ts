@@ -1,6 +1,7 @@
-import type { Attribute, DomainInfo, Duration, FrameworkCapability, FrameworkInfo, MasterInfo, MesosUrl, Offer, OperationState, Resource, TaskInfo, TaskState, TaskStatus, Unavailability } from '../../mesos/types.ts'
+import { isTerminal, type Attribute, type DomainInfo, type Duration, type FrameworkCapability, type FrameworkInfo, type MasterInfo, type MesosUrl, type Offer, type OperationState, type Resource, type TaskInfo, type TaskState, type TaskStatus, type Unavailability } from '../../mesos/types.ts'
 import { pingTimeoutMsDefault } from '../constants.ts'
 import type { AgentPresence } from './agents.ts'
+import { executorsOf, type Executor } from './executors.ts'
 import { noMaintenance, type Maintenance } from './maintenance.ts'
 import type { Resources } from './resources.ts'
 
@@ -31,7 +32,7 @@ export interface Agent {
   unreachableMs: number
   /** Nothing of it is offered. */
   deactivated: boolean
-  drain: { state: 'DRAINING' | 'DRAINED', maxGraceMs: number | null, markGone: boolean } | null
+  drain: { state: 'DRAINING' | 'DRAINED', maxGraceMs: number | null, markGone: boolean, /** Wall clock. */ startedMs: number } | null
 }
 
 export interface Filter { role: string, agentId: string, resources: Resources, expiresMs: number }
@@ -85,6 +86,8 @@ export interface Task {
   agentId: string
   role: string
   resources: Resources
+  /** Of a task of a group. */
+  executor?: Executor
   containerId: string
   /** Name of the sandbox. */
   directory: string
@@ -179,12 +182,18 @@ export function tasksOf (state: MasterState, frameworkId: string): Task[] {
   return [...state.tasks.values()].filter((task) => task.frameworkId === frameworkId && !task.orphan)
 }
 
+/** Who holds resources of agents: tasks that have not ended, and executors of groups. */
+export function usersOf (state: MasterState): Array<Pick<Task, 'frameworkId' | 'agentId' | 'role' | 'resources'>> {
+  return [...[...state.tasks.values()].filter(({ state: now }) => !isTerminal(now)), ...executorsOf(state)]
+}
+
 export function offersOf (state: MasterState, frameworkId: string): PendingOffer[] {
   return [...state.offers.values()].filter((offer) => offer.frameworkId === frameworkId)
 }
 
 /** As it is sent. */
-export function offerJson (offer: PendingOffer, agent: Agent, resources: Resource[], unavailability?: Unavailability): Offer {
+export function offerJson (state: MasterState, offer: PendingOffer, agent: Agent, resources: Resource[], unavailability?: Unavailability): Offer {
+  const executors = executorsOf(state).filter(({ agentId, frameworkId }) => agentId === agent.id && frameworkId === offer.frameworkId)
   return {
     id: { value: offer.id },
     framework_id: { value: offer.frameworkId },
@@ -194,6 +203,7 @@ export function offerJson (offer: PendingOffer, agent: Agent, resources: Resourc
     ...(agent.domain !== undefined && { domain: agent.domain }),
     resources,
     attributes: agent.attributes,
+    ...(executors.length > 0 && { executor_ids: executors.map(({ id }) => ({ value: id })) }),
     ...(unavailability !== undefined && { unavailability }),
     allocation_info: { role: offer.role }
   }

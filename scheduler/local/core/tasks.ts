@@ -3,6 +3,7 @@ import { completedTasksMax, killGraceMsDefault, killGraceMsMax, statusesPerTaskM
 import { allocate } from './allocate.ts'
 import { checkDrains, isHeardOf } from './agents.ts'
 import type { Context, LaunchOrder, ProcessExit } from './effects.ts'
+import { membersOf, type Executor } from './executors.ts'
 import { exitMessage, succeeded } from './exit-text.ts'
 import type { Outcome } from './outcome.ts'
 import { isVolume } from './resources.ts'
@@ -69,6 +70,8 @@ export function healthChanged (state: MasterState, task: Task, healthy: boolean,
 
 function end (state: MasterState, task: Task, outcome: TaskState, fields: Partial<TaskStatus>, out: Outcome, context: Context): void {
   update(state, task, outcome, fields, out, context)
+  // A group lives and dies together, unless its tasks end well.
+  if (outcome !== 'TASK_FINISHED') for (const other of membersOf(state, task)) if (other.killing === undefined) killTask(state, other, undefined, out, context)
   if (task.orphan) complete(state, task, out)
   out.taskChanged(task)
   allocate(state, out, context)
@@ -130,7 +133,7 @@ function update (state: MasterState, task: Task, next: TaskState, fields: Partia
     state: next,
     source: 'SOURCE_EXECUTOR',
     agent_id: { value: task.agentId },
-    executor_id: task.info.task_id,
+    executor_id: task.executor === undefined ? task.info.task_id : { value: task.executor.id },
     timestamp: context.wallMs / 1000,
     uuid: context.uuid().toString('base64'),
     ...fields
@@ -140,11 +143,13 @@ function update (state: MasterState, task: Task, next: TaskState, fields: Partia
   sendFirst(state, task, out, context)
 }
 
-function containerStatus (task: Task): unknown {
+function containerStatus ({ containerId, executor, state, process }: Task): unknown {
+  // Of a container within another one nothing more is known before it runs and after it has ended.
+  if (executor !== undefined && (state === 'TASK_STARTING' || isTerminal(state))) return { container_id: { value: containerId, parent: { value: executor.containerId } } }
   return {
-    container_id: { value: task.containerId },
+    container_id: { value: containerId, ...(executor !== undefined && { parent: { value: executor.containerId } }) },
     network_infos: [{ ip_addresses: [{ protocol: 'IPv4', ip_address: '127.0.0.1' }] }],
-    executor_pid: task.process?.pid ?? 0
+    executor_pid: process?.pid ?? 0
   }
 }
 
@@ -214,8 +219,16 @@ export function acknowledge (state: MasterState, task: Task | undefined, uuid: s
   if (task === undefined || first === undefined || !first.sent || !sameBytes(first.status.uuid ?? '', uuid)) return
   task.updates.shift()
   out.taskChanged(task)
-  if (task.updates.length === 0 && !isInUse(task)) complete(state, task, out)
-  else sendFirst(state, task, out, context)
+  if (task.updates.length > 0 || isInUse(task)) return sendFirst(state, task, out, context)
+  complete(state, task, out)
+  if (task.executor !== undefined && membersOf(state, task).length === 0) executorEnded(state, task.executor, out, context)
+}
+
+/** Told as a failure, but with status 0: it ended because its tasks have. */
+function executorEnded (state: MasterState, { id, agentId, frameworkId }: Executor, out: Outcome, context: Context): void {
+  const framework = state.frameworks.get(frameworkId)
+  if (framework !== undefined) out.event(framework, { type: 'FAILURE', failure: { agent_id: { value: agentId }, executor_id: { value: id }, status: 0 } })
+  allocate(state, out, context)
 }
 
 export function acknowledgeOperation (state: MasterState, framework: Framework, uuid: string, out: Outcome): void {

@@ -98,6 +98,18 @@ export const taskInfo = message({
   discovery: optional(anything)
 })
 
+const executorInfo = message({
+  type: optional(enumeration('DEFAULT', 'CUSTOM')),
+  executor_id: required(id),
+  framework_id: optional(id),
+  resources: list(resource),
+  command: optional(anything),
+  container: optional(anything),
+  name: optional(string),
+  shutdown_grace_period: optional(duration),
+  labels: optional(labels)
+})
+
 export const growVolume = { volume: required(resource), addition: required(resource) }
 export const shrinkVolume = { volume: required(resource), subtract: required(message({ value: required(amount) })) }
 
@@ -108,7 +120,7 @@ export const operation = message({
   type: optional(enumeration('LAUNCH', 'LAUNCH_GROUP', 'RESERVE', 'UNRESERVE', 'CREATE', 'DESTROY', 'GROW_VOLUME', 'SHRINK_VOLUME', 'CREATE_DISK', 'DESTROY_DISK')),
   id: optional(id),
   launch: optional(message({ task_infos: list(taskInfo) })),
-  launch_group: optional(message({ executor: optional(anything), task_group: optional(message({ tasks: list(taskInfo) })) })),
+  launch_group: optional(message({ executor: optional(executorInfo), task_group: optional(message({ tasks: list(taskInfo) })) })),
   reserve: optional(message({ resources: list(resource) })),
   unreserve: optional(message({ resources: list(resource) })),
   create: optional(message({ volumes: list(resource) })),

@@ -1,3 +1,5 @@
+import { expect } from 'chai'
+import { killGraceMsDefault } from '../../../scheduler/local/constants.ts'
 import { ports, scalar } from './master-harness.ts'
 import { Replay } from './replay.ts'
 
@@ -50,6 +52,13 @@ describe('embedded master: answers as the recorded Mesos master did', function (
     domainOf: (rack) => ({ fault_domain: { region: { name: 'eu' }, zone: { name: `z${rack}` } } })
   }).run())
 
+  it('20: the grace of a KILL, and groups of tasks, which live and die together', async () => {
+    const replay = new Replay('20-kill-grace-and-task-group')
+    await replay.run()
+    // A real agent without --http_command_executor ignores the grace of the KILL; here it is honoured for every task.
+    expect(replay.master.agent.graces).to.deep.equal({ 'stubborn-r1': [2000], 'stubborn-r3': [2000], 'group-1.a': [2000], 'group-1.b': [killGraceMsDefault] })
+  })
+
   it('08: an agent becomes unreachable and returns with its tasks', () => new Replay('08-agent-unreachable-and-back', {
     pingTimeoutMs: 3000,
     repeatsMayMiss: true,
@@ -85,6 +94,8 @@ describe('embedded master: answers as the recorded Mesos master did', function (
 
   it('19: what operators ask', () => new Replay('19-operator-api', {
     until: 'operator: RESERVE_RESOURCES',
-    otherStatus: { 'operator SUBSCRIBE on connection 1': 501 }
+    otherStatus: { 'operator SUBSCRIBE on connection 1': 501 },
+    // Mesos has some 200 more of them.
+    otherBody: ['GET_METRICS']
   }).run())
 })

@@ -1,3 +1,4 @@
+import { restore } from '../../../scheduler/local/core/durable.ts'
 import type { Context, Effect, Input, StepResult } from '../../../scheduler/local/core/effects.ts'
 import { step } from '../../../scheduler/local/core/step.ts'
 import { createState, type MasterState, type Task } from '../../../scheduler/local/core/state.ts'
@@ -73,6 +74,29 @@ export class CoreHarness {
 
   acknowledge (id: string, status: TaskStatus): number {
     return this.call(id, { type: 'ACKNOWLEDGE', acknowledge: { agent_id: status.agent_id, task_id: status.task_id, uuid: status.uuid } })
+  }
+
+  /** All updates that are in delivery, and those that follow. */
+  acknowledgeAll (id: string, stream: number): void {
+    const known = new Set<string>()
+    for (let status; (status = this.events(stream).flatMap((event) => event.type === 'UPDATE' ? event.update.status : []).find(({ uuid }) => uuid !== undefined && !known.has(uuid))) !== undefined;) {
+      known.add(status.uuid!)
+      this.acknowledge(id, status)
+    }
+  }
+
+  /** The next master on the store of this one. */
+  restart (): CoreHarness {
+    const state = createState('master', {}, 0)
+    for (const [key, value] of this.store) if (key !== 'meta') restore(state, key, JSON.stringify(value))
+    const meta = this.store.get('meta') as any
+    state.frameworkCount = meta.frameworkCount
+    state.offerCount = state.offerCountReserved = meta.offerCountReserved
+    const next = new CoreHarness(state)
+    next.random.next()
+    for (const [key, value] of this.store) next.store.set(key, value)
+    next.feed({ type: 'recovered' })
+    return next
   }
 
   events (stream: number): SchedulerEvent[] {

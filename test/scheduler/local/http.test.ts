@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { bodyLengthMaxBytes } from '../../../scheduler/local/constants.ts'
 import { available } from '../../../scheduler/local/core/allocate.ts'
 import { minus, normalList, totalScalar } from '../../../scheduler/local/core/resources.ts'
+import { usersOf } from '../../../scheduler/local/core/state.ts'
 import { isInUse } from '../../../scheduler/local/core/tasks.ts'
 import { readOperatorRequest, readSchedulerRequest } from '../../../scheduler/local/wire/http-contract.ts'
 import { SimRandom } from '../../sim/random.ts'
@@ -265,9 +266,8 @@ describe('damaged calls', () => {
   function requireBalance (core: CoreHarness): void {
     const agent = core.state.agents.get('agent')!
     for (const [name, amount] of [['cpus', 4], ['mem', 4096], ['disk', 20000]] as const) expect(totalScalar(agent.total, name)).to.equal(amount)
-    const held = [...core.state.tasks.values()].filter(isInUse).flatMap(({ resources }) => [...resources])
-    const offered = [...core.state.offers.values()].flatMap(({ resources }) => [...resources])
+    const held = [...usersOf(core.state), ...core.state.offers.values()].flatMap(({ resources }) => [...resources])
     const free = available(core.state, agent)
-    expect(minus(agent.total, normalList([...held, ...offered, ...free])), 'each resource has one holder').to.deep.equal([])
+    expect(minus(agent.total, normalList([...held, ...free])), 'each resource has one holder').to.deep.equal([])
   }
 })

@@ -26,6 +26,8 @@ export class ScriptedAgent implements AgentDriver {
   readonly orders = new Map<string, LaunchOrder>()
   readonly volumes = new Set<string>()
   readonly killed: string[] = []
+  /** Of each kill, by the task's id. */
+  readonly graces: Record<string, number[]> = {}
   report: (report: AgentReport) => void = () => {}
   onKill: (containerId: string) => void = () => {}
   private pid = 1000
@@ -35,8 +37,10 @@ export class ScriptedAgent implements AgentDriver {
   launch (order: LaunchOrder): void { this.orders.set(order.info.task_id.value, order) }
   adopt (order: LaunchOrder): void { this.orders.set(order.info.task_id.value, order) }
   release (): void {}
-  kill (containerId: string): void {
+  kill (containerId: string, graceMs: number): void {
     this.killed.push(containerId)
+    const order = [...this.orders.values()].find((one) => one.containerId === containerId)
+    if (order !== undefined) (this.graces[order.info.task_id.value] ??= []).push(graceMs)
     this.onKill(containerId)
   }
 

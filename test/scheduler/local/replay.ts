@@ -29,12 +29,17 @@ export interface ReplayInit {
   credentials?: Array<{ principal: string, secret: string }>
   /** An agent that returns sends its updates twice at once: ours sends them once. */
   repeatsMayMiss?: boolean
+  /** Answers whose body is known to differ, by the text of the note before, or by their type. */
+  otherBody?: string[]
   /** Errors whose text is known to differ, by the text of the note before. */
   otherText?: string[]
 }
 
 /** What of a message is a matter of chance, of time or of the machine. */
-const accidental = new Set(['timestamp', 'unreachable_time', 'uuid', 'container_id', 'executor_pid', 'port', 'pid', 'capabilities', 'id'])
+const accidental = new Set(['timestamp', 'unreachable_time', 'uuid', 'container_id', 'executor_pid', 'port', 'pid', 'capabilities', 'id',
+  'registered_time', 'reregistered_time', 'unregistered_time', 'start_time', 'elected_time', 'estimated_drain_start_time', 'status_update_uuid'])
+/** What may be there or not. */
+const absent = new Set(['capabilities', 'build_date', 'build_time'])
 const slackMs = 3000
 /** Messages of one allocation. */
 const togetherSeconds = 0.1
@@ -197,8 +202,15 @@ export class Replay {
     }
     for (const name of ['content-type', 'allow']) expect(actual.headers[name], `${name} after "${this.note}"`).to.equal(recorded.headers[name])
     for (const name of ['mesos-stream-id', 'transfer-encoding']) expect(name in actual.headers, `${name} after "${this.note}"`).to.equal(name in recorded.headers)
+    if (recorded.headers['content-type'] === 'application/json' && recorded.body !== '') this.compareBody(recorded.body, actual.body)
     const streamId = recorded.headers['mesos-stream-id']
     if (streamId !== undefined) this.ids.set(streamId, actual.headers['mesos-stream-id']!)
+  }
+
+  private compareBody (recorded: string, actual: string): void {
+    const [own, theirs] = [actual, this.translate(recorded)].map((body) => unordered(essence(JSON.parse(body))))
+    if (this.init.otherBody?.some((text) => this.note.includes(text) || recorded.includes(`"type":"${text}"`)) === true) return
+    expect(differences(own, theirs), `body after "${this.note}"`).to.deep.equal([])
   }
 
   private async compareEvents (conn: number, recorded: HttpReader): Promise<void> {
@@ -239,7 +251,7 @@ export class Replay {
   /** The next one; of answers to a reconciliation, which come in any order, the one about the same task or operation. */
   private nextEvent (actual: RawConnection, recorded: any): any {
     const left = actual.events.filter((event) => event.type !== 'OFFERS' && event.type !== 'HEARTBEAT' && !this.consumed.has(event))
-    return left.find((event) => isUnordered(recorded) && event.type === recorded.type && subjectOf(event) === subjectOf(recorded)) ?? left[0]
+    return isUnordered(recorded) ? left.find((event) => event.type === recorded.type && subjectOf(event) === subjectOf(recorded)) : left[0]
   }
 
   private learn (recorded: string, own: string | undefined, recordedMaster: string): void {
@@ -370,14 +382,32 @@ function withLength (bytes: string): string {
   return bytes.slice(0, body).replace(/Content-Length: \d+/i, `Content-Length: ${Buffer.byteLength(bytes.slice(body))}`) + bytes.slice(body)
 }
 
+/** Whether the containerizer knows the process of a container within another one is a matter of chance. */
+const isNestedPid = (name: string, { container_id: id }: any): boolean => name === 'executor_pid' && id?.parent !== undefined
+
+/** Where two values differ, each place in one line. */
+function differences (own: any, theirs: any, path = ''): string[] {
+  if (typeof own !== 'object' || typeof theirs !== 'object' || own === null || theirs === null || Array.isArray(own) !== Array.isArray(theirs)) {
+    return own === theirs ? [] : [`${path}: ${JSON.stringify(own)}, not ${JSON.stringify(theirs)}`]
+  }
+  return [...new Set([...Object.keys(own), ...Object.keys(theirs)])].flatMap((name) => differences(own[name], theirs[name], `${path}.${name}`))
+}
+
+/** Lists of an answer to an operator come in any order. */
+function unordered (value: any): any {
+  if (Array.isArray(value)) return value.map((item) => unordered(item)).sort((one, other) => JSON.stringify(one) < JSON.stringify(other) ? -1 : 1)
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.keys(value).sort().map((name) => [name, unordered(value[name])]))
+}
+
 /** Without accidents, and with texts that list resources in a fixed order. */
 function essence (value: any, key = ''): any {
   if (Array.isArray(value)) return value.map((item) => essence(item))
   if (typeof value === 'object' && value !== null) {
-    const entries = Object.entries(value).filter(([name]) => name !== 'capabilities')
+    const entries = Object.entries(value).filter(([name]) => !absent.has(name) && !isNestedPid(name, value))
     return Object.fromEntries(entries.map(([name, field]) => [name, accidental.has(name) ? typeof field : essence(field, name)]))
   }
   if (key !== 'message' || typeof value !== 'string') return value
-  const parts = value.replace(/; on agent .*$/, '').split(/(^Total resources | does not contain | required by task and its executor is more than available )/)
+  const parts = value.replace(/; on agent .*$/, '').split(/(^Total resources | does not contain | required by task(?: group)? and its executor (?:is|are) more than available )/)
   return parts.map((part) => part.split('; ').sort().join('; ')).join('')
 }

@@ -1,23 +1,8 @@
 import { expect } from 'chai'
-import { restore } from '../../../../scheduler/local/core/durable.ts'
-import { createState } from '../../../../scheduler/local/core/state.ts'
 import { CoreHarness, cpusOf, info, launch, reserved, volume } from '../core-harness.ts'
 import { scalar } from '../master-harness.ts'
 
 describe('the embedded master: restart of the master', () => {
-  const restart = (core: CoreHarness): CoreHarness => {
-    const state = createState('master', {}, 0)
-    for (const [key, value] of core.store) if (key !== 'meta') restore(state, key, JSON.stringify(value))
-    const meta = core.store.get('meta') as any
-    state.frameworkCount = meta.frameworkCount
-    state.offerCount = state.offerCountReserved = meta.offerCountReserved
-    const next = new CoreHarness(state)
-    next.random.next()
-    for (const [key, value] of core.store) next.store.set(key, value)
-    next.feed({ type: 'recovered' })
-    return next
-  }
-
   it('frameworks, tasks, reservations, volumes and unacknowledged updates are there again', () => {
     const core = new CoreHarness()
     core.feed({ type: 'recovered' })
@@ -30,7 +15,7 @@ describe('the embedded master: restart of the master', () => {
       launch(offer!, 't', [cpus, volume(100, 'v1')])
     ])
     core.spawned('t')
-    const next = restart(core)
+    const next = core.restart()
     expect(next.effects.filter(({ type }) => type === 'adopt')).to.have.length(1)
     next.effects = []
     const again = next.subscribe({ ...info, id: { value: id } })
@@ -49,7 +34,7 @@ describe('the embedded master: restart of the master', () => {
     core.accept(id, [offer!], ['staging', 'killing', 'killed'].map((name) => launch(offer!, name, [scalar('cpus', 0.5)])))
     core.spawned('killing')
     for (const name of ['killing', 'killed']) core.call(id, { type: 'KILL', kill: { task_id: { value: name } } })
-    const next = restart(core)
+    const next = core.restart()
     const types = next.effects.map((effect: any) => `${effect.type} ${effect.order?.info.task_id.value ?? ''}`.trim())
     expect(types).to.deep.equal(['launch staging', 'adopt killing', 'kill'])
     expect(next.task('killed').state).to.equal('TASK_KILLED')
@@ -59,7 +44,7 @@ describe('the embedded master: restart of the master', () => {
     const core = new CoreHarness()
     core.feed({ type: 'recovered' })
     const { id } = core.subscribe({ ...info, failover_timeout: 0 })
-    const next = restart(core)
+    const next = core.restart()
     next.advance(500)
     expect(next.state.frameworks.has(id)).to.equal(true)
     next.advance(101)
@@ -71,6 +56,6 @@ describe('the embedded master: restart of the master', () => {
     core.feed({ type: 'recovered' })
     const { id } = core.subscribe()
     core.call(id, { type: 'TEARDOWN' })
-    expect(restart(core).subscribe().id).to.equal('master-0001')
+    expect(core.restart().subscribe().id).to.equal('master-0001')
   })
 })

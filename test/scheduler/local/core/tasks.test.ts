@@ -200,15 +200,6 @@ describe('the embedded master: tasks', () => {
     })
   }
 
-  it('task groups are refused task by task', () => {
-    const core = new CoreHarness()
-    const { stream, id } = core.subscribe()
-    const [offer] = core.takeOffers(stream)
-    const task = (launch(offer!, 't') as any).launch.task_infos[0]
-    core.accept(id, [offer!], [{ type: 'LAUNCH_GROUP', launch_group: { task_group: { tasks: [task, task] } } } as any])
-    expect(core.takeUpdates(stream).map(({ state, reason }) => [state, reason])).to.deep.equal(Array(2).fill(['TASK_ERROR', 'REASON_TASK_GROUP_INVALID']))
-  })
-
   it('two frameworks may use one task id: their sandboxes differ', () => {
     const core = new CoreHarness()
     const one = core.subscribe()

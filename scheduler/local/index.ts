@@ -53,6 +53,8 @@ export interface LocalMaster {
   agentIds: string[]
   /** Plays what may happen between an agent and its master: tasks run on meanwhile. */
   setPresence (agentId: string, presence: 'registered' | 'hanging' | 'away' | 'removed'): void
+  /** Plays an agent that has lost its identity: it has another id now, which is returned; volumes and reservations are as they were. */
+  replaceAgent (agentId: string): string | undefined
   /** Stops answering; tasks run on, and the next master on this `workDir` takes them over. */
   close (): Promise<void>
   /**
@@ -97,6 +99,7 @@ export async function startLocalMaster (components: LocalMasterComponents, init:
       agentId: agent!.id,
       agentIds: agents.map(({ id }) => id),
       setPresence: (agentId, presence) => { running.setPresence(agentId, presence) },
+      replaceAgent: (agentId) => running.replaceAgent(agentId),
       close: () => running.close(),
       killAllTasks: () => running.stopTasks(),
       shutdown: async () => {
@@ -119,22 +122,20 @@ async function loadState ({ clock, random }: LocalMasterComponents, kv: Kv, init
   const wallMs = Number(clock.wallNs() / 1000n) / 1000
   const state = createState(masterId, { version: mesosVersion }, wallMs)
   if (meta !== undefined) await restoreAll(kv, state, meta)
-  const agentId = meta === undefined || meta.agentId === '' ? `${masterId}-S0` : meta.agentId
   const known = new Map(state.agents)
   state.agents.clear()
-  // The first one first: the store finds it by that.
-  state.agents.set(agentId, await currentAgent(agentId, known.get(agentId), wallMs, init))
-  for (const [index, more] of (init.moreAgents ?? []).entries()) {
-    const id = `${masterId}-S${index + 1}`
-    state.agents.set(id, await currentAgent(id, known.get(id), wallMs, { ...more, workDir: init.workDir }))
+  for (const [machine, each] of [init, ...(init.moreAgents ?? []).map((more) => ({ ...more, workDir: init.workDir }))].entries()) {
+    const before = [...known.values()].find((agent) => agent.machine === machine)
+    const id = before?.id ?? `${masterId}-S${machine}`
+    state.agents.set(id, await currentAgent(id, machine, before, wallMs, each))
   }
   // Agents of an earlier start that are not there any more: what they hold is not lost.
-  for (const [id, agent] of known) if (!state.agents.has(id)) state.agents.set(id, { ...agent, presence: agent.presence === 'gone' ? 'gone' : 'unreachable', unreachableMs: wallMs })
+  for (const [id, agent] of known) if (!state.agents.has(id)) state.agents.set(id, { ...agent, ...(agent.machine !== null && agent.presence !== 'gone' && { presence: 'unreachable' as const, unreachableMs: wallMs }) })
   return state
 }
 
 /** The agent with what the machine has today, and with the reservations and volumes of before. */
-async function currentAgent (id: string, before: Agent | undefined, wallMs: number, init: LocalMasterInit): Promise<Agent> {
+async function currentAgent (id: string, machine: number, before: Agent | undefined, wallMs: number, init: LocalMasterInit): Promise<Agent> {
   // Volumes take what is free: free space is measured once, when there are none.
   const measuredDiskMb = before?.base.find(({ name, disk }) => name === 'disk' && disk === undefined)?.scalar?.value
   const base = normalList(await detectResources(init.workDir, { ...(measuredDiskMb !== undefined && { diskMb: measuredDiskMb }), ...init.resources }))
@@ -142,6 +143,7 @@ async function currentAgent (id: string, before: Agent | undefined, wallMs: numb
   return newAgent({
     ...before,
     id,
+    machine,
     hostname: init.hostname ?? init.host ?? '127.0.0.1',
     port: 0,
     attributes: init.attributes ?? [],

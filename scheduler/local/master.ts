@@ -70,6 +70,13 @@ export class MasterShell {
     this.feed({ type: 'agent-presence', agentId, presence })
   }
 
+  /** The agent comes back under another id, which is returned. */
+  replaceAgent (agentId: string): string | undefined {
+    const known = new Set(this.state.agents.keys())
+    this.feed({ type: 'agent-replaced', agentId })
+    return [...this.state.agents.keys()].find((id) => !known.has(id))
+  }
+
   report (report: AgentReport): void {
     if (report.type === 'task-exited') this.components.log.info('a task has ended', { task: report.key, exit: report.exit })
     if (report.type === 'task-launch-failed') this.components.log.warn('a task was not launched', { task: report.key, reason: report.message })

@@ -45,7 +45,7 @@ export async function readMeta (kv: Kv): Promise<Meta | undefined> {
     throw damaged(`the record ${keys.meta} is damaged: ${messageOf(error)}`)
   }
   if (meta.format !== formatVersion) throw damaged(`format ${meta.format} was written by another version; this one reads ${formatVersion}`)
-  if (typeof meta.masterId !== 'string' || typeof meta.agentId !== 'string' || !Number.isInteger(meta.frameworkCount) || !Number.isInteger(meta.offerCountReserved)) throw damaged(`the record ${keys.meta} is incomplete`)
+  if (typeof meta.masterId !== 'string' || !Number.isInteger(meta.frameworkCount) || !Number.isInteger(meta.offerCountReserved)) throw damaged(`the record ${keys.meta} is incomplete`)
   return meta
 }
 

@@ -1,9 +1,9 @@
-import type { TaskState, TaskStatus } from '../../mesos/types.ts'
+import { isTerminal, type TaskState, type TaskStatus } from '../../mesos/types.ts'
 import { allocate, removeOffers } from './allocate.ts'
 import type { Context } from './effects.ts'
 import { rescindInverseOffers } from './maintenance.ts'
 import type { Outcome } from './outcome.ts'
-import { taskKey, type Agent, type Framework, type MasterState, type Task } from './state.ts'
+import { newAgent, taskKey, type Agent, type Framework, type MasterState, type Task } from './state.ts'
 import { beginKill, complete, endForGood, isInUse, killTask, sendPendingOf } from './tasks.ts'
 
 /**
@@ -64,7 +64,7 @@ function reregister (state: MasterState, agent: Agent, out: Outcome, context: Co
       state.tasks.delete(task.key)
       out.taskChanged(task)
     } else if (before === 'unreachable') {
-      const last = task.updates.at(-1)?.status ?? task.statuses.at(-1)
+      const last = [...task.statuses, ...task.updates.map(({ status }) => status)].findLast(({ container_status: container }) => container !== undefined)
       tell(state, task, agent, {
         state: task.state, message: 'Unreachable agent re-reregistered', reason: 'REASON_AGENT_REREGISTERED',
         ...(last?.container_status !== undefined && { container_status: last.container_status })
@@ -78,7 +78,7 @@ function reregister (state: MasterState, agent: Agent, out: Outcome, context: Co
 /** Its tasks are over as far as the frameworks are told; their processes are ended. */
 export function removeAgent (state: MasterState, agent: Agent, why: string, out: Outcome, context: Context): void {
   for (const task of tasksOn(state, agent)) {
-    if (isInUse(task)) tell(state, task, agent, { state: 'TASK_LOST', message: `Agent ${agent.hostname} removed: ${why}`, reason: 'REASON_AGENT_REMOVED' }, out, context)
+    if (!isEndTold(task)) tell(state, task, agent, { state: 'TASK_LOST', message: `Agent ${agent.hostname} removed: ${why}`, reason: 'REASON_AGENT_REMOVED' }, out, context)
     abandon(state, task, out)
   }
   agent.presence = 'removed'
@@ -86,10 +86,34 @@ export function removeAgent (state: MasterState, agent: Agent, why: string, out:
   withdraw(state, agent, out)
 }
 
+/** What an agent that is not heard of any more knew is not told by anybody. */
+const isEndTold = ({ statuses }: Task): boolean => statuses.some(({ state }) => isTerminal(state))
+
+/** Its id is of the past; what is reserved on the machine, and what still runs there, belongs to the new one. */
+export function replaceAgent (state: MasterState, agent: Agent, out: Outcome, context: Context): void {
+  if (agent.presence === 'gone') return
+  const { id, deactivated: _, drain: __, ...machine } = agent
+  const concerned = [...state.tasks.values()].filter(({ agentId }) => agentId === id)
+  removeAgent(state, agent, 'a new agent registered at the same address', out, context)
+  const next = newAgent({ ...machine, id: nextAgentId(state), registeredMs: context.wallMs, presence: 'registered' })
+  Object.assign(agent, { base: [], total: [], machine: null })
+  state.agents.set(next.id, next)
+  for (const each of [agent, next]) out.agentChanged(each)
+  for (const task of concerned.filter(({ key }) => state.tasks.has(key))) {
+    task.agentId = next.id
+    out.taskChanged(task)
+  }
+  allocate(state, out, context)
+}
+
+function nextAgentId ({ masterId, agents }: MasterState): string {
+  for (let number = agents.size; ; number++) if (!agents.has(`${masterId}-S${number}`)) return `${masterId}-S${number}`
+}
+
 export function markGone (state: MasterState, agent: Agent, out: Outcome, context: Context): void {
   if (agent.presence === 'gone') return
   for (const task of tasksOn(state, agent)) {
-    if (isInUse(task)) tell(state, task, agent, { state: 'TASK_GONE_BY_OPERATOR', message: 'Agent has been marked gone', reason: 'REASON_AGENT_REMOVED_BY_OPERATOR' }, out, context)
+    if (!isEndTold(task)) tell(state, task, agent, { state: 'TASK_GONE_BY_OPERATOR', message: 'Agent has been marked gone', reason: 'REASON_AGENT_REMOVED_BY_OPERATOR' }, out, context)
     abandon(state, task, out)
   }
   agent.presence = 'gone'

@@ -23,15 +23,14 @@ export const keys = {
 
 export const formatVersion = 1
 
-export interface Meta { format: number, masterId: string, agentId: string, frameworkCount: number, offerCountReserved: number }
+export interface Meta { format: number, masterId: string, frameworkCount: number, offerCountReserved: number }
 
 export function durableMeta (state: MasterState): Meta {
-  const [agent] = state.agents.keys()
-  return { format: formatVersion, masterId: state.masterId, agentId: agent ?? '', frameworkCount: state.frameworkCount, offerCountReserved: state.offerCountReserved }
+  return { format: formatVersion, masterId: state.masterId, frameworkCount: state.frameworkCount, offerCountReserved: state.offerCountReserved }
 }
 
-export function durableAgent ({ id, base, total, registeredMs, presence, unreachableMs, deactivated, drain }: Agent): unknown {
-  return { id, base, total, registeredMs, presence, unreachableMs, deactivated, drain }
+export function durableAgent ({ id, machine, base, total, registeredMs, presence, unreachableMs, deactivated, drain }: Agent): unknown {
+  return { id, machine, base, total, registeredMs, presence, unreachableMs, deactivated, drain }
 }
 
 export function durableFramework ({ id, info, registeredMs, reregisteredMs }: Framework): unknown { return { id, info, registeredMs, reregisteredMs } }
@@ -60,7 +59,7 @@ function restoreRecord (state: MasterState, key: string, record: any): void {
   switch (kind) {
     case 'agent':
       required(record, 'id', 'base', 'total')
-      state.agents.set(record.id, newAgent({ hostname: '', port: 0, attributes: [], ...record }))
+      state.agents.set(record.id, newAgent({ hostname: '', port: 0, attributes: [], machine: machineIn(record.id), ...record }))
       return
     case 'framework':
       required(record, 'id', 'info')
@@ -81,6 +80,12 @@ function restoreRecord (state: MasterState, key: string, record: any): void {
     default:
       throw new Error('unknown kind')
   }
+}
+
+/** Records of before agents could be replaced name none: their ids count the machines. */
+function machineIn (agentId: string): number | null {
+  const number = /-S(\d+)$/.exec(agentId)?.[1]
+  return number === undefined ? null : Number(number)
 }
 
 function required (record: any, ...fields: string[]): void {

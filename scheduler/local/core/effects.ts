@@ -3,7 +3,7 @@ import type { OperatorCall } from '../wire/operator-calls.ts'
 import type { SchedulerCall } from '../wire/scheduler-calls.ts'
 import type { LaunchedTaskInfo, ProcessIdentity } from './state.ts'
 
-/** How a task's process ended; `unknown` when this master was not its parent any more. */
+/** How a task's process ended; `unknown` when whoever could know is gone: this master was not its parent, or the machine was restarted. */
 export type ProcessExit = { status: number } | { signal: string } | 'unknown'
 
 export type Input =
@@ -22,6 +22,8 @@ export type Input =
   | { type: 'task-health', key: string, containerId: string, healthy: boolean, kill: boolean }
   /** What the master hears of an agent has changed. */
   | { type: 'agent-presence', agentId: string, presence: 'registered' | 'hanging' | 'away' | 'removed' }
+  /** An agent has lost its identity, and registers as a new one on the same machine, with its reservations and volumes. */
+  | { type: 'agent-replaced', agentId: string }
   /** Kills every task, with grace. */
   | { type: 'stop-tasks' }
 

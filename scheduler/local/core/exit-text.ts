@@ -22,7 +22,7 @@ const signalTexts: Record<string, string> = {
 }
 
 export function exitMessage (exit: ProcessExit): string {
-  if (exit === 'unknown') return 'Command ended, its exit status is unknown: the embedded master was restarted while it ran'
+  if (exit === 'unknown') return 'Executor terminated'
   return 'status' in exit ? `Command exited with status ${exit.status}` : `Command terminated with signal ${signalTexts[exit.signal] ?? exit.signal}`
 }
 

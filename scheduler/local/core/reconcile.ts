@@ -49,13 +49,14 @@ function unknownStatus (agent: Agent | undefined): Partial<TaskStatus> {
 /** The update in delivery decides, not what has happened since. */
 function knownStatus (task: Task): Partial<TaskStatus> {
   const last = task.statuses.at(-1)
+  const container = task.statuses.findLast(({ container_status: status }) => status !== undefined)?.container_status
   return {
     task_id: task.info.task_id,
     state: last?.state ?? (isInUse(task) ? 'TASK_STAGING' : task.state),
     message: 'Reconciliation: Latest task state',
     agent_id: { value: task.agentId },
     ...(last?.healthy !== undefined && { healthy: last.healthy }),
-    ...(last?.container_status !== undefined && { container_status: last.container_status })
+    ...(container !== undefined && { container_status: container })
   }
 }
 

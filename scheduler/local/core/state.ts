@@ -14,6 +14,8 @@ export interface LaunchedTaskInfo extends TaskInfo {
 
 export interface Agent {
   id: string
+  /** Which of the configured agents it is, from 0; null: none any more. */
+  machine: number | null
   hostname: string
   /** Where the machine's master, which answers for the agent, listens. */
   port: number
@@ -171,7 +173,7 @@ export function createState (masterId: string, masterInfo: MasterInfo, startedMs
 
 /** An agent that has just registered. */
 export function newAgent (agent: Pick<Agent, 'id' | 'hostname' | 'port' | 'attributes' | 'base' | 'total' | 'registeredMs'> & Partial<Agent>): Agent {
-  return { ip: '127.0.0.1', presence: 'registered', silentSinceMs: 0, unreachableMs: 0, deactivated: false, drain: null, ...agent }
+  return { machine: null, ip: '127.0.0.1', presence: 'registered', silentSinceMs: 0, unreachableMs: 0, deactivated: false, drain: null, ...agent }
 }
 
 export const urlOf = ({ hostname, ip, port }: Agent): MesosUrl => ({ scheme: 'http', address: { hostname, ip, port }, path: '/slave(1)' })

@@ -2,7 +2,7 @@ import { allocationIntervalMs, heartbeatIntervalMs } from '../constants.ts'
 import { principalProblem } from '../wire/authentication.ts'
 import type { SchedulerCall } from '../wire/scheduler-calls.ts'
 import { accept } from './accept.ts'
-import { changePresence, checkPings, isUnreachableTask } from './agents.ts'
+import { changePresence, checkPings, isUnreachableTask, replaceAgent } from './agents.ts'
 import { allocate, refuse, removeOffers } from './allocate.ts'
 import type { Context, Input, StepResult } from './effects.ts'
 import { awaitReturn, disconnect, remove, subscribe, updateFramework } from './frameworks.ts'
@@ -37,6 +37,11 @@ export function step (state: MasterState, input: Input, context: Context): StepR
     case 'agent-presence': {
       const agent = state.agents.get(input.agentId)
       if (agent !== undefined) changePresence(state, agent, input.presence, out, context)
+      break
+    }
+    case 'agent-replaced': {
+      const agent = state.agents.get(input.agentId)
+      if (agent !== undefined) replaceAgent(state, agent, out, context)
       break
     }
     case 'stop-tasks':

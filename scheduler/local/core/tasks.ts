@@ -54,6 +54,8 @@ export function launchFailed (state: MasterState, task: Task, message: string, o
 export function exited (state: MasterState, task: Task, exit: ProcessExit, out: Outcome, context: Context): void {
   const { killing, healthy } = task
   const fields: Partial<TaskStatus> = { message: exitMessage(exit) }
+  // Only an executor could have said more.
+  if (exit === 'unknown') Object.assign(fields, { source: 'SOURCE_AGENT', reason: 'REASON_EXECUTOR_TERMINATED' })
   if (killing?.overdue === true) fields.reason = 'REASON_MAX_COMPLETION_TIME_REACHED'
   if (healthy === false) fields.healthy = false
   if (task.draining === true) fields.reason = 'REASON_AGENT_DRAINING'

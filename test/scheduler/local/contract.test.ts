@@ -79,6 +79,36 @@ describe('embedded master: answers as the recorded Mesos master did', function (
     })
   }).run())
 
+  it('09: an agent restarts, unregisters, comes back after its machine was restarted, and with another identity', () => {
+    const away = (replay: Replay, awayMs?: number): void => {
+      replay.master.shell.setPresence('agent-1', 'away')
+      if (awayMs !== undefined) replay.master.clock.setTimer(() => { replay.master.shell.setPresence('agent-1', 'registered') }, awayMs)
+    }
+    /** Nothing of the machine survives; the agent tells of it when it is back. */
+    const reboot = (replay: Replay, taskId: string, awayMs: number): void => {
+      away(replay, awayMs)
+      replay.master.agent.exited(taskId, 'unknown')
+      replay.acted.add(`${taskId} ended`)
+    }
+    return new Replay('09-agent-restart-and-agent-with-new-id', {
+      pingTimeoutMs: 3000,
+      repeatsMayMiss: true,
+      onNote: script({
+        'is killed (SIGKILL) and started again after 1 s': (replay) => { away(replay, 1000) },
+        'killed and stays away for 7 s': (replay) => { away(replay) },
+        'then the agent process starts again': ({ master }) => { master.clock.setTimer(() => { master.shell.setPresence('agent-1', 'registered') }, 1000) },
+        'stopped by SIGUSR1': ({ master }) => { master.shell.setPresence('agent-1', 'removed') },
+        'starts again with the same work directory': ({ master }) => { master.shell.setPresence('agent-1', 'registered') },
+        'host reboot, imitated': (replay) => { reboot(replay, 'node-1.b', 1000) },
+        'host reboot that lasts 7 s': (replay) => { reboot(replay, 'node-1.c', 7000) },
+        'loses its identity': (replay) => {
+          away(replay)
+          replay.master.clock.setTimer(() => { replay.agentIds[1] = replay.master.shell.replaceAgent('agent-1')! }, 1000)
+        }
+      })
+    }).run()
+  })
+
   it('10: an agent is marked gone', () => new Replay('10-agent-marked-gone').run())
 
   it('11: maintenance, inverse offers', () => new Replay('11-maintenance-and-inverse-offers', {

@@ -246,7 +246,7 @@ describe('embedded master with real processes', function () {
       expect([master.agentId, master.masterId]).to.deep.equal([first.agentId, first.masterId])
       framework = new TestFramework(master.url, id)
       await framework.subscribe()
-      expect((await framework.state('ends', 'TASK_FAILED')).message).to.include('unknown')
+      expect((await framework.state('ends', 'TASK_FAILED')).reason).to.equal('REASON_EXECUTOR_TERMINATED')
       await framework.call({ type: 'RECONCILE', reconcile: { tasks: [] } })
       await framework.until(() => framework.updates.some(({ task_id: task, state, reason }) => task.value === 'kept' && state === 'TASK_RUNNING' && reason === 'REASON_RECONCILIATION'), 'the answer')
       expect(await startTimeOf(pid), 'the same process').to.equal(startTime)

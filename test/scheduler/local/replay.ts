@@ -68,6 +68,8 @@ export class Replay {
   private readonly seenUpdates = new Set<string>()
   /** Tasks that were spawned, or have ended, before an update told so. */
   readonly acted = new Set<string>()
+  /** The agents of today, by their rack. */
+  readonly agentIds = [0, 1, 2, 3].map((rack) => `agent-${rack}`)
   private readonly offersToStandFor: any[] = []
   private position = 0
   master!: TestMaster
@@ -276,6 +278,8 @@ export class Replay {
       if (this.acted.delete(`${id} spawned`)) return
       await this.until(() => agent.orders.has(id), () => `${id} is not launched`)
       agent.spawned(id)
+    } else if (status.reason === 'REASON_EXECUTOR_TERMINATED') {
+      if (!this.acted.delete(`${id} ended`)) agent.exited(id, 'unknown')
     } else if (status.source === 'SOURCE_AGENT') {
       await this.until(() => agent.orders.has(id), () => `${id} is not launched`)
       agent.launchFailed(id, this.translate(status.message.replace('Failed to launch container: ', '')))
@@ -326,7 +330,7 @@ export class Replay {
     return [...this.master.state.offers.values()].filter(({ frameworkId }) => frameworkId === this.ids.get(framework))
   }
 
-  private rackOf (attributes: Attribute[]): string { return `agent-${attributes[0]!.text!.value.slice(1)}` }
+  private rackOf (attributes: Attribute[]): string { return this.agentIds[Number(attributes[0]!.text!.value.slice(1))]! }
 
   private sumOf (offers: Array<{ agent: string, resources: Resource[] }>): string[] {
     const sums = new Map<string, number>()

@@ -65,8 +65,7 @@ describe('the embedded master: tasks', () => {
   const endings: Array<[string, any, string, string]> = [
     ['exit 0', { status: 0 }, 'TASK_FINISHED', 'Command exited with status 0'],
     ['exit 3', { status: 3 }, 'TASK_FAILED', 'Command exited with status 3'],
-    ['SIGKILL', { signal: 'SIGKILL' }, 'TASK_FAILED', 'Command terminated with signal Killed'],
-    ['unknown', 'unknown', 'TASK_FAILED', 'Command ended, its exit status is unknown: the embedded master was restarted while it ran']
+    ['SIGKILL', { signal: 'SIGKILL' }, 'TASK_FAILED', 'Command terminated with signal Killed']
   ]
   for (const [what, exit, state, message] of endings) {
     it(`how a process ends decides the last update (${what})`, () => {
@@ -78,6 +77,15 @@ describe('the embedded master: tasks', () => {
       expect(status).not.to.have.property('reason')
     })
   }
+
+  it('an end that nobody has seen is told by the agent', () => {
+    const { core, stream, id } = running()
+    acknowledgeAll(core, stream, id)
+    core.exited('t', 'unknown')
+    const [status] = core.takeUpdates(stream)
+    expect(status).to.deep.include({ state: 'TASK_FAILED', message: 'Executor terminated', source: 'SOURCE_AGENT', reason: 'REASON_EXECUTOR_TERMINATED', executor_id: { value: 't' } })
+    expect(status).not.to.have.property('container_status')
+  })
 
   it('KILL: TASK_KILLING for those who know it, then TASK_KILLED however the process ends', () => {
     for (const knows of [true, false]) {

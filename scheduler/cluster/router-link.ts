@@ -38,11 +38,9 @@ class RouterLink implements ClusterLink {
     const router = this.#router
     if (router === undefined || this.#requests >= requestsMax) return
     this.#requests++
-    const { node } = request
-    const asked: Promise<unknown> = request.type === 'drain'
-      ? router.toManager('manager.drain-node', { node, drain: request.drain }, { patienceMs })
-      : router.toManager('manager.remove-node', { node }, { patienceMs })
-    asked
+    sent(router, request)
+      // What has come of it is worth a look.
+      .then(() => { if (!this.#closed && !this.#busy) this.#poll() })
       .catch((error: unknown) => { this.#components.log.warn('the cluster does not take a request', { ...request, reason: messageOf(error) }) })
       .finally(() => { this.#requests-- })
   }
@@ -54,6 +52,7 @@ class RouterLink implements ClusterLink {
   }
 
   #poll (): void {
+    this.#timer?.cancel()
     this.#busy = true
     this.#ask()
       .catch((error: unknown) => { this.#components.log.debug('the cluster does not answer', { reason: messageOf(error) }) })
@@ -84,5 +83,14 @@ class RouterLink implements ClusterLink {
     if (this.#closed) router.close()
     this.#router = router
     return router
+  }
+}
+
+function sent (router: ClusterRouter, request: ClusterRequest): Promise<unknown> {
+  const { node } = request
+  switch (request.type) {
+    case 'drain': return router.toManager('manager.drain-node', { node, drain: request.drain }, { patienceMs })
+    case 'forget': return router.toManager('manager.remove-node', { node }, { patienceMs })
+    case 'yield': return router.toManager('manager.yield-node', { node, yields: request.yields }, { patienceMs })
   }
 }

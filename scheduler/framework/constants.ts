@@ -62,6 +62,12 @@ export const viewLagMs = 10_000
 export const drainRepeatMs = 10_000
 /** A node that was restarted for an update and fails this often holds the update up. */
 export const updateAttemptsMax = 3
+/** A node that is going to be away is not waited for any longer until others lead what it leads. */
+export const yieldPatienceMs = 30_000
+/** The request for that is repeated. */
+export const yieldRepeatMs = 5_000
+/** A node that yields though nobody here wants it is about to end, unless it is still there after so long. */
+export const yieldEndMs = 10_000
 /** Reservations without a node that are looked for before an uninstall is taken to be done. */
 export const uninstallQuietMs = 15_000
 /** Or the master has said so often that nothing is left. */
@@ -71,6 +77,8 @@ export const shutdownTimeoutMsDefault = 60_000
 
 /** Of a machine that may not go: it is asked about again. */
 export const inverseOfferRefuseSeconds = 60
+/** From so long before it begins a machine's maintenance is near: others lead what it leads, whether it may go or not. */
+export const maintenanceNearMs = 10 * 60_000
 /** Agents of which the last answer is remembered. */
 export const maintenanceAnswersMax = 1_000
 /** Inverse offers that were accepted come again every few seconds; one that has not come for so long stands no more. */

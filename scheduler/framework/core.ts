@@ -9,7 +9,7 @@ import { configurationVersion, hashOf } from './configuration.ts'
 import { garbageSearchMs, killRepeatMs, launchTimeoutMs, nodesMax, probeIntervalMs, reserveTimeoutMs, restoreGraceMs, stableAfterMs, updatesSeenMax } from './constants.ts'
 import { settleDrains } from './drains.ts'
 import type { ClusterRequest } from './drains.ts'
-import { MaintenanceBook } from './maintenance.ts'
+import { consentedAgents, inverseOffered, inverseOfferRescinded, inverseOffersLost, maintenanceAnswers, maintenanceDeadlineMs, settleMaintenance } from './maintenance.ts'
 import { OfferDemand, currentNeeds } from './needs.ts'
 import { backoffMs, endTask, ensureCount, giveUpPlace, isOutdated, isToEnd, removeNode } from './nodes.ts'
 import type { StepContext } from './nodes.ts'
@@ -21,6 +21,7 @@ import { settleRollout } from './rollout.ts'
 import { statusOf } from './status.ts'
 import type { FrameworkSettings, FrameworkStatus, NodeConfiguration, NodeRecord, PlanName, TaskRecord } from './types.ts'
 import { Uninstall } from './uninstall.ts'
+import { handOverDeadlineMs, handsOver, settleYields } from './yields.ts'
 
 export type FrameworkInput =
   | { type: 'notice', notice: MasterNotice }
@@ -66,7 +67,6 @@ export class FrameworkCore {
   readonly #settings: FrameworkSettings
   readonly #reconciler = new Reconciler()
   readonly #demand = new OfferDemand()
-  readonly #maintenance = new MaintenanceBook()
   readonly #uninstall = new Uninstall()
   readonly #updatesSeen = new Set<string>()
   #view: ClusterView | null = null
@@ -115,8 +115,10 @@ export class FrameworkCore {
     settleAway(this.#context())
     const requests = settleDrains(this.#context())
     settleRollout(this.#context())
-    calls.push(...this.#settle())
+    requests.push(...settleYields(this.#context()))
     const isConnected = this.#master !== null
+    if (isConnected) calls.push(...settleMaintenance(this.#context()))
+    calls.push(...this.#settle())
     const resubscribe = isConnected && !this.#uninstall.isTornDown ? this.#demand.starved(nowMs) : null
     return { writes: state.takeWrites(), calls: isConnected ? calls : [], requests, resubscribe }
   }
@@ -125,7 +127,7 @@ export class FrameworkCore {
   get deadlineMs (): number {
     const connected = this.#master !== null
     const deadlines = this.#state.sortedNodes().map((node) => this.#nodeDeadline(node, connected))
-    if (connected) deadlines.push(this.#reconciler.deadlineMs, this.#demand.deadlineMs, this.#uninstall.deadlineMs)
+    if (connected) deadlines.push(this.#reconciler.deadlineMs, this.#demand.deadlineMs, this.#uninstall.deadlineMs, maintenanceDeadlineMs(this.#state))
     if (connected && this.#state.framework.restored) deadlines.push(this.#subscribedAtMs + restoreGraceMs)
     const replaceMs = replaceDeadlineMs(this.#context())
     // A deadline of the wall clock, in the time of this process.
@@ -135,7 +137,7 @@ export class FrameworkCore {
 
   status (nowMs: number): FrameworkStatus {
     this.#nowMs = nowMs
-    return statusOf(this.#context(), { master: this.#master, problem: this.#problem, maintenance: this.#maintenance.answers, listed: this.#uninstall.listed })
+    return statusOf(this.#context(), { master: this.#master, problem: this.#problem, maintenance: maintenanceAnswers(this.#state), listed: this.#uninstall.listed })
   }
 
   get clusterId (): string { return this.#state.framework.clusterId }
@@ -156,7 +158,7 @@ export class FrameworkCore {
   }
 
   #context (): StepContext {
-    return { state: this.#state, settings: this.#settings, random: this.#random, nowMs: this.#nowMs, wallMs: this.#wallMs, view: this.#view, consented: this.#maintenance.consented(this.#nowMs) }
+    return { state: this.#state, settings: this.#settings, random: this.#random, nowMs: this.#nowMs, wallMs: this.#wallMs, view: this.#view, consented: consentedAgents(this.#state) }
   }
 
   /** A change of the flags since the last start replaces the configuration; else what an update has set stays. */
@@ -294,7 +296,7 @@ export class FrameworkCore {
     }
     this.#reconciler.start(this.tasks.map(({ id }) => id), this.#nowMs)
     this.#reconciler.startOperations(this.#state.sortedNodes())
-    this.#maintenance.clear()
+    inverseOffersLost(this.#state, this.#nowMs)
     this.#uninstall.subscribed(this.#nowMs)
     this.#subscribedAtMs = this.#nowMs
     this.#demand.subscribed(fresh, currentNeeds(this.#context()), this.#nowMs)
@@ -310,8 +312,8 @@ export class FrameworkCore {
         return [...calls, ...acknowledgement(status)]
       }
       case 'UPDATE_OPERATION_STATUS': return handleOperationStatus(this.#context(), event.update_operation_status.status)
-      case 'INVERSE_OFFERS': return event.inverse_offers.inverse_offers.map((offer) => this.#maintenance.answer(this.#context(), offer))
-      case 'RESCIND_INVERSE_OFFER': this.#maintenance.rescind(event.rescind_inverse_offer.inverse_offer_id.value); return []
+      case 'INVERSE_OFFERS': return event.inverse_offers.inverse_offers.flatMap((offer) => inverseOffered(this.#context(), offer))
+      case 'RESCIND_INVERSE_OFFER': inverseOfferRescinded(this.#state, event.rescind_inverse_offer.inverse_offer_id.value); return []
       default: return []
     }
   }
@@ -411,7 +413,7 @@ export class FrameworkCore {
       runtime.launchedAtMs = this.#nowMs
       this.#reconciler.add(task.id, this.#nowMs)
     }
-    if (!isToEnd(this.#state, node) || (runtime.killSentAtMs !== null && !this.#isPast(runtime.killSentAtMs, killRepeatMs))) return []
+    if (!isToEnd(this.#state, node) || handsOver(this.#context(), node) || (runtime.killSentAtMs !== null && !this.#isPast(runtime.killSentAtMs, killRepeatMs))) return []
     runtime.killSentAtMs = this.#nowMs
     return [{ type: 'KILL', kill: { task_id: { value: task.id }, agent_id: { value: task.agentId } } }]
   }
@@ -441,7 +443,8 @@ export class FrameworkCore {
     if (connected && isProving(node)) deadlines.push(runtime.placingSinceMs + reserveTimeoutMs)
     if (connected && isAwaited(node.task)) deadlines.push(runtime.launchedAtMs + launchTimeoutMs)
     if (connected && isProbed(node)) deadlines.push((runtime.probedAtMs ?? this.#nowMs) + probeIntervalMs)
-    if (connected && isToEnd(this.#state, node)) deadlines.push((runtime.killSentAtMs ?? this.#nowMs) + killRepeatMs)
+    if (connected && handsOver(this.#context(), node)) deadlines.push(handOverDeadlineMs(this.#context(), node))
+    else if (connected && isToEnd(this.#state, node)) deadlines.push((runtime.killSentAtMs ?? this.#nowMs) + killRepeatMs)
     return Math.min(...deadlines)
   }
 }

@@ -9,6 +9,8 @@ export type ClusterRequest =
   | { type: 'drain', node: string, drain: boolean }
   /** It was taken away, and is down and empty: the map need not list it. */
   | { type: 'forget', node: string }
+  /** It is going to be away soon, or is not after all: others are to lead what it leads. */
+  | { type: 'yield', node: string, yields: boolean }
 
 /** Whether its data is to be moved to other nodes. */
 const isLeaving = (node: NodeRecord): boolean => node.goal !== 'run' || node.placement === 'lost' || node.missing

@@ -1,78 +1,118 @@
 import type { CallBody, InverseOffer } from '../mesos/types.ts'
 import { dangersWithout } from './cluster-view.ts'
-import { inverseOfferRefuseSeconds, maintenanceAnswersMax, maintenanceConsentMs } from './constants.ts'
+import { inverseOfferRefuseSeconds, maintenanceConsentMs, maintenanceNearMs, yieldPatienceMs } from './constants.ts'
 import { isViewFresh } from './drains.ts'
 import type { StepContext } from './nodes.ts'
-import type { MaintenanceAnswer, NodeRecord } from './types.ts'
-
-interface Entry { inverseOfferId: string, askedAtMs: number, answer: MaintenanceAnswer }
+import type { FrameworkState } from './state.ts'
+import type { MaintenanceAnswer, MaintenanceRecord, NodeRecord } from './types.ts'
+import { isHandedOver } from './yields.ts'
 
 /**
  * Answers to inverse offers: advice to the operator whether a machine may go. Each is asked again, as long as the schedule stands.
- * Whoever was told that it may go may be gone at any moment: the next one is looked at as if it were.
+ * Whoever was told that it may go may be gone at any moment: the next one is looked at as if it were. So what was said is durable
+ * before it is said.
  */
-export class MaintenanceBook {
-  /** By agent; the newest last. */
-  readonly #entries = new Map<string, Entry>()
+export function inverseOffered (context: StepContext, offer: InverseOffer): CallBody[] {
+  const { state, nowMs } = context
+  const agentId = offer.agent_id?.value ?? ''
+  const wasGiven = state.maintenance.get(agentId)?.consent === 'given'
+  const nodes = nodesOn(context, [agentId])
+  const dangers = isKnown(context, nodes) ? dangersOf(context, agentId) : ''
+  state.saveMaintenance({
+    agentId,
+    hosts: [...new Set(nodes.flatMap(({ host }) => host ?? []))],
+    startsAtSeconds: offer.unavailability.start.nanoseconds / 1e9,
+    consent: dangers !== '' ? 'none' : wasGiven ? 'given' : 'soon',
+    reason: dangers !== '' ? dangers : wasGiven ? mayGo : 'others are to lead first what it leads'
+  })
+  state.inverseOffers.set(agentId, { id: offer.id.value, askedAtMs: nowMs, isAnswered: dangers !== '' })
+  return dangers === '' ? [] : [decline(offer.id.value)]
+}
 
-  get answers (): MaintenanceAnswer[] { return [...this.#entries.values()].map(({ answer }) => answer) }
+/** Says yes to what was asked when others lead what the machine leads; forgets what is not asked for any more. */
+export function settleMaintenance (context: StepContext): CallBody[] {
+  const { state } = context
+  return [...state.maintenance.values()].flatMap((record): CallBody[] => {
+    const asked = state.inverseOffers.get(record.agentId)
+    if (context.nowMs >= expiryMs(state, record)) {
+      state.deleteMaintenance(record.agentId)
+      return []
+    }
+    if (asked === undefined || asked.isAnswered || waits(context, record.agentId)) return []
+    asked.isAnswered = true
+    // Something may have happened since it was asked.
+    const dangers = isKnown(context, nodesOn(context, [record.agentId])) ? dangersOf(context, record.agentId) : 'the storage cluster does not say how it is'
+    state.saveMaintenance({ ...record, consent: dangers === '' ? 'given' : 'none', reason: dangers === '' ? mayGo : dangers })
+    return [dangers === '' ? { type: 'ACCEPT_INVERSE_OFFERS', accept_inverse_offers: { inverse_offer_ids: [{ value: asked.id }] } } : decline(asked.id)]
+  })
+}
 
-  clear (): void { this.#entries.clear() }
+/** Others have yet to lead, or the cluster to say how it is; not for ever. */
+function waits (context: StepContext, agentId: string): boolean {
+  const { state, nowMs } = context
+  const nodes = nodesOn(context, [agentId])
+  if (nowMs >= state.inverseOffers.get(agentId)!.askedAtMs + yieldPatienceMs) return false
+  return !isKnown(context, nodes) || nodes.some((node) => node.task !== null && !isHandedOver(context, node))
+}
 
-  /** The schedule was changed. */
-  rescind (inverseOfferId: string): void {
-    for (const [agentId, entry] of this.#entries) if (entry.inverseOfferId === inverseOfferId) this.#entries.delete(agentId)
-  }
+/** The schedule was changed. */
+export function inverseOfferRescinded (state: FrameworkState, id: string): void {
+  for (const [agentId, asked] of state.inverseOffers) if (asked.id === id) state.deleteMaintenance(agentId)
+}
 
-  /** Agents that were told that they may go. One that is not asked for any more is gone by now, which the cluster knows, or stays. */
-  consented (nowMs: number): string[] {
-    return [...this.#entries].flatMap(([agentId, { askedAtMs, answer }]) => answer.accepted && nowMs < askedAtMs + maintenanceConsentMs ? agentId : [])
-  }
+/** Inverse offers end with the subscription, and come again if the schedule stands; what was said holds until they had the time to. */
+export function inverseOffersLost (state: FrameworkState, nowMs: number): void {
+  for (const agentId of state.maintenance.keys()) state.inverseOffers.set(agentId, { id: '', askedAtMs: nowMs, isAnswered: true })
+}
 
-  answer (context: StepContext, offer: InverseOffer): CallBody {
-    const agentId = offer.agent_id?.value ?? ''
-    const nodes = nodesOn(context, [agentId])
-    const others = nodes.length === 0 ? [] : nodesOn(context, context.consented.filter((id) => id !== agentId))
-    const alone = dangersOf(context, nodes)
-    const together = alone.length > 0 || others.length === 0 ? [] : dangersOf(context, [...nodes, ...others])
-    const accepted = alone.length === 0 && together.length === 0
-    this.#keep(agentId, {
-      inverseOfferId: offer.id.value,
-      askedAtMs: context.nowMs,
-      answer: {
-        agentId,
-        hosts: [...new Set(nodes.flatMap(({ host }) => host ?? []))],
-        startsAtSeconds: offer.unavailability.start.nanoseconds / 1e9,
-        accepted,
-        reason: accepted
-          ? 'every partition keeps its quorum without it'
-          : together.length > 0 ? `${others.map(({ host }) => host).join(', ')} may go already: ${together.join('; ')}` : alone.join('; ')
-      }
-    })
-    const inverse_offer_ids = [offer.id]
-    return accepted
-      ? { type: 'ACCEPT_INVERSE_OFFERS', accept_inverse_offers: { inverse_offer_ids } }
-      : { type: 'DECLINE_INVERSE_OFFERS', decline_inverse_offers: { inverse_offer_ids, filters: { refuse_seconds: inverseOfferRefuseSeconds } } }
-  }
+/** Agents that were told that they may go, or are about to be. One that is not asked for any more is gone by now, which the cluster knows, or stays. */
+export function consentedAgents (state: FrameworkState): string[] {
+  return [...state.maintenance.values()].flatMap(({ agentId, consent }) => consent === 'none' ? [] : agentId)
+}
 
-  #keep (agentId: string, entry: Entry): void {
-    this.#entries.delete(agentId)
-    this.#entries.set(agentId, entry)
-    if (this.#entries.size > maintenanceAnswersMax) this.#entries.delete(this.#entries.keys().next().value!)
-  }
+/** Those, and agents whose time has come or is near whatever was said. */
+export function leavingAgents ({ state, wallMs }: StepContext): string[] {
+  return [...state.maintenance.values()].flatMap(({ agentId, consent, startsAtSeconds }) => consent !== 'none' || wallMs >= startsAtSeconds * 1000 - maintenanceNearMs ? agentId : [])
+}
+
+export function maintenanceAnswers (state: FrameworkState): MaintenanceAnswer[] {
+  return [...state.maintenance.values()].map(({ consent, ...answer }) => ({ ...answer, accepted: consent === 'given' }))
+}
+
+/** Monotonic time at which the next answer is forgotten. */
+export function maintenanceDeadlineMs (state: FrameworkState): number {
+  return Math.min(Infinity, ...[...state.maintenance.values()].map((record) => {
+    const asked = state.inverseOffers.get(record.agentId)
+    return asked?.isAnswered === false ? asked.askedAtMs + yieldPatienceMs : expiryMs(state, record)
+  }))
 }
 
 export function nodesOn ({ state }: StepContext, agentIds: readonly string[]): NodeRecord[] {
   return state.sortedNodes().filter(({ agentId, placement }) => agentId !== null && agentIds.includes(agentId) && placement !== 'lost')
 }
 
-/** The storage cluster's own word, with what is being restarted as good as away; while it says nothing, all other nodes must at least run. */
-function dangersOf (context: StepContext, nodes: NodeRecord[]): string[] {
-  if (nodes.length === 0) return []
-  if (isViewFresh(context)) {
-    const restarting = context.state.activeNodes().filter(({ restart, incarnationBefore }) => restart || incarnationBefore !== null)
-    return dangersWithout(context.view!.map, [...nodes, ...restarting].map(({ id }) => id))
-  }
-  const away = context.state.activeNodes().filter((node) => !nodes.includes(node) && node.task?.state !== 'TASK_RUNNING')
-  return away.map(({ id }) => `${id} does not run`)
+const mayGo = 'every partition keeps its quorum without it'
+
+const expiryMs = (state: FrameworkState, { agentId }: MaintenanceRecord): number => (state.inverseOffers.get(agentId)?.askedAtMs ?? Infinity) + maintenanceConsentMs
+
+const decline = (id: string): CallBody =>
+  ({ type: 'DECLINE_INVERSE_OFFERS', decline_inverse_offers: { inverse_offer_ids: [{ value: id }], filters: { refuse_seconds: inverseOfferRefuseSeconds } } })
+
+/** A machine without a node of ours is no matter of the cluster's. */
+const isKnown = (context: StepContext, nodes: NodeRecord[]): boolean => nodes.length === 0 || isViewFresh(context)
+
+/** Why the cluster cannot do without a machine and those that may go already, by its own word and with what is being restarted as good as away; '': it can. */
+function dangersOf (context: StepContext, agentId: string): string {
+  const nodes = nodesOn(context, [agentId])
+  if (nodes.length === 0) return ''
+  const others = nodesOn(context, consentedAgents(context.state).filter((id) => id !== agentId))
+  const alone = dangersWithoutNodes(context, nodes)
+  if (alone.length > 0) return alone.join('; ')
+  const together = others.length === 0 ? [] : dangersWithoutNodes(context, [...nodes, ...others])
+  return together.length === 0 ? '' : `${others.map(({ host }) => host).join(', ')} may go already: ${together.join('; ')}`
+}
+
+function dangersWithoutNodes ({ state, view }: StepContext, nodes: NodeRecord[]): string[] {
+  const restarting = state.activeNodes().filter(({ restart, incarnationBefore }) => restart || incarnationBefore !== null)
+  return dangersWithout(view!.map, [...nodes, ...restarting].map(({ id }) => id))
 }

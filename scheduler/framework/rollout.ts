@@ -83,7 +83,7 @@ export function settleRollout (context: StepContext): void {
   for (const node of nextRestarts(context).next) {
     node.restart = true
     node.incarnationBefore = view?.map.nodes.find(({ id }) => id === node.id)?.incarnation ?? null
-    node.reason = 'restarts with the new configuration'
+    node.reason = 'lets others lead, then restarts with the new configuration'
     state.saveNode(node)
   }
 }

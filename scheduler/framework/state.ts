@@ -1,8 +1,8 @@
 import { AtollError } from '../../fsnode/protocol/errors.ts'
 import type { NodeAddress } from '../../fsnode/protocol/node-spec.ts'
 import type { Kv, KvOperation, Random } from '../../fsnode/protocol/ports.ts'
-import { evaluationsKeptMax, garbageLengthMax, managerGroupSizeMax } from './constants.ts'
-import type { Evaluation, FrameworkRecord, NodeRecord } from './types.ts'
+import { evaluationsKeptMax, garbageLengthMax, maintenanceAnswersMax, managerGroupSizeMax } from './constants.ts'
+import type { Evaluation, FrameworkRecord, MaintenanceRecord, NodeRecord } from './types.ts'
 
 /** What is known of a node only while this process lives. */
 export interface NodeRuntime {
@@ -22,6 +22,12 @@ export interface NodeRuntime {
   undrainAsked: boolean
   /** Since when it has no task; null: it has one, or that was before this process. */
   endedAtMs: number | null
+  /** Since when it is going to be away. */
+  yieldSinceMs: number | null
+  /** When the cluster was last asked to lead without it, or with it. */
+  yieldAskedAtMs: number | null
+  /** Since when the cluster leads without it though it stays. */
+  staysSinceMs: number | null
   evaluation: Evaluation | null
 }
 
@@ -34,6 +40,7 @@ const keys = {
   framework: encoder.encode('framework'),
   node: (id: string) => encoder.encode(`node/${id}`),
   garbage: (id: string) => encoder.encode(`garbage/${id}`),
+  maintenance: (agentId: string) => encoder.encode(`maintenance/${agentId}`),
   address: (id: string) => encoder.encode(`manager/${id}`)
 }
 
@@ -48,6 +55,10 @@ export class FrameworkState {
   readonly garbage = new Map<string, GarbageRecord>()
   /** Last known address of each member of the first manager group, also of those that are gone. */
   readonly managerAddresses = new Map<string, NodeAddress>()
+  /** By agent; the last that was answered is the last here. */
+  readonly maintenance = new Map<string, MaintenanceRecord>()
+  /** The last inverse offer of each of them; not persisted. */
+  readonly inverseOffers = new Map<string, { id: string, askedAtMs: number, isAnswered: boolean }>()
   readonly #runtime = new Map<string, NodeRuntime>()
   /** Until when garbage is looked for; not persisted. */
   readonly garbageUntilMs = new Map<string, number>()
@@ -68,7 +79,7 @@ export class FrameworkState {
   runtime (node: NodeRecord): NodeRuntime {
     let runtime = this.#runtime.get(node.id)
     if (runtime === undefined) {
-      runtime = { retryAtMs: null, placingSinceMs: 0, launchedAtMs: 0, runningSinceMs: null, killSentAtMs: null, probedAtMs: null, drainAskedAtMs: null, undrainAsked: false, endedAtMs: null, evaluation: null }
+      runtime = { retryAtMs: null, placingSinceMs: 0, launchedAtMs: 0, runningSinceMs: null, killSentAtMs: null, probedAtMs: null, drainAskedAtMs: null, undrainAsked: false, endedAtMs: null, yieldSinceMs: null, yieldAskedAtMs: null, staysSinceMs: null, evaluation: null }
       this.#runtime.set(node.id, runtime)
     }
     return runtime
@@ -162,6 +173,21 @@ export class FrameworkState {
     this.#delete(keys.garbage(resourceId))
   }
 
+  /** Asked again and again, the same answer is written once. */
+  saveMaintenance (record: MaintenanceRecord): void {
+    const { agentId } = record
+    const isNew = JSON.stringify(this.maintenance.get(agentId)) !== JSON.stringify(record)
+    this.maintenance.delete(agentId)
+    this.maintenance.set(agentId, record)
+    if (isNew) this.#put(keys.maintenance(agentId), record)
+    if (this.maintenance.size > maintenanceAnswersMax) this.deleteMaintenance(this.maintenance.keys().next().value!)
+  }
+
+  deleteMaintenance (agentId: string): void {
+    this.inverseOffers.delete(agentId)
+    if (this.maintenance.delete(agentId)) this.#delete(keys.maintenance(agentId))
+  }
+
   addEvaluation (node: NodeRecord, evaluation: Evaluation): void {
     this.runtime(node).evaluation = evaluation
     this.evaluations.push(evaluation)
@@ -231,6 +257,7 @@ export async function loadState (kv: Kv, random: Random, nodes: number): Promise
   // Records of an earlier version lack what is new.
   for (const node of await records<NodeRecord>(kv, 'node/')) state.nodes.set(node.id, { ...newNode(node.id), ...node })
   for (const garbage of await records<GarbageRecord>(kv, 'garbage/')) state.garbage.set(garbage.resourceId, { ...garbage, agentId: garbage.agentId ?? null })
+  for (const record of await records<MaintenanceRecord>(kv, 'maintenance/')) state.maintenance.set(record.agentId, record)
   for (const address of await records<NodeAddress>(kv, 'manager/')) state.managerAddresses.set(address.id, address)
   return state
 }

@@ -2,6 +2,7 @@ import { evaluationsKeptMax } from './constants.ts'
 import { isDue, isGroupReadyFor, isOutdated, stateOf } from './nodes.ts'
 import type { StepContext } from './nodes.ts'
 import { plansOf } from './plans.ts'
+import { goesBecause } from './yields.ts'
 import type { FrameworkStatus, MaintenanceAnswer, NodeRecord, NodeStatus } from './types.ts'
 
 export interface StatusInit { master: string | null, problem: FrameworkStatus['problem'], maintenance: MaintenanceAnswer[], listed: string[] | null }
@@ -53,6 +54,7 @@ function nodeStatus (context: StepContext, node: NodeRecord): NodeStatus {
     outdated: isOutdated(context.state, node),
     missing,
     awaySinceMs,
+    goesBecause: goesBecause(context, node),
     retryInMs: retryAtMs !== null && !isDue(context, node) ? retryAtMs - context.nowMs : null,
     lastEvaluation: evaluation
   }

@@ -184,6 +184,8 @@ export interface NodeStatus {
   /** Another node stands in for it. */
   missing: boolean
   awaySinceMs: number | null
+  /** Why it is going to be away soon, so that others lead what it leads; null: it is not. */
+  goesBecause: string | null
   /** Until the next attempt; null when none is waiting. */
   retryInMs: number | null
   /** Why it is not placed: the last evaluation for it. */
@@ -196,6 +198,9 @@ export interface PlanStep { name: string, status: StepStatus, reason: string }
 export interface PlanPhase { name: string, status: StepStatus, steps: PlanStep[] }
 /** A view of the state: what is being done, and what is left. */
 export interface Plan { name: PlanName, status: StepStatus | 'paused', phases: PlanPhase[] }
+
+/** What was said to a machine that is to be taken out of service: durable before it is said. 'soon': it may go as soon as others lead what it leads. */
+export interface MaintenanceRecord { agentId: string, hosts: string[], startsAtSeconds: number, consent: 'none' | 'soon' | 'given', reason: string }
 
 export interface MaintenanceAnswer { agentId: string, hosts: string[], startsAtSeconds: number, accepted: boolean, reason: string }
 

@@ -10,17 +10,19 @@ export interface MapOptions {
   states?: Record<string, ReplicaState>
   /** Of nodes whose process is another than at first. */
   incarnations?: Record<string, string>
+  /** Nodes that lead only what nobody else can. */
+  yielding?: string[]
 }
 
 /** A map as the manager would tell it. */
 export function mapOf (nodes: string[], options: MapOptions = {}): ClusterMap {
-  const { down = [], draining = [], data = [], metadata = [], managers = nodes.slice(0, 3), states = {}, incarnations = {} } = options
+  const { down = [], draining = [], data = [], metadata = [], managers = nodes.slice(0, 3), states = {}, incarnations = {}, yielding = [] } = options
   return {
     clusterId: 'c',
     version: 1,
     nodes: nodes.map((id): NodeInfo => ({
       id, incarnation: incarnations[id] ?? 'first', peerId: id, host: id, rpcPort: 1, raftPort: 2, domain: [], capacityBytes: 1, usedBytes: 0, disk: null,
-      state: down.includes(id) ? 'down' : draining.includes(id) ? 'draining' : 'up'
+      state: down.includes(id) ? 'down' : draining.includes(id) ? 'draining' : 'up', ...(yielding.includes(id) ? { yields: 'done' } : {})
     })),
     managers,
     volumes: [],

@@ -3,6 +3,7 @@ import type { CallBody } from '../../../scheduler/mesos/types.ts'
 import { readRecording, recordingNames } from '../mesos/recording.ts'
 import { replayToClient } from '../mesos/replayed-socket.ts'
 import { operationTypes, tasksOf, types } from './script.ts'
+import { mapOf } from './cluster-map.ts'
 import { Scenario, timelineOf } from './scenario.ts'
 
 const killed = (calls: CallBody[]): string[] => calls.flatMap((call) => call.type === 'KILL' ? call.kill.task_id.value : [])
@@ -137,6 +138,7 @@ describe('framework: what it concludes from each recording', () => {
 
   it('11: each inverse offer is answered; TASK_LOST by maintenance is the end of the task, not of the volume', async () => {
     const scenario = await Scenario.begin('11', { nodes: [{ ...running('11', 'node-1', 'node-1'), id: 'node-1' }] })
+    scenario.map = mapOf(['node-1', 'node-2'], { managers: ['node-2'], yielding: ['node-1'] })
     const calls = scenario.until('RECONCILE explicit; GET_MAINTENANCE_STATUS')
     expect(types(calls).filter((type) => type === 'ACCEPT_INVERSE_OFFERS')).to.have.length(5)
     expect(scenario.node('node-1')).to.include({ state: 'placed', persistenceId: 'v-node-1' })

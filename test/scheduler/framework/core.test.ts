@@ -2,6 +2,7 @@ import { expect } from 'chai'
 import { FrameworkCore } from '../../../scheduler/framework/core.ts'
 import { loadState } from '../../../scheduler/framework/state.ts'
 import type { CallBody, Resource } from '../../../scheduler/mesos/types.ts'
+import { mapOf } from './cluster-map.ts'
 import { Script, afterwards, operationTypes, operationsOf, specOf, tasksOf, types, unreserved } from './script.ts'
 
 const accept = (calls: CallBody[]): CallBody => calls.find(({ type }) => type === 'ACCEPT')!
@@ -451,13 +452,16 @@ describe('framework core: subscriptions', () => {
     expect(records(script, 'framework')).to.include({ frameworkId: 'f-2' })
   })
 
-  it('lets a machine go only while every node elsewhere runs', async () => {
+  it('lets no machine go while the cluster does not say how it is, and says so after a while', async () => {
     const script = await Script.begin(2)
-    const nodes = await script.bringUp(2)
+    await script.bringUp(2)
     const inverse = { type: 'INVERSE_OFFERS' as const, inverse_offers: { inverse_offers: [{ id: { value: 'i-1' }, framework_id: { value: 'f-1' }, agent_id: { value: 'a1' }, unavailability: { start: { nanoseconds: 1 } } }] } }
-    expect(types(await script.event(inverse))).to.deep.equal(['ACCEPT_INVERSE_OFFERS'])
-    await script.tell(nodes[1]!.task, 'TASK_UNREACHABLE')
-    expect(types(await script.event(inverse))).to.include('DECLINE_INVERSE_OFFERS')
+    expect(types(await script.event(inverse))).to.deep.equal([])
+    expect(types(await script.advance(29_000)).filter((type) => type.includes('INVERSE'))).to.deep.equal([])
+    expect(types(await script.advance(1_000))).to.include('DECLINE_INVERSE_OFFERS')
+    expect(script.status().maintenance[0]).to.include({ accepted: false, reason: 'the storage cluster does not say how it is' })
+    expect(types(await script.event(inverse))).to.deep.equal([])
+    expect(types(await script.send({ type: 'cluster', map: mapOf(['node-1', 'node-2'], { managers: ['node-2'], yielding: ['node-1'] }) }))).to.include('ACCEPT_INVERSE_OFFERS')
   })
 })
 

@@ -134,6 +134,18 @@ describe('framework: the scheduler dies at every step', function () {
     expect(harness.status().nodes.every(({ attempts }) => attempts === 0)).to.equal(true)
   })
 
+  it9('machines are to go for maintenance: one is let go, which never costs a quorum, and all nodes run when it is back', 4, async ({ harness, running, settled }) => {
+    const { maintenance, agents } = harness.master
+    await harness.start()
+    await running(3)
+    await harness.clock.advance(10_000)
+    for (const agent of agents) maintenance.announce(agent)
+    await harness.until(() => maintenance.counts.departures > 0, 'a departure')
+    await harness.clock.advance(20_000)
+    maintenance.end()
+    await settled(3)
+  })
+
   it9('scaling up, and down again: what is drained is verified to be empty before it is destroyed', 4, async ({ harness, running, settled }) => {
     await harness.start()
     await running(3)
@@ -150,6 +162,8 @@ describe('framework: the scheduler dies at every step', function () {
     await harness.clock.advance(10_000)
     const volumes = [...harness.master.reservedIds()].sort()
     let away = 0
+    const led: string[] = []
+    harness.master.onKill = (name) => { if (harness.cluster.leads(name)) led.push(name) }
     await harness.insist((framework) => framework.update({ killGraceMs: 1234 }))
     await harness.until(() => {
       away = Math.max(away, 3 - harness.master.liveTasks().length)
@@ -157,6 +171,7 @@ describe('framework: the scheduler dies at every step', function () {
     }, 'the end of the update')
     await settled(3)
     expect(away).to.equal(1)
+    expect(led, 'ended while they led what another could').to.deep.equal([])
     expect([...harness.master.reservedIds()].sort()).to.deep.equal(volumes)
     expect(harness.master.liveTasks().every(({ info }) => info.kill_policy!.grace_period!.nanoseconds === 1234e6)).to.equal(true)
   })

@@ -32,6 +32,10 @@ export interface Chaos {
   loseOffers: number
   /** The master removes the framework: its tasks are killed, its id is refused. */
   forget: number
+  /** An operator announces that a machine goes; it is asked for by inverse offers, and taken down when it may go. */
+  maintain: number
+  /** He takes it down when its time has come, though it may not go. */
+  insist: number
 }
 
 export const calm: Chaos = {
@@ -54,7 +58,9 @@ export const calm: Chaos = {
   split: 0,
   election: 0,
   loseOffers: 0,
-  forget: 0
+  forget: 0,
+  maintain: 0,
+  insist: 0
 }
 
 export type Mishap = keyof Chaos

@@ -3,15 +3,18 @@ import type { ClusterLinkFactory } from '../../../scheduler/framework/cluster-li
 import type { SimClock } from '../../sim/clock.ts'
 import type { ModelMaster } from './model-master.ts'
 import { volumeOf } from './model-resources.ts'
+import type { ModelAgent } from './model-resources.ts'
 
 const tickMs = 1_000
 /** A node is down when its task has not run for so long. */
 const leaseMs = 5_000
 const partitions = 3
+/** What was heard so long ago may be what was decided by. */
+const heardMs = 10_000
 const replicasWanted = 2
 
 /** `volume`: that it last ran on, where its data is. */
-interface Member { id: string, incarnation: string, volume: string | undefined, seenMs: number, draining: boolean, up: boolean }
+interface Member { id: string, incarnation: string, volume: string | undefined, seenMs: number, draining: boolean, yields: boolean, up: boolean }
 
 /**
  * The storage cluster as the framework sees it: nodes whose tasks run are up; partitions have two replicas, which move off
@@ -23,6 +26,8 @@ export class ModelCluster {
   readonly #members = new Map<string, Member>()
   readonly #data: string[][] = Array.from({ length: partitions }, () => [])
   #managers: string[] = []
+  /** What the scheduler has heard last, each with its time. */
+  #heard: Array<{ map: ClusterMap, atMs: number }> = []
   #version = 0
   readonly #links = new Set<(map: ClusterMap) => void>()
   /** The manager answers. */
@@ -33,6 +38,7 @@ export class ModelCluster {
     this.#clock = clock
     this.#master = master
     master.onDestroy = (persistenceId) => { this.#destroyed(persistenceId) }
+    master.maintenance.onConsent = (agents) => { this.#letGo(agents) }
     this.#tick()
   }
 
@@ -40,7 +46,13 @@ export class ModelCluster {
 
   linkFactory (isAlive: () => boolean): ClusterLinkFactory {
     return ({ onMap }) => {
-      const listener = (map: ClusterMap): void => { if (isAlive()) onMap(map) }
+      // Another process of the scheduler has heard nothing yet.
+      this.#heard = []
+      const listener = (map: ClusterMap): void => {
+        if (!isAlive()) return
+        this.#heard = [...this.#heard.filter(({ atMs }) => atMs >= this.#clock.now() - heardMs), { map, atMs: this.#clock.now() }]
+        onMap(map)
+      }
       return {
         useSeeds: (seeds) => { if (seeds.length > 0) this.#links.add(listener) },
         request: (request) => {
@@ -48,6 +60,7 @@ export class ModelCluster {
           const member = this.#members.get(request.node)
           if (member === undefined) return
           if (request.type === 'drain') member.draining = request.drain
+          else if (request.type === 'yield') member.yields = request.yields
           else if (!member.up && !this.#holds(member.id)) this.#members.delete(member.id)
         },
         close: () => { this.#links.delete(listener) }
@@ -59,17 +72,28 @@ export class ModelCluster {
     return {
       clusterId: 'model',
       version: this.#version,
-      nodes: [...this.#members.values()].map(({ id, incarnation, up, draining }): NodeInfo => ({
-        id, incarnation, peerId: id, host: id, rpcPort: 1, raftPort: 2, domain: [], capacityBytes: 1, usedBytes: 0, disk: null, state: !up ? 'down' : draining ? 'draining' : 'up'
+      nodes: [...this.#members.values()].map(({ id, incarnation, up, draining, yields }): NodeInfo => ({
+        id, incarnation, peerId: id, host: id, rpcPort: 1, raftPort: 2, domain: [], capacityBytes: 1, usedBytes: 0, disk: null, state: !up ? 'down' : draining ? 'draining' : 'up', ...(yields ? { yields: this.leads(id) ? 'asked' : 'done' } : {})
       })),
       managers: this.#managers,
       volumes: [],
       data: this.#data.map((replicas, index) => ({
-        id: `1.d.${index}`, volume: 1, index, epoch: 1, primary: replicas[0] ?? null,
+        id: `1.d.${index}`, volume: 1, index, epoch: 1, primary: this.#primaryOf(replicas),
         replicas: replicas.map((node) => ({ node, state: this.#members.get(node)?.up === true ? 'serving' : 'offline' }))
       })),
       metadata: []
     }
+  }
+
+  /** Not one that is going to be away while another is there. */
+  #primaryOf (replicas: string[]): string | null {
+    const up = replicas.filter((id) => this.#members.get(id)?.up === true)
+    return up.find((id) => this.#members.get(id)?.yields !== true) ?? up[0] ?? null
+  }
+
+  /** What another could. */
+  leads (id: string): boolean {
+    return this.#data.some((replicas) => this.#primaryOf(replicas) === id && replicas.some((other) => this.#members.get(other)?.up === true && this.#members.get(other)?.yields !== true))
   }
 
   #holds (id: string): boolean { return this.#managers.includes(id) || this.#data.some((replicas) => replicas.includes(id)) }
@@ -77,6 +101,16 @@ export class ModelCluster {
   #destroyed (persistenceId: string): void {
     const id = persistenceId.split('.')[0]!
     if (this.#holds(id) && this.#members.get(id)?.volume === persistenceId) this.#master.violations.push(`the volume of ${id} was destroyed while it holds data`)
+  }
+
+  /** Machines may go together only if the last that was heard shows each partition a replica elsewhere that serves, and the manager a majority. */
+  #letGo (agents: ModelAgent[]): void {
+    const away = new Set(this.#master.liveTasks().filter(({ agent }) => agents.includes(agent)).map(({ info }) => info.name))
+    const isUp = (map: ClusterMap, id: string): boolean => !away.has(id) && map.nodes.some((node) => node.id === id && node.state !== 'down')
+    const isGood = ({ map }: { map: ClusterMap }): boolean =>
+      map.data.every(({ replicas }) => !replicas.some(({ node }) => away.has(node)) || replicas.some(({ node }) => isUp(map, node))) &&
+      (!map.managers.some((id) => away.has(id)) || map.managers.filter((id) => isUp(map, id)).length > map.managers.length / 2)
+    if (this.#heard.length > 0 && !this.#heard.some(isGood)) this.#master.violations.push(`${[...away].join(', ')} may go together, which costs a quorum`)
   }
 
   #tick (): void {
@@ -92,7 +126,8 @@ export class ModelCluster {
     for (const { info, agent, state } of this.#master.liveTasks()) {
       // A node needs a moment from its launch until it is known; an agent that is away does not keep it from being.
       if (state !== 'TASK_RUNNING' || agent.isGone) continue
-      const member = this.#members.get(info.name) ?? { id: info.name, incarnation: '', volume: undefined, seenMs: 0, draining: false, up: false }
+      const member = this.#members.get(info.name) ?? { id: info.name, incarnation: '', volume: undefined, seenMs: 0, draining: false, yields: false, up: false }
+      if (member.incarnation !== info.task_id.value) member.yields = false
       this.#members.set(info.name, Object.assign(member, { incarnation: info.task_id.value, volume: volumeOf(info), seenMs: this.#clock.now(), up: true }))
     }
     for (const member of this.#members.values()) if (member.seenMs + leaseMs < this.#clock.now()) member.up = false

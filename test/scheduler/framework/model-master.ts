@@ -9,30 +9,10 @@ import { calm } from './model-chaos.ts'
 import type { Chaos, Mishap } from './model-chaos.ts'
 import { ModelHttp } from './model-http.ts'
 import type { ModelScheduling, ModelStream } from './model-http.ts'
+import { ModelMaintenance } from './model-maintenance.ts'
+import type { MaintainedMaster } from './model-maintenance.ts'
 import { give, idOf, same, take, volumeOf } from './model-resources.ts'
-
-/** One indivisible thing of an agent: all that is unreserved, or one reserved resource. */
-interface Item { resource: Resource | null, offer: string | null, task: string | null }
-
-/** `isOrphan`: its framework was removed; it is killed where and as soon as its agent is reached, and nobody is told. */
-export interface ModelTask { info: TaskInfo, state: TaskState, agent: ModelAgent, updates: TaskStatus[], startedAtMs: number, isOrphan: boolean }
-
-export interface ModelAgent {
-  id: string
-  hostname: string
-  cpus: number
-  mem: number
-  disk: number
-  ports: Set<number>
-  items: Item[]
-  reachable: boolean
-  /** Declared gone: its tasks and volumes are no more. */
-  isGone: boolean
-  /** Until when it has not registered with a master that was started again; null: it has. */
-  returnsAtMs: number | null
-  /** Items refused, and until when. */
-  filters: Array<{ items: Set<Item>, untilMs: number }>
-}
+import type { Item, ModelAgent, ModelTask } from './model-resources.ts'
 
 interface Session { stream: ModelStream, streamId: string, suppressed: boolean, heartbeatAtMs: number }
 
@@ -47,7 +27,7 @@ const delayMsMax = 3_000
 const restartMsMax = 30_000
 
 /** A small master with its agents: naive, in memory, on virtual time. Keeps the rules that the framework relies on. */
-export class ModelMaster implements ModelScheduling {
+export class ModelMaster implements ModelScheduling, MaintainedMaster {
   chaos: Chaos = calm
   readonly agents: ModelAgent[] = []
   readonly tasks = new Map<string, ModelTask>()
@@ -59,9 +39,12 @@ export class ModelMaster implements ModelScheduling {
   /** How often each kind of mishap has struck. */
   readonly mishaps = new Map<Mishap, number>()
   readonly http: ModelHttp
+  readonly maintenance: ModelMaintenance
   frameworkId = 'framework-1'
   subscriptions = 0
   tornDown = false
+  /** A task that runs is killed. */
+  onKill: (name: string) => void = () => {}
   /** A volume was destroyed. */
   onDestroy: (persistenceId: string) => void = () => {}
   readonly #clock: SimClock
@@ -80,6 +63,7 @@ export class ModelMaster implements ModelScheduling {
     this.#clock = clock
     this.#random = random
     this.http = new ModelHttp({ master: this, clock, random: random.fork() })
+    this.maintenance = new ModelMaintenance(this, { clock, random: random.fork() })
     this.#tick()
   }
 
@@ -182,6 +166,24 @@ export class ModelMaster implements ModelScheduling {
     this.#endSession()
   }
 
+  isAsked (agent: ModelAgent): boolean { return this.#isKnown(agent) && this.liveTasks().some((task) => task.agent === agent && !task.isOrphan) }
+
+  takeDown (agent: ModelAgent): void {
+    this.#partitioned.delete(agent)
+    agent.reachable = false
+    for (const [id, offer] of [...this.#offers]) if (offer.agent === agent) this.#rescind(id)
+    for (const task of this.liveTasks().filter((each) => each.agent === agent)) {
+      for (const item of agent.items) if (item.task === task.info.task_id.value) item.task = null
+      task.state = 'TASK_LOST'
+      task.updates = []
+      this.#tell(task, 'TASK_LOST', 'REASON_AGENT_REMOVED')
+    }
+  }
+
+  bringBack (agent: ModelAgent): void { this.heal(agent) }
+
+  tell (event: SchedulerEvent): void { this.#sendLate(event) }
+
   /** As after a failover timeout: the id is burnt, tasks are killed where they are reached, what is reserved stays. */
   forget (): void {
     this.#removed.add(this.frameworkId)
@@ -223,14 +225,15 @@ export class ModelMaster implements ModelScheduling {
     return 202
   }
 
-  closed (streamId: string): void { if (this.#session?.streamId === streamId) this.#endSession() }
+  closed (streamId: string): void { if (this.#session?.streamId === streamId) this.#endSession(true) }
 
   #refuse (stream: ModelStream, message: string): void {
     stream.event({ type: 'ERROR', error: { message } })
     stream.end()
   }
 
-  #endSession (): void {
+  #endSession (mayBeLost = false): void {
+    this.maintenance.endSession(mayBeLost)
     for (const { items } of this.#offers.values()) for (const item of items) item.offer = null
     this.#offers.clear()
     for (const agent of this.agents) agent.filters = []
@@ -253,6 +256,7 @@ export class ModelMaster implements ModelScheduling {
     this.#misfortune()
     this.#heartbeat()
     this.#allocate()
+    this.maintenance.tick(this.agents, this.#session !== null)
     this.#clock.setTimer(() => { this.#tick() }, tickMs)
   }
 
@@ -384,6 +388,8 @@ export class ModelMaster implements ModelScheduling {
         break
       }
       case 'ACCEPT': this.#accept(call.accept); break
+      case 'ACCEPT_INVERSE_OFFERS': this.maintenance.accept(call.accept_inverse_offers.inverse_offer_ids.map(({ value }) => value)); break
+      case 'DECLINE_INVERSE_OFFERS': this.maintenance.decline(call.decline_inverse_offers.inverse_offer_ids.map(({ value }) => value), call.decline_inverse_offers.filters?.refuse_seconds ?? 5); break
       case 'ACKNOWLEDGE': this.#acknowledge(call.acknowledge.task_id.value, call.acknowledge.uuid); break
       case 'ACKNOWLEDGE_OPERATION_STATUS': this.#operations.delete(call.acknowledge_operation_status.uuid); break
       case 'RECONCILE_OPERATIONS': for (const { operation_id: id } of call.reconcile_operations.operations) this.#reconcileOperation(id.value); break
@@ -391,7 +397,10 @@ export class ModelMaster implements ModelScheduling {
       case 'KILL': {
         const task = this.tasks.get(call.kill.task_id.value)
         if (task === undefined || task.isOrphan) this.#reconcile([[call.kill.task_id.value, call.kill.agent_id?.value]])
-        else if (!isTerminal(task.state) && this.#isKnown(task.agent)) this.endTask(task.info.task_id.value, 'TASK_KILLED')
+        else if (!isTerminal(task.state) && this.#isKnown(task.agent)) {
+          this.onKill(task.info.name)
+          this.endTask(task.info.task_id.value, 'TASK_KILLED')
+        }
         break
       }
     }

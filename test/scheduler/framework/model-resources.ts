@@ -1,4 +1,27 @@
-import type { Resource, TaskInfo } from '../../../scheduler/mesos/types.ts'
+import type { Resource, TaskInfo, TaskState, TaskStatus } from '../../../scheduler/mesos/types.ts'
+
+/** One indivisible thing of an agent: all that is unreserved, or one reserved resource. */
+export interface Item { resource: Resource | null, offer: string | null, task: string | null }
+
+/** `isOrphan`: its framework was removed; it is killed where and as soon as its agent is reached, and nobody is told. */
+export interface ModelTask { info: TaskInfo, state: TaskState, agent: ModelAgent, updates: TaskStatus[], startedAtMs: number, isOrphan: boolean }
+
+export interface ModelAgent {
+  id: string
+  hostname: string
+  cpus: number
+  mem: number
+  disk: number
+  ports: Set<number>
+  items: Item[]
+  reachable: boolean
+  /** Declared gone: its tasks and volumes are no more. */
+  isGone: boolean
+  /** Until when it has not registered with a master that was started again; null: it has. */
+  returnsAtMs: number | null
+  /** Items refused, and until when. */
+  filters: Array<{ items: Set<Item>, untilMs: number }>
+}
 
 /** What of an agent nobody has reserved. */
 export interface Unreserved { cpus: number, mem: number, disk: number, ports: Set<number> }

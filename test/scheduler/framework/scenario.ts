@@ -6,6 +6,7 @@ import { loadState } from '../../../scheduler/framework/state.ts'
 import type { FrameworkState } from '../../../scheduler/framework/state.ts'
 import type { NodeRecord, NodeStatus } from '../../../scheduler/framework/types.ts'
 import type { CallBody, SchedulerEvent } from '../../../scheduler/mesos/types.ts'
+import type { ClusterMap } from '../../../partitioning/types.ts'
 import { MemoryKv } from '../../sim/memory-kv.ts'
 import { SimRandom } from '../../sim/random.ts'
 import { settings } from './script.ts'
@@ -80,6 +81,9 @@ export class Scenario {
 
   get #cluster (): string { return this.#state.framework.clusterId }
 
+  /** What the storage cluster says of itself all the time; null: nothing. */
+  map: ClusterMap | null = null
+
   /** Up to the first note that holds the text, or to the end; the calls that came of it. */
   until (text?: string): CallBody[] {
     const from = this.calls.length
@@ -87,6 +91,7 @@ export class Scenario {
       const moment = this.#moments[this.#position]!
       if ('note' in moment && text !== undefined && moment.note.includes(text)) break
       this.#elapse(moment.t * 1000)
+      if (this.map !== null) this.#step({ type: 'cluster', map: this.map })
       if ('event' in moment) this.#feed(moment.event)
       else if ('close' in moment && moment.close !== 'client') this.#step({ type: 'notice', notice: { type: 'disconnected', code: 'ATOLL_CONNECTION_LOST', message: '', retryInMs: 1 } })
     }

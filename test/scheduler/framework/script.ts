@@ -5,6 +5,7 @@ import type { ClusterRequest } from '../../../scheduler/framework/drains.ts'
 import { loadState } from '../../../scheduler/framework/state.ts'
 import type { FrameworkSettings, FrameworkStatus, NodeStatus } from '../../../scheduler/framework/types.ts'
 import type { CallBody, Offer, Operation, Resource, SchedulerEvent, TaskInfo, TaskState, TaskStatus } from '../../../scheduler/mesos/types.ts'
+import type { ClusterMap } from '../../../partitioning/types.ts'
 import { MemoryKv } from '../../sim/memory-kv.ts'
 import { SimRandom } from '../../sim/random.ts'
 
@@ -38,6 +39,11 @@ export class Script {
   nowMs = 1000
   /** What the storage cluster was asked for. */
   readonly requests: ClusterRequest[] = []
+  /** The storage cluster does at once what it is asked for when a node is going to be away. */
+  yieldsAtOnce = true
+  #map: ClusterMap | null = null
+  /** By node, the process that yields. */
+  readonly #yielding = new Map<string, string>()
   #offers = 0
   #uuids = 0
 
@@ -58,10 +64,25 @@ export class Script {
 
   /** A step and its durable write. */
   async send (input: FrameworkInput): Promise<CallBody[]> {
-    const { writes, calls, requests } = this.core.step(input, this.nowMs)
+    if (input.type === 'cluster') this.#map = input.map
+    const { writes, calls, requests } = this.core.step(input.type === 'cluster' ? { type: 'cluster', map: this.#asItIs(input.map) } : input, this.nowMs)
     this.requests.push(...requests)
     await this.kv.batch(writes, { sync: true })
-    return calls
+    const isAnswered = this.yieldsAtOnce && requests.filter((request) => request.type === 'yield' && this.#yield(request)).length > 0
+    return isAnswered ? [...calls, ...await this.send({ type: 'cluster', map: this.#map! })] : calls
+  }
+
+  #yield ({ node, yields }: { node: string, yields: boolean }): boolean {
+    const known = this.#map?.nodes.find(({ id }) => id === node)
+    if (known === undefined) return false
+    if (yields) this.#yielding.set(node, known.incarnation)
+    else this.#yielding.delete(node)
+    return true
+  }
+
+  /** A new process does not yield. */
+  #asItIs (map: ClusterMap): ClusterMap {
+    return { ...map, nodes: map.nodes.map((node) => this.#yielding.get(node.id) === node.incarnation ? { ...node, yields: 'done' } : node) }
   }
 
   /** kill -9 and a new subscription. */

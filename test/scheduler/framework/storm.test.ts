@@ -33,7 +33,9 @@ const stormOf = (seed: number): Chaos => ({
   split: 0.2,
   election: 0.004,
   loseOffers: 0.05,
-  forget: seed % 3 === 0 ? 0.002 : 0
+  forget: seed % 3 === 0 ? 0.002 : 0,
+  maintain: 0.005,
+  insist: 0.02
 })
 
 /** The node has gone since the status. */
@@ -41,28 +43,45 @@ function tooLate (error: { code?: string }): void { if (error.code !== 'ATOLL_UN
 
 describe('framework against a master, agents and a cluster full of faults', function () {
   this.timeout(600_000)
+  let consents: number
+  let departures: number
 
   it(`after a storm every wanted node runs, none ever ran twice on a volume, no data was destroyed, nothing leaks (${seeds} seeds from ${firstSeed})`, async () => {
     errors.length = 0
     const struck = new Map<Mishap, number>()
+    consents = 0
+    departures = 0
     for (let seed = firstSeed; seed < firstSeed + seeds; seed++) {
-      for (const [mishap, times] of await weather(seed)) struck.set(mishap, (struck.get(mishap) ?? 0) + times)
+      for (const [mishap, times] of await weather(seed, stormOf(seed), { agents: 3 + seed % 3, nodes: 1 + seed % 3, nodesPerAgentMax: 3 })) struck.set(mishap, (struck.get(mishap) ?? 0) + times)
     }
     // The end of a framework id is logged as an error; the scheduler has none of its own.
     expect(errors.filter((line) => !line.includes('ATOLL_MESOS_REMOVED') && !line.startsWith('a call was refused'))).to.deep.equal([])
     if (seeds >= allMishapsSeeds) expect([...struck.keys()]).to.have.members(Object.keys(calm))
-    if (process.env['ATOLL_SEEDS'] !== undefined) console.log(`      ${[...struck].map(([mishap, times]) => `${mishap} ${times}`).join(', ')}`)
+    if (seeds >= allMishapsSeeds) expect(Math.min(consents, departures), 'machines that were told that they may go, and went').to.be.greaterThan(0)
+    if (process.env['ATOLL_SEEDS'] !== undefined) console.log(`      ${[...struck].map(([mishap, times]) => `${mishap} ${times}`).join(', ')}; ${consents} consents to maintenance, ${departures} departures after one`)
   })
 
-  async function weather (seed: number): Promise<Map<Mishap, number>> {
-    const harness = new Harness(seed, 3 + seed % 3)
+  it(`machines go for maintenance while the scheduler crashes: they never cost a quorum, and every wanted node runs in the end (${seeds} seeds from ${firstSeed})`, async () => {
+    errors.length = 0
+    consents = 0
+    departures = 0
+    const chaos: Chaos = { ...calm, maintain: 0.05, delay: 0.2, repeatCall: 0.02, disconnect: 0.005, partition: 0.001 }
+    for (let seed = firstSeed; seed < firstSeed + seeds; seed++) await weather(seed, chaos, { agents: 6, nodes: 3 + seed % 3, nodesPerAgentMax: 1 })
+    expect(errors).to.deep.equal([])
+    expect(consents, 'consents').to.be.greaterThan(seeds)
+    expect(departures, 'departures').to.be.greaterThan(seeds)
+    if (process.env['ATOLL_SEEDS'] !== undefined) console.log(`      ${consents} consents to maintenance, ${departures} departures after one`)
+  })
+
+  async function weather (seed: number, chaos: Chaos, { agents, ...sizes }: { agents: number, nodes: number, nodesPerAgentMax: number }): Promise<Map<Mishap, number>> {
+    const harness = new Harness(seed, agents)
     const { master, random } = harness
-    const init = { nodes: 1 + seed % 3, nodesPerAgentMax: 3, replaceAfterMs, newFrameworkIdIfRemoved: true }
+    const init = { ...sizes, replaceAfterMs, newFrameworkIdIfRemoved: true }
     const start = async (): Promise<void> => {
       await harness.start(init)
       await harness.clock.until(() => !harness.isDead)
     }
-    master.chaos = stormOf(seed)
+    master.chaos = chaos
     await start()
     for (let elapsedMs = 0; elapsedMs < stormMs; elapsedMs += 1000) {
       await harness.clock.advance(1000)
@@ -77,12 +96,15 @@ describe('framework against a master, agents and a cluster full of faults', func
       if (random.chance(0.005) && nodes.length > 0) await harness.framework!.replaceNode(random.pick(nodes).id).catch(tooLate)
     }
     master.chaos = calm
+    master.maintenance.end()
     harness.cluster.reachable = true
     await harness.framework!.setNodes(init.nodes)
     await settle(harness, seed)
     await requireCalm(harness, seed)
     if (seed % 5 === 0) await uninstall(harness, seed)
     harness.stop()
+    consents += master.maintenance.counts.consents
+    departures += master.maintenance.counts.departures
     return master.mishaps
   }
 

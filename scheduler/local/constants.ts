@@ -6,6 +6,8 @@ export const allocationIntervalMs = 1000
 export const heartbeatIntervalMs = 15_000
 /** As Mesos: 5 pings in a row, one each 15 s. */
 export const pingTimeoutMsDefault = 75_000
+/** Agents have so long to come back after a restart of the master. */
+export const reregisterTimeoutMs = 600_000
 export const inverseFiltersMax = 1000
 export const refuseSecondsDefault = 5
 export const refuseSecondsMax = 31_536_000

@@ -8,6 +8,7 @@ import { bodyLengthMaxBytes, keepAliveMs, streamQueuedMaxBytes } from './constan
 import type { OperatorCall } from './wire/operator-calls.ts'
 import { authenticate, principalProblem, type Credential, type Realm } from './wire/authentication.ts'
 import { methodRefusal, readOperatorRequest, readSchedulerRequest, type Read, type Refusal } from './wire/http-contract.ts'
+import { phaseRefusal, type Phase } from './wire/phase.ts'
 import type { SchedulerCall } from './wire/scheduler-calls.ts'
 
 /** Whoever answers: through `reply`, `openStream`, ... with the number of the request. */
@@ -44,6 +45,7 @@ export class MasterHttpServer implements MasterServer {
   private readonly streams = new Map<number, ServerResponse>()
   private lastRequest = 0
   private readonly init: MasterHttpServerInit
+  phase: Phase = 'leading'
 
   constructor (components: { log: Logger }, handler: RequestHandler, init: MasterHttpServerInit) {
     this.log = components.log
@@ -123,9 +125,11 @@ export class MasterHttpServer implements MasterServer {
     const read = path === '/api/v1/scheduler' || path.startsWith('/api/v1/scheduler/')
       ? readSchedulerRequest
       : path === '/api/v1' || path.startsWith('/api/v1/') ? readOperatorRequest : undefined
-    const identity = this.identify(path, read, request)
-    if ('refusal' in identity) {
-      refuse(response, identity.refusal)
+    // As long as there are no routes, nobody is asked who he is either.
+    const identity = this.phase === 'starting' ? {} : this.identify(path, read, request)
+    const refusal = 'refusal' in identity ? identity.refusal : phaseRefusal(this.phase, path)
+    if (refusal !== undefined) {
+      refuse(response, refusal)
       return
     }
     if (read === undefined) {
@@ -148,7 +152,7 @@ export class MasterHttpServer implements MasterServer {
       refuse(response, result.refusal)
       return
     }
-    const { principal } = identity
+    const { principal } = identity as { principal?: string }
     if (read === readSchedulerRequest && result.call.type === 'SUBSCRIBE') {
       const problem = principalProblem(principal, (result.call as Extract<SchedulerCall, { type: 'SUBSCRIBE' }>).subscribe.framework_info.principal)
       if (problem !== undefined) {
@@ -203,7 +207,8 @@ async function bodyOf (request: IncomingMessage): Promise<string | undefined> {
 
 function refuse (response: ServerResponse, { status, text, headers }: Refusal): void {
   for (const [name, value] of Object.entries(headers ?? {})) response.setHeader(name, value)
-  send(response, status, 'text/plain; charset=utf-8', text)
+  if (text === '') response.writeHead(status, { 'content-length': 0 }).end()
+  else send(response, status, 'text/plain; charset=utf-8', text)
 }
 
 function send (response: ServerResponse, status: number, contentType: string, body: string): void {

@@ -12,8 +12,10 @@ import { beyond, normalList, plus, unreserved } from './core/resources.ts'
 import { createState, newAgent, type Agent, type MasterState } from './core/state.ts'
 import { MasterHttpServer } from './http-server.ts'
 import { MasterShell, uuidOf } from './master.ts'
+import type { Phase } from './wire/phase.ts'
 import { openStore, readMeta, restoreAll } from './store.ts'
 
+export type { Phase } from './wire/phase.ts'
 export type { MachineDisk, MachineResources, PortRange } from './agent/machine.ts'
 
 export interface LocalMasterComponents { clock: Clock, random: Random, log: Logger }
@@ -35,6 +37,11 @@ export interface LocalMasterInit {
   moreAgents?: LocalAgentInit[]
   /** Whoever asks must be one of these; default: anybody may. */
   credentials?: Array<{ principal: string, secret: string }>
+  /**
+   * Whether agents that were known before a restart come up with the master (default), or, for tests, each when `setPresence` says so,
+   * as those of a real master do.
+   */
+  agentsReturn?: 'at once' | 'when told'
   /** Pings that an agent does not answer for so long make it unreachable. */
   pingTimeoutMs?: number
   /** Once, when the store fails while it runs: the master has stopped then, tasks run on. */
@@ -53,6 +60,8 @@ export interface LocalMaster {
   agentIds: string[]
   /** Plays what may happen between an agent and its master: tasks run on meanwhile. */
   setPresence (agentId: string, presence: 'registered' | 'hanging' | 'away' | 'removed'): void
+  /** Plays what a master is besides leading: while it starts, and while another leads. */
+  setPhase (phase: Phase): void
   /** Plays an agent that has lost its identity: it has another id now, which is returned; volumes and reservations are as they were. */
   replaceAgent (agentId: string): string | undefined
   /** Stops answering; tasks run on, and the next master on this `workDir` takes them over. */
@@ -99,6 +108,7 @@ export async function startLocalMaster (components: LocalMasterComponents, init:
       agentId: agent!.id,
       agentIds: agents.map(({ id }) => id),
       setPresence: (agentId, presence) => { running.setPresence(agentId, presence) },
+      setPhase: (phase) => { http.phase = phase },
       replaceAgent: (agentId) => running.replaceAgent(agentId),
       close: () => running.close(),
       killAllTasks: () => running.stopTasks(),
@@ -126,8 +136,9 @@ async function loadState ({ clock, random }: LocalMasterComponents, kv: Kv, init
   state.agents.clear()
   for (const [machine, each] of [init, ...(init.moreAgents ?? []).map((more) => ({ ...more, workDir: init.workDir }))].entries()) {
     const before = [...known.values()].find((agent) => agent.machine === machine)
+    const presence = init.agentsReturn === 'when told' && before !== undefined ? 'recovered' : 'registered'
     const id = before?.id ?? `${masterId}-S${machine}`
-    state.agents.set(id, await currentAgent(id, machine, before, wallMs, each))
+    state.agents.set(id, { ...await currentAgent(id, machine, before, wallMs, each), ...(before?.presence !== 'gone' && { presence }) })
   }
   // Agents of an earlier start that are not there any more: what they hold is not lost.
   for (const [id, agent] of known) if (!state.agents.has(id)) state.agents.set(id, { ...agent, ...(agent.machine !== null && agent.presence !== 'gone' && { presence: 'unreachable' as const, unreachableMs: wallMs }) })

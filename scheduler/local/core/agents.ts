@@ -1,6 +1,7 @@
 import { isTerminal, type TaskState, type TaskStatus } from '../../mesos/types.ts'
 import { allocate, removeOffers } from './allocate.ts'
 import type { Context } from './effects.ts'
+import { reregisterTimeoutMs } from '../constants.ts'
 import { rescindInverseOffers } from './maintenance.ts'
 import type { Outcome } from './outcome.ts'
 import { newAgent, taskKey, type Agent, type Framework, type MasterState, type Task } from './state.ts'
@@ -12,17 +13,18 @@ import { beginKill, complete, endForGood, isInUse, killTask, sendPendingOf } fro
  * - hanging: it does not answer any more; nothing shows until the pings fail.
  * - away: its connection broke; its offers are rescinded, nothing else is said until the pings fail.
  * - unreachable: the pings failed. Its tasks may run.
+ * - recovered: known from before a restart of the master, and not back yet. What it runs is not known.
  * - removed: it has unregistered, its machine is down, or another took its place. Its tasks are over, its volumes are not.
  * - gone: an operator said so. For good.
  */
-export type AgentPresence = 'registered' | 'hanging' | 'away' | 'unreachable' | 'removed' | 'gone'
+export type AgentPresence = 'registered' | 'hanging' | 'away' | 'unreachable' | 'recovered' | 'removed' | 'gone'
 
 export const isHeardOf = ({ presence }: Agent): boolean => presence === 'registered'
 /** Whether the master believes that it can use it. */
 export const isBelieved = ({ presence }: Agent): boolean => presence === 'registered' || presence === 'hanging'
 
 /** What happens between an agent and the master. */
-export function changePresence (state: MasterState, agent: Agent, presence: Exclude<AgentPresence, 'gone' | 'unreachable'>, out: Outcome, context: Context): void {
+export function changePresence (state: MasterState, agent: Agent, presence: Exclude<AgentPresence, 'gone' | 'unreachable' | 'recovered'>, out: Outcome, context: Context): void {
   if (agent.presence === 'gone' || agent.presence === presence) return
   switch (presence) {
     case 'registered': return reregister(state, agent, out, context)
@@ -41,6 +43,10 @@ export function changePresence (state: MasterState, agent: Agent, presence: Excl
 /** Pings that were not answered for long enough. */
 export function checkPings (state: MasterState, out: Outcome, context: Context): void {
   for (const agent of state.agents.values()) {
+    if (agent.presence === 'recovered' && context.nowMs >= agent.silentSinceMs + reregisterTimeoutMs) {
+      Object.assign(agent, { presence: 'unreachable', unreachableMs: context.wallMs })
+      out.agentChanged(agent)
+    }
     if ((agent.presence !== 'hanging' && agent.presence !== 'away') || context.nowMs < agent.silentSinceMs + state.pingTimeoutMs) continue
     agent.presence = 'unreachable'
     agent.unreachableMs = context.wallMs
@@ -58,6 +64,7 @@ export const unreachableTime = ({ unreachableMs }: Agent): Pick<TaskStatus, 'unr
 function reregister (state: MasterState, agent: Agent, out: Outcome, context: Context): void {
   const before = agent.presence
   agent.presence = 'registered'
+  if (before === 'unreachable' || before === 'recovered') agent.reregisteredMs = context.wallMs
   out.agentChanged(agent)
   for (const task of tasksOn(state, agent)) {
     if (task.neverArrived === true) {
@@ -217,8 +224,14 @@ export function deactivate (state: MasterState, agent: Agent, out: Outcome): voi
   rescindOffers(state, agent, out)
 }
 
+/** Whether the master knows nothing of what the agent runs: of its tasks what is asked is answered as if there were none. */
+export function isOutOfReach (state: MasterState, agentId: string): boolean {
+  const presence = state.agents.get(agentId)?.presence
+  return presence === 'unreachable' || presence === 'recovered'
+}
+
 /** Whether a task of this id of the framework is on an agent that cannot be reached. */
 export function isUnreachableTask (state: MasterState, frameworkId: string, taskId: string): boolean {
   const task = state.tasks.get(taskKey(frameworkId, taskId))
-  return task !== undefined && state.agents.get(task.agentId)?.presence === 'unreachable'
+  return task !== undefined && isOutOfReach(state, task.agentId)
 }

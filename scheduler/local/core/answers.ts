@@ -1,7 +1,7 @@
 import type { Resource } from '../../mesos/types.ts'
 import { mesosVersion } from '../constants.ts'
 import type { QueryType } from '../wire/operator-calls.ts'
-import { isBelieved } from './agents.ts'
+import { isBelieved, isOutOfReach } from './agents.ts'
 import { offeredForm } from './allocate.ts'
 import { executorsOf } from './executors.ts'
 import { maintenanceStatus } from './maintenance.ts'
@@ -14,14 +14,17 @@ export function answerOf (state: MasterState, type: QueryType): unknown {
     case 'GET_HEALTH': return { healthy: true }
     case 'GET_VERSION': return { version_info: { version: mesosVersion, build_user: '' } }
     case 'GET_MASTER': return { master_info: state.masterInfo, start_time: state.startedMs / 1000, elected_time: state.startedMs / 1000 }
-    case 'GET_AGENTS': return { agents: [...state.agents.values()].filter(({ presence }) => presence !== 'unreachable' && presence !== 'removed' && presence !== 'gone').map((agent) => agentJson(state, agent)), recovered_agents: [] }
+    case 'GET_AGENTS': return { 
+      agents: [...state.agents.values()].filter(({ presence }) => presence === 'registered' || presence === 'hanging' || presence === 'away').map((agent) => agentJson(state, agent)),
+      recovered_agents: [...state.agents.values()].filter(({ presence }) => presence === 'recovered').map(agentInfo)
+    }
     case 'GET_FRAMEWORKS': return {
       frameworks: [...state.frameworks.values()].map((framework) => frameworkJson(state, framework)),
       completed_frameworks: [...state.completedFrameworks.values()].map(completedJson)
     }
     case 'GET_TASKS': return {
-      tasks: [...state.tasks.values()].filter((task) => !isAway(state, task)).map(taskJson),
-      unreachable_tasks: [...state.tasks.values()].filter((task) => isAway(state, task)).map((task) => ({ ...taskJson(task), state: 'TASK_UNREACHABLE' })),
+      tasks: [...state.tasks.values()].filter(({ agentId }) => !isOutOfReach(state, agentId)).map(taskJson),
+      unreachable_tasks: [...state.tasks.values()].filter(({ agentId }) => state.agents.get(agentId)?.presence === 'unreachable').map((task) => ({ ...taskJson(task), state: 'TASK_UNREACHABLE' })),
       completed_tasks: state.completedTasks.map(taskJson)
     }
     case 'GET_EXECUTORS': return { executors: executorsOf(state).map(({ info, agentId }) => ({ executor_info: info, agent_id: { value: agentId } })) }
@@ -64,31 +67,26 @@ function agentJson (state: MasterState, agent: Agent): unknown {
   const users = usersOf(state).filter(({ agentId }) => agentId === agent.id)
   const offers = [...state.offers.values()].filter((offer) => offer.agentId === agent.id)
   return {
-    agent_info: {
-      hostname: agent.hostname,
-      port: agent.port,
-      resources: agent.base,
-      attributes: agent.attributes,
-      id: { value: agent.id },
-      checkpoint: true,
-      ...(agent.domain !== undefined && { domain: agent.domain })
-    },
+    agent_info: agentInfo(agent),
     active: isBelieved(agent) && !agent.deactivated,
     deactivated: agent.deactivated,
     ...(agent.drain !== null && { drain_info: drainJson(agent.drain), estimated_drain_start_time: time(agent.drain.startedMs) }),
     version: mesosVersion,
     pid: `slave(1)@127.0.0.1:${agent.port}`,
     registered_time: time(agent.registeredMs),
+    ...(agent.reregisteredMs !== null && { reregistered_time: time(agent.reregisteredMs) }),
     total_resources: fullForm(agent.total),
     ...filled({ allocated_resources: allocatedForm(users), offered_resources: allocatedForm(offers) })
   }
 }
 
+function agentInfo ({ hostname, port, base, attributes, id, domain }: Agent): unknown {
+  return { hostname, port, resources: base, attributes, id: { value: id }, checkpoint: true, ...(domain !== undefined && { domain }) }
+}
+
 function drainJson ({ state, maxGraceMs, markGone: gone }: NonNullable<Agent['drain']>): unknown {
   return { state, config: { ...(maxGraceMs !== null && { max_grace_period: { nanoseconds: maxGraceMs * 1e6 } }), mark_gone: gone } }
 }
-
-const isAway = (state: MasterState, { agentId }: Task): boolean => state.agents.get(agentId)?.presence === 'unreachable'
 
 /** Empty lists are left out, as protobuf does. */
 function filled (lists: Record<string, unknown[]>): Record<string, unknown[]> {

@@ -1,7 +1,7 @@
 import type { Id, OperationStatus, TaskStatus } from '../../mesos/types.ts'
 import type { Context } from './effects.ts'
 import type { Outcome } from './outcome.ts'
-import { unreachableTime } from './agents.ts'
+import { isOutOfReach, unreachableTime } from './agents.ts'
 import { taskKey, tasksOf, type Agent, type Framework, type MasterState, type Task } from './state.ts'
 import { isInUse } from './tasks.ts'
 
@@ -9,7 +9,7 @@ import { isInUse } from './tasks.ts'
 export function reconcile (state: MasterState, framework: Framework, asked: Array<{ task_id: Id, agent_id?: Id }>, out: Outcome, context: Context): void {
   if (asked.length === 0) {
     // Not of agents that are away: as a real master, which has no news of them.
-    for (const task of tasksOf(state, framework.id)) if (!isUnreachable(state, task.agentId)) answer(framework, knownStatus(task), out, context)
+    for (const task of tasksOf(state, framework.id)) if (!isOutOfReach(state, task.agentId)) answer(framework, knownStatus(task), out, context)
     return
   }
   for (const { task_id: taskId, agent_id: agentId } of asked) reconcileOne(state, framework, taskId, agentId, out, context)
@@ -17,10 +17,12 @@ export function reconcile (state: MasterState, framework: Framework, asked: Arra
 
 export function reconcileOne (state: MasterState, framework: Framework, taskId: Id, agentId: Id | undefined, out: Outcome, context: Context): void {
   const task = state.tasks.get(taskKey(framework.id, taskId.value))
-  if (task !== undefined && !task.orphan && !isUnreachable(state, task.agentId)) {
+  if (task !== undefined && !task.orphan && !isOutOfReach(state, task.agentId)) {
     answer(framework, knownStatus(task), out, context)
     return
   }
+  // Whoever is not back yet may run it.
+  if (awaited(state, agentId).length > 0) return
   const partitionAware = framework.capabilities.has('PARTITION_AWARE')
   const { state: said, message, unreachable_time: since } = unknownStatus(agentId === undefined ? undefined : state.agents.get(agentId.value))
   answer(framework, {
@@ -32,7 +34,10 @@ export function reconcileOne (state: MasterState, framework: Framework, taskId: 
   }, out, context)
 }
 
-const isUnreachable = (state: MasterState, agentId: string): boolean => state.agents.get(agentId)?.presence === 'unreachable'
+/** The agents, the named one if one is named, that the master still waits for after its restart. */
+function awaited (state: MasterState, agentId: Id | undefined): Agent[] {
+  return [...state.agents.values()].filter(({ id, presence }) => presence === 'recovered' && (agentId === undefined || id === agentId.value))
+}
 
 /** Of a task that the master does not know, or cannot: what its agent has become decides. */
 function unknownStatus (agent: Agent | undefined): Partial<TaskStatus> {
@@ -67,11 +72,12 @@ function answer (framework: Framework, status: Partial<TaskStatus>, out: Outcome
 
 /** Operations are known until their outcome is acknowledged. All of them when none is named. */
 export function reconcileOperations (state: MasterState, framework: Framework, asked: Array<{ operation_id: Id, agent_id?: Id, resource_provider_id?: Id }>, out: Outcome): void {
-  const known = [...state.operations.values()].filter(({ frameworkId }) => frameworkId === framework.id)
+  const known = [...state.operations.values()].filter(({ frameworkId, agentId }) => frameworkId === framework.id && awaited(state, { value: agentId }).length === 0)
   const statuses: OperationStatus[] = asked.length === 0
     ? known.map(({ operationId, state: outcome, agentId }) => ({ operation_id: { value: operationId }, state: outcome, agent_id: { value: agentId } }))
     : asked.map(({ operation_id: operationId, agent_id: agentId }) => {
       const operation = known.find((one) => one.operationId === operationId.value)
+      if (agentId !== undefined && awaited(state, agentId).length > 0) return { operation_id: operationId, state: 'OPERATION_RECOVERING', message: 'Reconciliation: Agent is recovered but has not re-registered', agent_id: agentId }
       if (operation !== undefined) return { operation_id: operationId, state: operation.state, agent_id: { value: operation.agentId } }
       const presence = agentId === undefined ? undefined : state.agents.get(agentId.value)?.presence
       if (presence === 'gone') return { operation_id: operationId, state: 'OPERATION_GONE_BY_OPERATOR', message: 'Reconciliation: Agent marked gone by operator', agent_id: agentId! }

@@ -28,8 +28,10 @@ export interface Agent {
   registeredMs: number
   ip: string
   presence: AgentPresence
-  /** Since when its pings are not answered. */
+  /** Since when its pings are not answered, or the master waits for its return. */
   silentSinceMs: number
+  /** Wall clock; null: it has never been away from this master. */
+  reregisteredMs: number | null
   /** Wall clock. */
   unreachableMs: number
   /** Nothing of it is offered. */
@@ -173,7 +175,7 @@ export function createState (masterId: string, masterInfo: MasterInfo, startedMs
 
 /** An agent that has just registered. */
 export function newAgent (agent: Pick<Agent, 'id' | 'hostname' | 'port' | 'attributes' | 'base' | 'total' | 'registeredMs'> & Partial<Agent>): Agent {
-  return { machine: null, ip: '127.0.0.1', presence: 'registered', silentSinceMs: 0, unreachableMs: 0, deactivated: false, drain: null, ...agent }
+  return { machine: null, ip: '127.0.0.1', presence: 'registered', silentSinceMs: 0, reregisteredMs: null, unreachableMs: 0, deactivated: false, drain: null, ...agent }
 }
 
 export const urlOf = ({ hostname, ip, port }: Agent): MesosUrl => ({ scheme: 'http', address: { hostname, ip, port }, path: '/slave(1)' })

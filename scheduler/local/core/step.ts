@@ -95,7 +95,10 @@ function stop (state: MasterState, out: Outcome, context: Context): void {
 /** Nobody is subscribed after a restart; processes are looked for, and launches that never began begin. */
 function recover (state: MasterState, out: Outcome, context: Context): void {
   out.metaChanged()
-  for (const agent of state.agents.values()) out.agentChanged(agent)
+  for (const agent of state.agents.values()) {
+    agent.silentSinceMs = context.nowMs
+    out.agentChanged(agent)
+  }
   for (const framework of state.frameworks.values()) awaitReturn(framework, context)
   for (const task of state.tasks.values()) {
     if (!isInUse(task)) continue

@@ -12,7 +12,7 @@ import { httpMasterClient, startFramework } from '../../../scheduler/framework/i
 import type { Framework, FrameworkStatus } from '../../../scheduler/framework/index.ts'
 import { startLocalMaster } from '../../../scheduler/local/index.ts'
 import type { DiskType } from '../../../scheduler/framework/agent-offer.ts'
-import type { LocalMaster, MachineDisk } from '../../../scheduler/local/index.ts'
+import type { LocalMaster, LocalMasterInit, MachineDisk } from '../../../scheduler/local/index.ts'
 import { quietLog } from './harness.ts'
 
 interface Answer { nodeId: string, pid: number, starts: number, managers: Array<{ id: string }> }
@@ -41,17 +41,17 @@ describe('framework on the embedded master', function () {
     await rm(directory, { recursive: true, force: true })
   })
 
-  async function startMaster (port = 0, disks: MachineDisk[] = []): Promise<void> {
+  async function startMaster (port = 0, disks: MachineDisk[] = [], more: Partial<LocalMasterInit> = {}): Promise<void> {
     // Below the range of ephemeral ports, apart from those of other tests by the process id.
     const begin = 20_000 + (process.pid % 500) * 20
     master = await startLocalMaster(components, {
-      workDir: join(directory, 'master'), port, resources: { cpus: 4, memMb: 4096, diskMb: 4096, ports: [{ begin, end: begin + 19 }], disks }
+      workDir: join(directory, 'master'), port, resources: { cpus: 4, memMb: 4096, diskMb: 4096, ports: [{ begin, end: begin + 19 }], disks }, ...more
     })
   }
 
-  async function start (nodes = 3, diskType: DiskType = 'root'): Promise<void> {
+  async function start (nodes = 3, diskType: DiskType = 'root', url = master.url): Promise<void> {
     framework = await startFramework({ ...components, kv, masterClientFactory: httpMasterClient(components) }, {
-      masters: [master.url],
+      masters: [url],
       role: 'atoll',
       principal: 'atoll',
       name: 'atoll',
@@ -137,6 +137,29 @@ describe('framework on the embedded master', function () {
     await startMaster(Number(new URL(master.url).port))
     const after = await until((status) => status.connected && running(3)(status))
     expect((await Promise.all(after.nodes.map(ask))).map(({ pid }) => pid)).to.deep.equal(pids)
+  })
+
+  it('follows a redirect to the leader; a new leader, and agents that return late, cost no relaunch', async () => {
+    const pids = (await Promise.all((await until(running(3))).nodes.map(ask))).map(({ pid }) => pid)
+    const standby = await startLocalMaster(components, { workDir: join(directory, 'standby') })
+    try {
+      standby.setPhase({ leader: new URL(master.url).host })
+      await framework.close()
+      await start(3, 'root', standby.url)
+      expect((await until((status) => status.connected && running(3)(status))).master).to.contain(master.url)
+      // From here on the redirect leads to a dead master.
+      await master.close()
+      await until(({ connected }) => !connected)
+      await startMaster(0, [], { agentsReturn: 'when told' })
+      standby.setPhase({ leader: new URL(master.url).host })
+      await until(({ connected }) => connected)
+      master.setPresence(master.agentId, 'registered')
+      const after = await until(running(3))
+      expect(after.nodes.map(({ launches }) => launches)).to.deep.equal([1, 1, 1])
+      expect((await Promise.all(after.nodes.map(ask))).map(({ pid }) => pid)).to.deep.equal(pids)
+    } finally {
+      await standby.close()
+    }
   })
 
   it('shutdown ends the tasks and keeps the volumes for the next start; release frees the place', async () => {

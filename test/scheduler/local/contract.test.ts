@@ -1,11 +1,16 @@
 import { expect } from 'chai'
 import { killGraceMsDefault } from '../../../scheduler/local/constants.ts'
-import { ports, scalar } from './master-harness.ts'
+import type { Phase } from '../../../scheduler/local/wire/phase.ts'
+import { killTestMaster, ports, scalar, startTestMaster } from './master-harness.ts'
 import { Replay } from './replay.ts'
 
 /** What a note says that happens to agents, by a text in it. */
-const script = (steps: Record<string, (replay: Replay) => void>) => (note: string, replay: Replay): void => {
-  for (const [text, action] of Object.entries(steps)) if (note.includes(text)) action(replay)
+const script = (steps: Record<string, (replay: Replay) => void | Promise<void>>) => async (note: string, replay: Replay): Promise<void> => {
+  for (const [text, action] of Object.entries(steps)) if (note.includes(text)) await action(replay)
+}
+
+const backAfter = (replay: Replay, seconds: number, ...agentIds: string[]): void => {
+  replay.later(seconds, () => { for (const id of agentIds) replay.master.shell.setPresence(id, 'registered') })
 }
 
 describe('embedded master: answers as the recorded Mesos master did', function () {
@@ -117,6 +122,68 @@ describe('embedded master: answers as the recorded Mesos master did', function (
   }).run())
 
   it('12: an agent is drained, deactivated, drained for good', () => new Replay('12-drain-and-reactivate-agent').run())
+
+  it('13: the master is killed and started again: 404, 503, then agents return one after another', () => {
+    /** Seconds from now until each phase begins. */
+    const startAgain = async (replay: Replay, recovering: number, leading: number): Promise<void> => {
+      await replay.succeed('starting')
+      replay.later(recovering, () => { replay.master.http.phase = 'recovering' })
+      replay.later(leading, () => { replay.master.http.phase = 'leading' })
+    }
+    return new Replay('13-master-restart-with-replicated-log', {
+      onNote: script({
+        'then the master is killed (SIGKILL)': ({ master }) => killTestMaster(master),
+        'the master is started again; the framework tries': (replay) => startAgain(replay, 0.39, 0.52),
+        'no agent is back yet': (replay) => { backAfter(replay, 1.5, 'agent-1', 'agent-3') },
+        'agent r2 goes on': (replay) => { backAfter(replay, 0.5, 'agent-2') },
+        'killed and started again within 0.1 s': async (replay) => {
+          await killTestMaster(replay.master)
+          await startAgain(replay, 0.2, 0.25)
+          backAfter(replay, 3, 'agent-1', 'agent-2', 'agent-3')
+        }
+      })
+    }).run()
+  })
+
+  it('16: of three masters one leads, the others redirect to it, for a while also when it is dead; then another leads', () => {
+    const standBy = (replay: Replay, phase: Phase): void => { for (const { http } of replay.masters.values()) http.phase = phase }
+    const leader = '127.0.0.1:5050'
+    return new Replay('16-three-masters-with-zookeeper', {
+      onNote: script({
+        'three masters are started': async (replay) => {
+          for (const port of [5060, 5070]) replay.masters.set(port, await startTestMaster([], 1, undefined, replay.master.clock))
+        },
+        'no quorum': ({ master }) => { master.http.phase = 'recovering' },
+        'all three run': (replay) => {
+          replay.master.http.phase = 'leading'
+          standBy(replay, { leader })
+        },
+        'the leader (port 5050) is killed': ({ master }) => killTestMaster(master),
+        'until its ZooKeeper session ends (4 s)': (replay) => {
+          const dead = replay.master
+          replay.later(3.5, async () => {
+            await replay.masters.get(5060)!.shell.close()
+            await replay.succeed('leading')
+            replay.masters.set(5060, replay.master).set(5050, dead)
+            backAfter(replay, 0.2, 'agent-2')
+            backAfter(replay, 0.4, 'agent-1')
+            backAfter(replay, 0.5, 'agent-3')
+          })
+        },
+        'the killed master is started again: it stands by': async (replay) => {
+          replay.masters.set(5050, await startTestMaster([], 1, undefined, replay.master.clock))
+          for (const port of [5050, 5070]) replay.masters.get(port)!.http.phase = { leader: '127.0.0.1:5060' }
+        },
+        'the session of the leader expires; it exits': (replay) => {
+          // Those that stand by do not know of a leader any more.
+          replay.later(6.4, async () => {
+            await killTestMaster(replay.master)
+            for (const port of [5050, 5070]) replay.masters.get(port)!.http.phase = 'no leader'
+          })
+        }
+      })
+    }).run()
+  })
 
   it('14: basic authentication', () => new Replay('14-basic-authentication', {
     credentials: [{ principal: 'atoll', secret: 'secret' }, { principal: 'operator', secret: 'operator-secret' }]

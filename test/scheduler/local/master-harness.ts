@@ -7,6 +7,8 @@ import { normalList } from '../../../scheduler/local/core/resources.ts'
 import { createState, newAgent, type Agent, type MasterState } from '../../../scheduler/local/core/state.ts'
 import { MasterHttpServer } from '../../../scheduler/local/http-server.ts'
 import { MasterShell } from '../../../scheduler/local/master.ts'
+import { readMeta, restoreAll } from '../../../scheduler/local/store.ts'
+import type { Phase } from '../../../scheduler/local/wire/phase.ts'
 import type { Attribute, Resource } from '../../../scheduler/mesos/types.ts'
 import { SimClock } from '../../sim/clock.ts'
 import { MemoryKv } from '../../sim/memory-kv.ts'
@@ -56,25 +58,49 @@ export class ScriptedAgent implements AgentDriver {
   }
 }
 
-export interface TestMaster { shell: MasterShell, agent: ScriptedAgent, clock: SimClock, kv: MemoryKv, state: MasterState, port: number, failures: AtollError[] }
+export interface TestMaster { shell: MasterShell, http: MasterHttpServer, agent: ScriptedAgent, clock: SimClock, kv: MemoryKv, state: MasterState, port: number, failures: AtollError[] }
+
+const newState = (): MasterState => createState('11111111-2222-4333-8444-555555555555', { version: '1.12.0', hostname: '127.0.0.1' }, 0)
 
 /** The master with its real HTTP server, on virtual time. */
-export async function startTestMaster (agents: Agent[], seed = 1, credentials?: Array<{ principal: string, secret: string }>): Promise<TestMaster> {
-  const clock = new SimClock()
-  const failures: AtollError[] = []
-  const kv = new MemoryKv()
-  const state = createState('11111111-2222-4333-8444-555555555555', { version: '1.12.0', hostname: '127.0.0.1' }, 0)
+export function startTestMaster (agents: Agent[], seed = 1, credentials?: Array<{ principal: string, secret: string }>, clock = new SimClock()): Promise<TestMaster> {
+  const state = newState()
   for (const agent of agents) state.agents.set(agent.id, agent)
+  return runTestMaster(state, new ScriptedAgent(), new MemoryKv(), clock, seed, credentials)
+}
+
+/** The master is killed. */
+export async function killTestMaster ({ shell, kv }: TestMaster): Promise<void> {
+  kv.kill()
+  await shell.close()
+}
+
+/** The next one on the store of one that was killed: no agent is back yet. Its processes run on. */
+export async function succeedTestMaster (killed: TestMaster, phase: Phase = 'leading'): Promise<TestMaster> {
+  const kv = killed.kv.reopen()
+  const state = newState()
+  await restoreAll(kv, state, (await readMeta(kv))!)
+  for (const [id, agent] of state.agents) {
+    const { hostname, ip, port, attributes, domain } = killed.state.agents.get(id)!
+    Object.assign(agent, { hostname, ip, port, attributes, ...(domain !== undefined && { domain }), presence: 'recovered' })
+  }
+  state.pingTimeoutMs = killed.state.pingTimeoutMs
+  const next = await runTestMaster(state, killed.agent, kv, killed.clock, 2)
+  next.http.phase = phase
+  return next
+}
+
+async function runTestMaster (state: MasterState, agent: ScriptedAgent, kv: MemoryKv, clock: SimClock, seed: number, credentials?: Array<{ principal: string, secret: string }>): Promise<TestMaster> {
+  const failures: AtollError[] = []
   let http: MasterHttpServer
   const shell = new MasterShell({
     clock, random: new SimRandom(seed), log: silentLog, kv, serve: (handler) => http = new MasterHttpServer({ log: silentLog }, handler, { version: '1.12.0', ...(credentials !== undefined && { credentials }) })
   }, { state, onFailure: (error) => { failures.push(error) } })
-  const agent = new ScriptedAgent()
   agent.report = (report) => { shell.report(report) }
   const port = await http!.listen('127.0.0.1', 0)
   Object.assign(state.masterInfo, { ip: 16777343, port, pid: `master@127.0.0.1:${port}`, address: { hostname: '127.0.0.1', ip: '127.0.0.1', port } })
   shell.start(agent)
-  return { shell, agent, clock, kv, state, port, failures }
+  return { shell, http: http!, agent, clock, kv, state, port, failures }
 }
 
 /** A raw connection: bytes go out as they are. */

@@ -2,9 +2,10 @@ import { expect } from 'chai'
 import { readFileSync } from 'node:fs'
 import type { ProcessExit } from '../../../scheduler/local/core/effects.ts'
 import type { Agent, PendingOffer } from '../../../scheduler/local/core/state.ts'
+import type { Phase } from '../../../scheduler/local/wire/phase.ts'
 import type { Attribute, DomainInfo, Resource } from '../../../scheduler/mesos/types.ts'
 import { HttpReader, type Answer } from './http-reader.ts'
-import { agentOf, eventually, ports, RawConnection, scalar, startTestMaster, type TestMaster } from './master-harness.ts'
+import { agentOf, eventually, ports, RawConnection, scalar, startTestMaster, succeedTestMaster, type TestMaster } from './master-harness.ts'
 
 interface Line { t: number, conn: number, dir?: 'request' | 'response' | 'close', bytes?: string, note?: string, by?: string }
 
@@ -23,7 +24,7 @@ export interface ReplayInit {
   /** Answers that are known to differ, by the text of the note before: the status that is given here. */
   otherStatus?: Record<string, number>
   /** What operators and agents do at a note, other than by HTTP. */
-  onNote?: (note: string, replay: Replay) => void
+  onNote?: (note: string, replay: Replay) => void | Promise<void>
   /** Pings fail after so long. */
   pingTimeoutMs?: number
   credentials?: Array<{ principal: string, secret: string }>
@@ -73,6 +74,9 @@ export class Replay {
   private readonly offersToStandFor: any[] = []
   private position = 0
   master!: TestMaster
+  /** By the port that was recorded, where there are several. */
+  readonly masters = new Map<number, TestMaster>()
+  private readonly scheduled: Array<{ ms: number, action: () => void | Promise<void> }> = []
   private tornDown = false
   private note = ''
 
@@ -99,7 +103,7 @@ export class Replay {
           if (until !== undefined && line.note.includes(until)) break
           this.note = line.note
           await this.elapse(line.t)
-          this.init.onNote?.(line.note, this)
+          await this.init.onNote?.(line.note, this)
           continue
         }
         await this.elapse(line.t)
@@ -110,8 +114,19 @@ export class Replay {
       this.requireNothingMore()
     } finally {
       for (const connection of this.actual.values()) connection.socket.destroy()
-      await this.master.shell.close()
+      for (const { shell } of new Set([this.master, ...this.masters.values()])) await shell.close()
     }
+  }
+
+  /** Something happens so long after what happens now. */
+  later (seconds: number, action: () => void | Promise<void>): void {
+    this.scheduled.push({ ms: this.master.clock.now() + seconds * 1000, action })
+    this.scheduled.sort((one, other) => one.ms - other.ms)
+  }
+
+  /** The next master on the store of the one that was killed, with the same agents, whose processes run on. */
+  async succeed (phase: Phase): Promise<void> {
+    this.master = await succeedTestMaster(this.master, phase)
   }
 
   /** No update tells how tasks of a removed framework end. */
@@ -124,8 +139,14 @@ export class Replay {
   }
 
   private async elapse (seconds: number): Promise<void> {
-    const ahead = seconds * 1000 - this.master.clock.now()
-    if (ahead > 0) await this.master.clock.advance(ahead)
+    const { clock } = this.master
+    const until = async (ms: number): Promise<void> => { if (ms > clock.now()) await clock.advance(ms - clock.now()) }
+    while (this.scheduled.length > 0 && this.scheduled[0]!.ms <= seconds * 1000) {
+      const { ms, action } = this.scheduled.shift()!
+      await until(ms)
+      await action()
+    }
+    await until(seconds * 1000)
   }
 
   /** Lets the network, then time, go on until the condition holds. */
@@ -137,7 +158,8 @@ export class Replay {
   }
 
   private async request ({ conn, bytes = '' }: Line): Promise<void> {
-    const connection = this.actual.get(conn) ?? new RawConnection(this.master.port)
+    const master = this.masters.get(Number(/\r\nHost: [\d.]+:(\d+)/.exec(bytes)?.[1])) ?? this.master
+    const connection = this.actual.get(conn) ?? new RawConnection(master.port)
     this.actual.set(conn, connection)
     const body = bytes.slice(bytes.indexOf('{'))
     if (/"type":"(ACCEPT|DECLINE)"/.test(body)) this.takeOffers(body)
@@ -202,7 +224,7 @@ export class Replay {
       this.differing.add(conn)
       return
     }
-    for (const name of ['content-type', 'allow']) expect(actual.headers[name], `${name} after "${this.note}"`).to.equal(recorded.headers[name])
+    for (const name of ['content-type', 'allow', 'location']) expect(actual.headers[name], `${name} after "${this.note}"`).to.equal(recorded.headers[name])
     for (const name of ['mesos-stream-id', 'transfer-encoding']) expect(name in actual.headers, `${name} after "${this.note}"`).to.equal(name in recorded.headers)
     if (recorded.headers['content-type'] === 'application/json' && recorded.body !== '') this.compareBody(recorded.body, actual.body)
     const streamId = recorded.headers['mesos-stream-id']

@@ -36,6 +36,8 @@ export const updatesPerTaskMax = 32
 export const tasksMax = 10_000
 export const operationsUnacknowledgedMax = 10_000
 export const frameworksMax = 1000
+/** Operators that watch events: the oldest is disconnected for one more. */
+export const watchersMax = 100
 export const filtersPerFrameworkMax = 256
 /** Offer ids are never used again: this many are set aside in the store at a time. */
 export const offerIdsPerReservation = 10_000

@@ -2,7 +2,6 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { AtollError, codeOf, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { Logger } from '../../fsnode/protocol/ports.ts'
-import type { SchedulerEvent } from '../mesos/types.ts'
 import { encodeJsonRecord } from '../mesos/recordio.ts'
 import { bodyLengthMaxBytes, keepAliveMs, streamQueuedMaxBytes } from './constants.ts'
 import type { OperatorCall } from './wire/operator-calls.ts'
@@ -29,8 +28,8 @@ export interface MasterHttpServerInit {
 /** Carries requests to the master and its answers back. */
 export interface MasterServer {
   reply (request: number, status: number, body: { text?: string, json?: unknown }): void
-  openStream (request: number, streamId: string): void
-  event (stream: number, event: SchedulerEvent): void
+  openStream (request: number, streamId: string | undefined): void
+  event (stream: number, event: object): void
   closeStream (stream: number): void
   /** Ends the streams and breaks off the rest. */
   close (): Promise<void>
@@ -94,7 +93,7 @@ export class MasterHttpServer implements MasterServer {
     else response.writeHead(status, { 'content-length': 0 }).end()
   }
 
-  openStream (request: number, streamId: string): void {
+  openStream (request: number, streamId: string | undefined): void {
     const response = this.waiting.get(request)
     if (response === undefined) {
       this.handler.streamClosed(request)
@@ -102,11 +101,11 @@ export class MasterHttpServer implements MasterServer {
     }
     this.waiting.delete(request)
     this.streams.set(request, response)
-    response.writeHead(200, { 'content-type': 'application/json', 'mesos-stream-id': streamId })
+    response.writeHead(200, { 'content-type': 'application/json', ...(streamId !== undefined && { 'mesos-stream-id': streamId }) })
     response.flushHeaders()
   }
 
-  event (stream: number, event: SchedulerEvent): void {
+  event (stream: number, event: object): void {
     const response = this.streams.get(stream)
     if (response === undefined) return
     response.write(encodeJsonRecord(event))

@@ -160,7 +160,8 @@ export class MasterShell {
     switch (effect.type) {
       case 'reply': return http.reply(effect.request, effect.status, effect)
       case 'open-stream': return http.openStream(effect.request, effect.streamId)
-      case 'event': return http.event(effect.stream, effect.event)
+      case 'event':
+      case 'operator-event': return http.event(effect.stream, effect.event)
       case 'close-stream': return http.closeStream(effect.stream)
       case 'launch':
         log.info('launching a task', { task: effect.order.key })

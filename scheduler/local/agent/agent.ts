@@ -5,6 +5,7 @@ import type { Clock, Logger, Timer } from '../../../fsnode/protocol/ports.ts'
 import { adoptedPollMs, groupGoneMsMax, groupPollMs, outputCheckIntervalMs } from '../constants.ts'
 import type { Input, LaunchOrder, ProcessExit, VolumePlace } from '../core/effects.ts'
 import type { ProcessIdentity } from '../core/state.ts'
+import { Checker } from './check.ts'
 import { fetchUris } from './fetch-uris.ts'
 import { HealthChecker } from './health.ts'
 import { isGroupAlive, signalGroup, startTimeOf } from './process-table.ts'
@@ -44,7 +45,8 @@ interface RunningTask {
   killMs?: number
   graceTimer?: Timer
   pollTimer?: Timer
-  health?: HealthChecker
+  /** Those that ask it something again and again. */
+  checkers: Array<{ stop: () => void }>
 }
 
 /**
@@ -56,7 +58,7 @@ const gate = 'read -r go || exit 125; command -v "$1" >/dev/null || { echo "Fail
 
 /** Runs tasks as processes, each the leader of its own session and process group, that outlive this process. */
 export class ProcessAgent implements AgentDriver {
-  private readonly clock: Clock
+  readonly clock: Clock
   private readonly log: Logger
   private readonly init: ProcessAgentInit
   private readonly sandboxes: Sandboxes
@@ -76,7 +78,7 @@ export class ProcessAgent implements AgentDriver {
   destroyVolume (volume: VolumePlace): Promise<void> { return this.sandboxes.destroyVolume(volume) }
 
   launch (order: LaunchOrder): void {
-    const task: RunningTask = { order, preparing: new AbortController() }
+    const task: RunningTask = { order, preparing: new AbortController(), checkers: [] }
     this.tasks.set(order.containerId, task)
     this.start(task).catch((error: unknown) => {
       this.forget(task)
@@ -85,9 +87,9 @@ export class ProcessAgent implements AgentDriver {
   }
 
   adopt (order: LaunchOrder, process: ProcessIdentity): void {
-    const task: RunningTask = { order, process }
+    const task: RunningTask = { order, process, checkers: [] }
     this.tasks.set(order.containerId, task)
-    this.checkHealth(task)
+    this.beginChecks(task)
     this.poll(task)
   }
 
@@ -95,14 +97,14 @@ export class ProcessAgent implements AgentDriver {
     const task = this.tasks.get(containerId)
     if (task?.child === undefined || task.killMs !== undefined) return
     task.child.stdin!.end('go\n')
-    this.checkHealth(task)
+    this.beginChecks(task)
   }
 
   kill (containerId: string, graceMs: number): void {
     const task = this.tasks.get(containerId)
     if (task === undefined) return
     task.killMs = this.clock.now() + graceMs
-    task.health?.stop()
+    for (const checker of task.checkers) checker.stop()
     task.preparing?.abort(new Error('killed'))
     if (task.process === undefined) return
     void this.signal(task, 'SIGTERM')
@@ -164,7 +166,7 @@ export class ProcessAgent implements AgentDriver {
 
   /** What the task has left behind goes too, so that nobody uses its volume any more; after a KILL it has the rest of the grace. */
   private async ended (task: RunningTask, exit: ProcessExit): Promise<void> {
-    task.health?.stop()
+    for (const checker of task.checkers) checker.stop()
     const { order: { key, containerId }, process: identity } = task
     const { pid, startTime } = identity!
     const killMs = task.killMs ?? this.clock.now()
@@ -197,14 +199,13 @@ export class ProcessAgent implements AgentDriver {
     if (await isGroupAlive(pid, startTime)) signalGroup(pid, signal)
   }
 
-  private checkHealth (task: RunningTask): void {
-    const { order: { key, containerId, info, directory } } = task
-    if (info.health_check === undefined) return
-    task.health = new HealthChecker({ clock: this.clock }, {
-      check: info.health_check,
-      directory: this.sandboxes.path(directory),
-      onChange: (healthy, kill) => { this.report({ type: 'task-health', key, containerId, healthy, kill }) }
-    })
+  private beginChecks (task: RunningTask): void {
+    const { order: { key, containerId, info: { health_check: health, check }, directory: name } } = task
+    const directory = this.sandboxes.path(name)
+    if (health !== undefined) {
+      task.checkers.push(new HealthChecker(this, { check: health, directory, onChange: (healthy, kill) => { this.report({ type: 'task-health', key, containerId, healthy, kill }) } }))
+    }
+    if (check !== undefined) task.checkers.push(new Checker(this, { check, directory, onChange: (status) => { this.report({ type: 'task-check', key, containerId, status }) } }))
   }
 
   private environment ({ info, frameworkId }: LaunchOrder, sandbox: string): NodeJS.ProcessEnv {
@@ -227,7 +228,7 @@ export class ProcessAgent implements AgentDriver {
   private forget (task: RunningTask): void {
     task.graceTimer?.cancel()
     task.pollTimer?.cancel()
-    task.health?.stop()
+    for (const checker of task.checkers) checker.stop()
     if (this.tasks.get(task.order.containerId) === task) this.tasks.delete(task.order.containerId)
   }
 

@@ -1,8 +1,6 @@
-import { execFile } from 'node:child_process'
-import { connect } from 'node:net'
 import type { Clock, Timer } from '../../../fsnode/protocol/ports.ts'
 import type { HealthCheck } from '../../mesos/types.ts'
-import { healthIntervalMsMax, healthIntervalMsMin } from '../constants.ts'
+import { boundedMs, connects, exitCodeOf, httpStatusOf } from './probe.ts'
 
 export interface HealthCheckerInit {
   check: HealthCheck
@@ -38,7 +36,7 @@ export class HealthChecker {
     if (this.stopped) return
     this.timer = this.clock.setTimer(() => {
       this.ask().then((well) => { this.learn(well) }, () => { this.learn(false) })
-    }, bounded(delaySeconds))
+    }, boundedMs(delaySeconds))
   }
 
   private learn (well: boolean): void {
@@ -56,41 +54,16 @@ export class HealthChecker {
     this.next(interval)
   }
 
-  private ask (): Promise<boolean> {
+  private async ask (): Promise<boolean> {
     const { check } = this.init
-    const timeoutMs = bounded(check.timeout_seconds ?? 20)
+    const timeoutMs = boundedMs(check.timeout_seconds ?? 20)
     switch (check.type) {
-      case 'COMMAND': return askCommand(check.command!, this.init.directory, timeoutMs)
-      case 'TCP': return askTcp(check.tcp!.port, timeoutMs)
-      case 'HTTP': return askHttp(check.http!, timeoutMs)
+      case 'COMMAND': return await exitCodeOf(check.command!, this.init.directory, timeoutMs) === 0
+      case 'TCP': return connects(check.tcp!.port, timeoutMs)
+      case 'HTTP': {
+        const status = await httpStatusOf(check.http!, timeoutMs)
+        return status !== undefined && status >= 200 && status < 400
+      }
     }
   }
-}
-
-function bounded (seconds: number): number {
-  return Math.min(Math.max(seconds * 1000, healthIntervalMsMin), healthIntervalMsMax)
-}
-
-function askCommand ({ shell, value = '', arguments: argv = [] }: NonNullable<HealthCheck['command']>, directory: string, timeoutMs: number): Promise<boolean> {
-  const [file, words] = shell === false ? [value, argv.slice(1)] : ['/bin/sh', ['-c', value]]
-  return new Promise((resolve) => {
-    execFile(file, words, { cwd: directory, timeout: timeoutMs, killSignal: 'SIGKILL' }, (error) => { resolve(error === null) })
-  })
-}
-
-function askTcp (port: number, timeoutMs: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: '127.0.0.1', port, timeout: timeoutMs })
-    const answer = (well: boolean): void => {
-      socket.destroy()
-      resolve(well)
-    }
-    socket.once('connect', () => { answer(true) }).once('timeout', () => { answer(false) }).once('error', () => { answer(false) })
-  })
-}
-
-async function askHttp ({ scheme = 'http', port, path = '/' }: NonNullable<HealthCheck['http']>, timeoutMs: number): Promise<boolean> {
-  const response = await fetch(`${scheme}://127.0.0.1:${port}${path}`, { redirect: 'manual', signal: AbortSignal.timeout(timeoutMs) })
-  await response.body?.cancel()
-  return response.status >= 200 && response.status < 400
 }

@@ -6,6 +6,7 @@ import { rescindInverseOffers } from './maintenance.ts'
 import type { Outcome } from './outcome.ts'
 import { newAgent, taskKey, type Agent, type Framework, type MasterState, type Task } from './state.ts'
 import { beginKill, complete, endForGood, isInUse, killTask, sendPendingOf } from './tasks.ts'
+import { tellAgentAdded, tellAgentRemoved, tellTaskUpdated } from './watchers.ts'
 
 /**
  * Whether the master hears of an agent.
@@ -66,6 +67,7 @@ function reregister (state: MasterState, agent: Agent, out: Outcome, context: Co
   agent.presence = 'registered'
   if (before === 'unreachable' || before === 'recovered') agent.reregisteredMs = context.wallMs
   out.agentChanged(agent)
+  if (before !== 'hanging' && before !== 'away') tellAgentAdded(state, agent, out)
   for (const task of tasksOn(state, agent)) {
     if (task.neverArrived === true) {
       state.tasks.delete(task.key)
@@ -106,6 +108,7 @@ export function replaceAgent (state: MasterState, agent: Agent, out: Outcome, co
   Object.assign(agent, { base: [], total: [], machine: null })
   state.agents.set(next.id, next)
   for (const each of [agent, next]) out.agentChanged(each)
+  tellAgentAdded(state, next, out)
   for (const task of concerned.filter(({ key }) => state.tasks.has(key))) {
     task.agentId = next.id
     out.taskChanged(task)
@@ -146,6 +149,7 @@ function withdraw (state: MasterState, agent: Agent, out: Outcome): void {
   rescindOffers(state, agent, out)
   rescindInverseOffers(state, out, agent.id)
   for (const framework of concerned) out.event(framework, { type: 'FAILURE', failure: { agent_id: { value: agent.id } } })
+  tellAgentRemoved(agent, out)
 }
 
 export function rescindOffers (state: MasterState, agent: Agent, out: Outcome): void {
@@ -164,6 +168,7 @@ function tell (state: MasterState, task: Task, agent: Agent, what: Partial<TaskS
   if (framework === undefined) return
   const status = { task_id: task.info.task_id, source: 'SOURCE_MASTER', agent_id: { value: agent.id }, timestamp: context.wallMs / 1000, ...what, state: stateFor(framework, what.state!) } as TaskStatus
   out.event(framework, { type: 'UPDATE', update: { status } })
+  tellTaskUpdated(task, status, out)
 }
 
 /** Frameworks that do not know of partitions are told that the task is lost. */

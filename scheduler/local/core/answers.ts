@@ -63,7 +63,7 @@ function metricsOf (state: MasterState): Array<{ name: string, value: number }> 
   }).map(([name, value]) => ({ name, value }))
 }
 
-function agentJson (state: MasterState, agent: Agent): unknown {
+export function agentJson (state: MasterState, agent: Agent): unknown {
   const users = usersOf(state).filter(({ agentId }) => agentId === agent.id)
   const offers = [...state.offers.values()].filter((offer) => offer.agentId === agent.id)
   return {
@@ -114,6 +114,19 @@ function frameworkJson (state: MasterState, framework: Framework): unknown {
   }
 }
 
+/** A framework as an operator's stream tells of it. */
+export function subscribedJson ({ info, stream, recovered, registeredMs, reregisteredMs }: Framework): unknown {
+  return {
+    framework_info: info,
+    active: stream !== null,
+    connected: stream !== null,
+    recovered,
+    registered_time: time(registeredMs),
+    reregistered_time: time(reregisteredMs),
+    unregistered_time: time(0)
+  }
+}
+
 function completedJson ({ info, registeredMs, reregisteredMs, unregisteredMs }: CompletedFramework): unknown {
   return {
     framework_info: info,
@@ -127,7 +140,7 @@ function completedJson ({ info, registeredMs, reregisteredMs, unregisteredMs }: 
   }
 }
 
-function taskJson (task: Task): Record<string, unknown> {
+export function taskJson (task: Task): Record<string, unknown> {
   const { info, statuses } = task
   const last = statuses.findLast(({ uuid }) => uuid !== undefined)
   return {

@@ -1,7 +1,7 @@
 import type { DiskSource, SchedulerEvent } from '../../mesos/types.ts'
 import type { OperatorCall } from '../wire/operator-calls.ts'
 import type { SchedulerCall } from '../wire/scheduler-calls.ts'
-import type { LaunchedTaskInfo, ProcessIdentity } from './state.ts'
+import type { CheckStatus, LaunchedTaskInfo, ProcessIdentity } from './state.ts'
 
 /** How a task's process ended; `unknown` when whoever could know is gone: this master was not its parent, or the machine was restarted. */
 export type ProcessExit = { status: number } | { signal: string } | 'unknown'
@@ -20,6 +20,8 @@ export type Input =
   | { type: 'task-launch-failed', key: string, containerId: string, message: string }
   | { type: 'task-exited', key: string, containerId: string, exit: ProcessExit }
   | { type: 'task-health', key: string, containerId: string, healthy: boolean, kill: boolean }
+  /** The answer to the task's check, in the form of CheckStatusInfo, when it is another one than before. */
+  | { type: 'task-check', key: string, containerId: string, status: CheckStatus }
   /** What the master hears of an agent has changed. */
   | { type: 'agent-presence', agentId: string, presence: 'registered' | 'hanging' | 'away' | 'removed' }
   /** An agent has lost its identity, and registers as a new one on the same machine, with its reservations and volumes. */
@@ -41,10 +43,15 @@ export interface LaunchOrder {
   volumes: Array<VolumePlace & { containerPath: string, readOnly: boolean }>
 }
 
+/** Each has one member, of the name of its type. */
+export interface OperatorEvent { type: string, [member: string]: unknown }
+
 export type Effect =
   | { type: 'reply', request: number, status: number, text?: string, json?: unknown }
-  | { type: 'open-stream', request: number, streamId: string }
+  /** `streamId`: what later calls of a framework name. */
+  | { type: 'open-stream', request: number, streamId?: string }
   | { type: 'event', stream: number, event: SchedulerEvent }
+  | { type: 'operator-event', stream: number, event: OperatorEvent }
   | { type: 'close-stream', stream: number }
   | { type: 'launch', order: LaunchOrder }
   | { type: 'adopt', order: LaunchOrder, process: ProcessIdentity }

@@ -8,6 +8,7 @@ import { idProblem, roleProblem } from './names.ts'
 import type { Outcome } from './outcome.ts'
 import { offersOf, tasksOf, type Framework, type MasterState } from './state.ts'
 import { beginKill, complete, isInUse, sendPending } from './tasks.ts'
+import { tellFramework, tellFrameworkRemoved } from './watchers.ts'
 
 export interface Subscription { framework_info: FrameworkInfo, suppressed_roles?: string[], offer_constraints?: unknown }
 
@@ -32,6 +33,7 @@ export function subscribe (state: MasterState, request: number, subscription: Su
   framework.suppressed = new Set(subscription.suppressed_roles)
   framework.nextHeartbeatMs = context.nowMs + heartbeatIntervalMs
   out.frameworkChanged(framework)
+  tellFramework(framework, known === undefined ? 'ADDED' : 'UPDATED', out)
   out.event(framework, { type: 'SUBSCRIBED', subscribed: {
     framework_id: { value: framework.id },
     heartbeat_interval_seconds: heartbeatIntervalMs / 1000,
@@ -152,6 +154,7 @@ export function remove (state: MasterState, framework: Framework, out: Outcome, 
   if (framework.stream !== null) out.push({ type: 'close-stream', stream: framework.stream })
   framework.stream = null
   state.frameworks.delete(framework.id)
+  tellFrameworkRemoved(framework, out)
   out.frameworkChanged(framework)
   const { info, registeredMs, reregisteredMs } = framework
   state.completedFrameworks.set(framework.id, { info, registeredMs, reregisteredMs, unregisteredMs: context.wallMs })
@@ -178,6 +181,7 @@ export function updateFramework (state: MasterState, framework: Framework, updat
   adoptInfo(framework, info)
   framework.suppressed = new Set(suppressed)
   out.frameworkChanged(framework)
+  tellFramework(framework, 'UPDATED', out)
   const gone = offersOf(state, framework.id).filter(({ role }) => !framework.roles.includes(role))
   removeOffers(state, gone)
   for (const { id } of gone) out.event(framework, { type: 'RESCIND', rescind: { offer_id: { value: id } } })

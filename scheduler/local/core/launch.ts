@@ -10,6 +10,7 @@ import { isVolume, minus, normalList, type Resources } from './resources.ts'
 import { taskKey, type LaunchedTaskInfo, type MasterState, type Task } from './state.ts'
 import { isInUse, launchOrder } from './tasks.ts'
 import { containerPathProblem } from './volumes.ts'
+import { tellTaskAdded } from './watchers.ts'
 
 /** LAUNCH: each task on its own. */
 export function launch (acceptance: Acceptance, infos: LaunchedTaskInfo[], withOperationId: boolean): void {
@@ -36,6 +37,7 @@ export function begin (acceptance: Acceptance, info: LaunchedTaskInfo, resources
   const task = { ...createTask(acceptance, info, resources), ...(executor !== undefined && { executor }) }
   state.tasks.set(task.key, task)
   out.taskChanged(task)
+  tellTaskAdded(task, out)
   if (!isHeardOf(agent)) task.neverArrived = true
   else out.push({ type: 'launch', order: launchOrder(task) })
 }
@@ -94,7 +96,7 @@ export function infoProblem ({ state, framework, agent }: Acceptance, info: Laun
 
 function commandProblem ({ command, executor, container, check, health_check: health }: LaunchedTaskInfo): string | undefined {
   if ((command === undefined) === (executor === undefined)) return 'Task should have at least one (but not both) of CommandInfo or ExecutorInfo present'
-  const unsupported = executor !== undefined ? 'custom executors' : container !== undefined ? 'containers' : check !== undefined ? 'checks' : undefined
+  const unsupported = executor !== undefined ? 'custom executors' : container !== undefined ? 'containers' : undefined
   if (unsupported !== undefined) return `Tasks with ${unsupported} are not supported by the embedded master`
   if (command!.value === undefined || command!.value === '') return 'The command of the task has no value'
   if ([command!.value, ...command!.arguments ?? []].some((word) => word.includes('\0'))) return 'The command of the task contains a zero byte'
@@ -102,6 +104,8 @@ function commandProblem ({ command, executor, container, check, health_check: he
     if (type === 'SECRET') return `Environment variable '${name}' is a secret: secrets are not supported by the embedded master`
     if (name === '' || /[=\0]/.test(name) || (value ?? '').includes('\0')) return `Environment variable '${name}' is invalid`
   }
-  if (health !== undefined && (health.type === undefined || health[health.type.toLowerCase() as 'tcp'] === undefined)) return 'The health check of the task names no type, or has no member of its type'
+  for (const [what, given] of [['health check', health], ['check', check]] as const) {
+    if (given !== undefined && (given.type === undefined || given[given.type.toLowerCase() as 'tcp'] === undefined)) return `The ${what} of the task names no type, or has no member of its type`
+  }
   return undefined
 }

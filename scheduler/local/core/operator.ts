@@ -1,6 +1,6 @@
 import type { Id } from '../../mesos/types.ts'
 import { isQuery, type OperatorCall } from '../wire/operator-calls.ts'
-import { allocate, available, removeOffers } from './allocate.ts'
+import { available, removeOffers } from './allocate.ts'
 import { deactivate, drain, markGone, reactivate } from './agents.ts'
 import { answerOf } from './answers.ts'
 import type { Context } from './effects.ts'
@@ -11,6 +11,7 @@ import type { Outcome } from './outcome.ts'
 import { contains, minus, plus, type Resources } from './resources.ts'
 import { textOf } from './resource-text.ts'
 import type { Agent, MasterState } from './state.ts'
+import { watch } from './watchers.ts'
 
 /** The operator API. */
 export function operate (state: MasterState, request: number, call: OperatorCall, out: Outcome, context: Context): void {
@@ -19,18 +20,19 @@ export function operate (state: MasterState, request: number, call: OperatorCall
     return
   }
   switch (call.type) {
+    case 'SUBSCRIBE': return watch(state, request, out, context)
     case 'TEARDOWN': {
       const framework = state.frameworks.get(call.teardown.framework_id.value)
       if (framework === undefined) return out.reply(request, 400, 'No framework found with specified ID')
       remove(state, framework, out, context)
       return out.reply(request, 200)
     }
-    case 'RESERVE_RESOURCES': return mutate(state, request, call.reserve_resources.agent_id, { type: 'RESERVE', resources: call.reserve_resources.resources }, out, context)
-    case 'UNRESERVE_RESOURCES': return mutate(state, request, call.unreserve_resources.agent_id, { type: 'UNRESERVE', resources: call.unreserve_resources.resources }, out, context)
-    case 'CREATE_VOLUMES': return mutate(state, request, call.create_volumes.agent_id, { type: 'CREATE', resources: call.create_volumes.volumes }, out, context)
-    case 'DESTROY_VOLUMES': return mutate(state, request, call.destroy_volumes.agent_id, { type: 'DESTROY', resources: call.destroy_volumes.volumes }, out, context)
-    case 'GROW_VOLUME': return mutate(state, request, call.grow_volume.agent_id, { type: 'GROW_VOLUME', ...call.grow_volume }, out, context)
-    case 'SHRINK_VOLUME': return mutate(state, request, call.shrink_volume.agent_id, { type: 'SHRINK_VOLUME', volume: call.shrink_volume.volume, subtractMb: call.shrink_volume.subtract.value }, out, context)
+    case 'RESERVE_RESOURCES': return mutate(state, request, call.reserve_resources.agent_id, { type: 'RESERVE', resources: call.reserve_resources.resources }, out)
+    case 'UNRESERVE_RESOURCES': return mutate(state, request, call.unreserve_resources.agent_id, { type: 'UNRESERVE', resources: call.unreserve_resources.resources }, out)
+    case 'CREATE_VOLUMES': return mutate(state, request, call.create_volumes.agent_id, { type: 'CREATE', resources: call.create_volumes.volumes }, out)
+    case 'DESTROY_VOLUMES': return mutate(state, request, call.destroy_volumes.agent_id, { type: 'DESTROY', resources: call.destroy_volumes.volumes }, out)
+    case 'GROW_VOLUME': return mutate(state, request, call.grow_volume.agent_id, { type: 'GROW_VOLUME', ...call.grow_volume }, out)
+    case 'SHRINK_VOLUME': return mutate(state, request, call.shrink_volume.agent_id, { type: 'SHRINK_VOLUME', volume: call.shrink_volume.volume, subtractMb: call.shrink_volume.subtract.value }, out)
     case 'UPDATE_MAINTENANCE_SCHEDULE': return settle(request, updateSchedule(state, call.update_maintenance_schedule.schedule, out, context), out)
     case 'START_MAINTENANCE': return settle(request, startMaintenance(state, call.start_maintenance.machines, out, context), out)
     case 'STOP_MAINTENANCE': return settle(request, stopMaintenance(state, call.stop_maintenance.machines), out)
@@ -69,7 +71,7 @@ function withAgent (state: MasterState, request: number, id: string, out: Outcom
 }
 
 /** An operator's change of resources: 400 when it makes no sense, 409 when they are in use. */
-function mutate (state: MasterState, request: number, agentId: Id, change: ResourceChange, out: Outcome, context: Context): void {
+function mutate (state: MasterState, request: number, agentId: Id, change: ResourceChange, out: Outcome): void {
   const agent = state.agents.get(agentId.value)
   if (agent === undefined) return out.reply(request, 400, 'No agent found with specified ID')
   const resources = 'resources' in change ? change.resources : [change.volume]
@@ -80,8 +82,8 @@ function mutate (state: MasterState, request: number, agentId: Id, change: Resou
       return out.reply(request, 409, `${textOf(available(state, agent))} does not contain ${textOf(conversion.consumed)}`)
     }
     apply(agent, conversion, out)
+    // Offered in the next round: the operator may not be done yet.
     out.reply(request, 202)
-    allocate(state, out, context)
   } catch (error) {
     if (!(error instanceof OperationError)) throw error
     out.reply(request, 400, `Invalid ${change.type} operation: ${error.message}`)

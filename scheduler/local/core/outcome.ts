@@ -1,6 +1,6 @@
 import type { SchedulerEvent } from '../../mesos/types.ts'
 import { durableAgent, durableCompleted, durableFramework, durableMeta, durableOperation, durableTask, keys } from './durable.ts'
-import type { DurableWrite, Effect, StepResult } from './effects.ts'
+import type { DurableWrite, Effect, OperatorEvent, StepResult } from './effects.ts'
 import type { Agent, CompletedFramework, Framework, MasterState, PendingOperation, Task } from './state.ts'
 
 /** Gathers what one step does. Records are written as they are when the step ends, each once. */
@@ -18,6 +18,11 @@ export class Outcome {
   /** Dropped while the framework is disconnected. */
   event (framework: Framework, event: SchedulerEvent): void {
     if (framework.stream !== null) this.effects.push({ type: 'event', stream: framework.stream, event })
+  }
+
+  /** To the operators that watch. */
+  tellWatchers (event: OperatorEvent): void {
+    for (const stream of this.state.watchers.keys()) this.effects.push({ type: 'operator-event', stream, event })
   }
 
   metaChanged (): void { this.changed.set(keys.meta, () => durableMeta(this.state)) }

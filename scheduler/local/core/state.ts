@@ -1,4 +1,4 @@
-import { isTerminal, type Attribute, type DomainInfo, type Duration, type FrameworkCapability, type FrameworkInfo, type MasterInfo, type MesosUrl, type Offer, type OperationState, type Resource, type TaskInfo, type TaskState, type TaskStatus, type Unavailability } from '../../mesos/types.ts'
+import { isTerminal, type Attribute, type CommandInfo, type DomainInfo, type Duration, type FrameworkCapability, type FrameworkInfo, type MasterInfo, type MesosUrl, type Offer, type OperationState, type Resource, type TaskInfo, type TaskState, type TaskStatus, type Unavailability } from '../../mesos/types.ts'
 import { pingTimeoutMsDefault } from '../constants.ts'
 import type { AgentPresence } from './agents.ts'
 import { executorsOf, type Executor } from './executors.ts'
@@ -8,9 +8,26 @@ import type { Resources } from './resources.ts'
 /** What LAUNCH may carry beyond what Atoll's own framework sends. */
 export interface LaunchedTaskInfo extends TaskInfo {
   executor?: unknown
-  check?: unknown
+  check?: CheckInfo
   max_completion_time?: Duration
 }
+
+/** Like a health check, but what comes of it is told, not judged. */
+export interface CheckInfo {
+  type: 'COMMAND' | 'HTTP' | 'TCP'
+  delay_seconds?: number
+  interval_seconds?: number
+  timeout_seconds?: number
+  command?: { command: CommandInfo }
+  http?: { port: number, path?: string }
+  tcp?: { port: number }
+}
+
+/** Empty members: nothing is known yet. */
+export type CheckStatus =
+  | { type: 'COMMAND', command: { exit_code?: number } }
+  | { type: 'HTTP', http: { status_code?: number } }
+  | { type: 'TCP', tcp: { succeeded?: boolean } }
 
 export interface Agent {
   id: string
@@ -108,6 +125,7 @@ export interface Task {
   /** It ends because its agent is being drained. */
   draining?: boolean
   healthy?: boolean
+  checked?: CheckStatus
   /** The first one is in delivery. */
   updates: Array<PendingUpdate<TaskStatus>>
   /** Those that were sent. */
@@ -147,6 +165,8 @@ export interface MasterState {
   tasks: Map<string, Task>
   /** Oldest first. */
   completedTasks: Task[]
+  /** Operators' streams of events, and when each gets its next heartbeat. Oldest first. */
+  watchers: Map<number, number>
   /** By uuid. */
   operations: Map<string, PendingOperation>
 }
@@ -169,6 +189,7 @@ export function createState (masterId: string, masterInfo: MasterInfo, startedMs
     offers: new Map(),
     tasks: new Map(),
     completedTasks: [],
+    watchers: new Map(),
     operations: new Map()
   }
 }

@@ -11,7 +11,8 @@ import { operate } from './operator.ts'
 import { Outcome } from './outcome.ts'
 import { reconcile, reconcileOne, reconcileOperations } from './reconcile.ts'
 import { taskKey, type Framework, type MasterState } from './state.ts'
-import { acknowledge, acknowledgeOperation, exited, healthChanged, isInUse, killOverdue, killTask, launchFailed, launchOrder, retryUpdates, spawned, taskOf } from './tasks.ts'
+import { acknowledge, acknowledgeOperation, checkChanged, exited, healthChanged, isInUse, killOverdue, killTask, launchFailed, launchOrder, retryUpdates, spawned, taskOf } from './tasks.ts'
+import { beat } from './watchers.ts'
 
 /** The embedded master: what one input does to its state and to the world. */
 export function step (state: MasterState, input: Input, context: Context): StepResult {
@@ -29,6 +30,7 @@ export function step (state: MasterState, input: Input, context: Context): StepR
     case 'stream-closed': {
       const framework = [...state.frameworks.values()].find(({ stream }) => stream === input.stream)
       if (framework !== undefined) disconnect(state, framework, out, context)
+      state.watchers.delete(input.stream)
       break
     }
     case 'recovered':
@@ -60,6 +62,7 @@ function report (state: MasterState, input: Extract<Input, { containerId: string
     case 'task-spawned': return spawned(state, task, input.process, out, context)
     case 'task-launch-failed': return launchFailed(state, task, input.message, out, context)
     case 'task-exited': return exited(state, task, input.exit, out, context)
+    case 'task-check': return checkChanged(state, task, input.status, out, context)
     case 'task-health': return healthChanged(state, task, input.healthy, input.kill, out, context)
   }
 }
@@ -74,6 +77,7 @@ function tick (state: MasterState, out: Outcome, context: Context): void {
       out.event(framework, { type: 'HEARTBEAT' })
     }
   }
+  beat(state, out, context)
   checkPings(state, out, context)
   retryUpdates(state, out, context)
   killOverdue(state, out, context)

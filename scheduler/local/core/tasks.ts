@@ -7,8 +7,9 @@ import { membersOf, type Executor } from './executors.ts'
 import { exitMessage, succeeded } from './exit-text.ts'
 import type { Outcome } from './outcome.ts'
 import { isVolume } from './resources.ts'
-import { tasksOf, type Framework, type MasterState, type PendingOperation, type ProcessIdentity, type Task } from './state.ts'
+import { tasksOf, type CheckStatus, type Framework, type MasterState, type PendingOperation, type ProcessIdentity, type Task } from './state.ts'
 import { placeOf } from './volumes.ts'
+import { tellTaskUpdated } from './watchers.ts'
 
 /** Whether its resources and volumes are taken. */
 export function isInUse (task: Task): boolean { return !isTerminal(task.state) }
@@ -68,6 +69,11 @@ export function healthChanged (state: MasterState, task: Task, healthy: boolean,
   const tooMany = task.updates.length >= updatesPerTaskMax
   if (task.state === 'TASK_RUNNING' && !tooMany) update(state, task, 'TASK_RUNNING', { reason: 'REASON_TASK_HEALTH_CHECK_STATUS_UPDATED', healthy }, out, context)
   if (kill) killTask(state, task, task.info.kill_policy, out, context)
+}
+
+export function checkChanged (state: MasterState, task: Task, status: CheckStatus, out: Outcome, context: Context): void {
+  task.checked = status
+  if (task.state === 'TASK_RUNNING' && task.updates.length < updatesPerTaskMax) update(state, task, 'TASK_RUNNING', { reason: 'REASON_TASK_CHECK_STATUS_UPDATED' }, out, context)
 }
 
 function end (state: MasterState, task: Task, outcome: TaskState, fields: Partial<TaskStatus>, out: Outcome, context: Context): void {
@@ -140,6 +146,10 @@ function update (state: MasterState, task: Task, next: TaskState, fields: Partia
     uuid: context.uuid().toString('base64'),
     ...fields
   }
+  const { check } = task.info
+  if (check !== undefined && status.source === 'SOURCE_EXECUTOR') {
+    status.check_status = task.checked === undefined || isTerminal(next) ? { type: check.type, [check.type.toLowerCase()]: {} } : task.checked
+  }
   if (status.source === 'SOURCE_EXECUTOR') status.container_status = containerStatus(task)
   task.updates.push({ status, retryMs: context.nowMs, delayMs: updateRetryMsMin, sent: false })
   sendFirst(state, task, out, context)
@@ -162,10 +172,12 @@ function sendFirst (state: MasterState, task: Task, out: Outcome, context: Conte
   if (first === undefined || framework === undefined || framework.stream === null || (first.sent && !again)) return
   const agent = state.agents.get(task.agentId)
   if (agent !== undefined && !isHeardOf(agent)) return
-  if (!first.sent) task.statuses = [...task.statuses, first.status].slice(-statusesPerTaskMax)
+  const isNew = !first.sent
+  if (isNew) task.statuses = [...task.statuses, first.status].slice(-statusesPerTaskMax)
   first.sent = true
   sent(first, context)
   out.event(framework, { type: 'UPDATE', update: { status: first.status } })
+  if (isNew) tellTaskUpdated(task, first.status, out)
 }
 
 /** To a new subscription: all that is in delivery goes out at once. */

@@ -79,6 +79,16 @@ const healthCheck = message({
   tcp: optional(message({ protocol: optional(string), port: required(integer) }))
 })
 
+const check = message({
+  type: optional(enumeration('COMMAND', 'HTTP', 'TCP')),
+  delay_seconds: optional(number),
+  interval_seconds: optional(number),
+  timeout_seconds: optional(number),
+  command: optional(message({ command: required(command) })),
+  http: optional(message({ port: required(integer), path: optional(string) })),
+  tcp: optional(message({ port: required(integer) }))
+})
+
 export const killPolicy = message({ grace_period: optional(duration) })
 
 export const taskInfo = message({
@@ -90,7 +100,7 @@ export const taskInfo = message({
   executor: optional(anything),
   container: optional(anything),
   health_check: optional(healthCheck),
-  check: optional(anything),
+  check: optional(check),
   kill_policy: optional(killPolicy),
   max_completion_time: optional(duration),
   labels: optional(labels),

@@ -11,13 +11,14 @@ const mutations = ['TEARDOWN', 'RESERVE_RESOURCES', 'UNRESERVE_RESOURCES', 'CREA
   'DRAIN_AGENT', 'DEACTIVATE_AGENT', 'REACTIVATE_AGENT', 'MARK_AGENT_GONE', 'GROW_VOLUME', 'SHRINK_VOLUME'] as const
 /** Known to Mesos, meaningless or not offered on one machine. */
 const unsupported = [
-  'GET_FLAGS', 'SET_LOGGING_LEVEL', 'LIST_FILES', 'READ_FILE', 'SUBSCRIBE', 'UPDATE_QUOTA', 'SET_QUOTA', 'REMOVE_QUOTA', 'GET_WEIGHTS', 'UPDATE_WEIGHTS'] as const
+  'GET_FLAGS', 'SET_LOGGING_LEVEL', 'LIST_FILES', 'READ_FILE', 'UPDATE_QUOTA', 'SET_QUOTA', 'REMOVE_QUOTA', 'GET_WEIGHTS', 'UPDATE_WEIGHTS'] as const
 
 export type QueryType = typeof queries[number]
 
 export type OperatorCall =
   | { type: QueryType }
   | { type: typeof unsupported[number] }
+  | { type: 'SUBSCRIBE' }
   | { type: 'TEARDOWN', teardown: { framework_id: Id } }
   | { type: 'RESERVE_RESOURCES', reserve_resources: { agent_id: Id, resources: Resource[] } }
   | { type: 'UNRESERVE_RESOURCES', unreserve_resources: { agent_id: Id, resources: Resource[] } }
@@ -41,7 +42,7 @@ const resources = message({ agent_id: required(id), resources: list(resource) })
 const volumes = message({ agent_id: required(id), volumes: list(resource) })
 
 export const operatorCall: Decoder<Record<string, any>> = message({
-  type: optional(enumeration(...queries, ...mutations, ...unsupported)),
+  type: optional(enumeration('SUBSCRIBE', ...queries, ...mutations, ...unsupported)),
   teardown: optional(message({ framework_id: required(id) })),
   reserve_resources: optional(resources),
   unreserve_resources: optional(resources),

@@ -229,7 +229,7 @@ describe('damaged calls', () => {
       const offers = [...core.state.offers.keys()].map((value) => ({ value }))
       const text = damaged.replace(/"offer_ids":\[[^\]]*\]/, `"offer_ids":${JSON.stringify(offers)}`).replaceAll(/"agent_id":\{"value":"[^"]*"\}/g, '"agent_id":{"value":"agent"}')
       feed(core, text, stream)
-      if (random.chance(0.2)) core.advance(1)
+      if (random.chance(0.5)) core.advance(1)
       if (round % 100 === 0) requireBalance(core)
     }
     requireBalance(core)

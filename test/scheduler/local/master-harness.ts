@@ -4,7 +4,7 @@ import { silentLog } from '../../../fsnode/protocol/pino-log.ts'
 import type { AgentDriver, AgentReport } from '../../../scheduler/local/agent/agent.ts'
 import type { LaunchOrder, ProcessExit, VolumePlace } from '../../../scheduler/local/core/effects.ts'
 import { normalList } from '../../../scheduler/local/core/resources.ts'
-import { createState, newAgent, type Agent, type MasterState } from '../../../scheduler/local/core/state.ts'
+import { createState, newAgent, type Agent, type CheckStatus, type MasterState } from '../../../scheduler/local/core/state.ts'
 import { MasterHttpServer } from '../../../scheduler/local/http-server.ts'
 import { MasterShell } from '../../../scheduler/local/master.ts'
 import { readMeta, restoreAll } from '../../../scheduler/local/store.ts'
@@ -50,6 +50,8 @@ export class ScriptedAgent implements AgentDriver {
 
   spawned (taskId: string): void { this.tell(taskId, { type: 'task-spawned', process: { pid: this.pid++, startTime: 'boot' } }) }
   launchFailed (taskId: string, message: string): void { this.tell(taskId, { type: 'task-launch-failed', message }) }
+  health (taskId: string, healthy: boolean, kill: boolean): void { this.tell(taskId, { type: 'task-health', healthy, kill }) }
+  checked (taskId: string, status: CheckStatus): void { this.tell(taskId, { type: 'task-check', status }) }
   exited (taskId: string, exit: ProcessExit): void { this.tell(taskId, { type: 'task-exited', exit }) }
 
   private tell (taskId: string, what: object): void {

@@ -125,6 +125,18 @@ describe('embedded master with real processes', function () {
       expect(output('t')).to.equal('content')
     })
 
+    it('is asked by its check: each new answer is told, and nothing follows from it', async () => {
+      const check = { type: 'COMMAND', command: { command: { value: 'test -f done || exit 7' } }, delay_seconds: 0, interval_seconds: 0.02 }
+      await framework.launch('t', shell('while ! test -f end; do sleep 0.02; done'), { check })
+      const answers = (): unknown[] => framework.updates.filter(({ reason }) => reason === 'REASON_TASK_CHECK_STATUS_UPDATED').map(({ check_status: status }) => status)
+      await framework.until(() => answers().length === 1, 'the first answer')
+      await writeFile(join(workDir, 'tasks/t/done'), '')
+      await framework.until(() => answers().length === 2, 'the second answer')
+      expect(answers()).to.deep.equal([{ type: 'COMMAND', command: { exit_code: 7 } }, { type: 'COMMAND', command: { exit_code: 0 } }])
+      await writeFile(join(workDir, 'tasks/t/end'), '')
+      expect((await framework.state('t', 'TASK_FINISHED')).check_status).to.deep.equal({ type: 'COMMAND', command: {} })
+    })
+
     it('that fails its health check is killed, and its last update says that it was not healthy', async () => {
       await framework.launch('t', shell('sleep 1000'), {
         health_check: { type: 'COMMAND', command: { value: 'false' }, delay_seconds: 0, interval_seconds: 0.05, timeout_seconds: 2, consecutive_failures: 2, grace_period_seconds: 0 }

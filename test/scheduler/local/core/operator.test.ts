@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { CoreHarness, launch, reserved, volume } from '../core-harness.ts'
+import { CoreHarness, cpusOf, launch, reserved, volume } from '../core-harness.ts'
 import { scalar } from '../master-harness.ts'
 
 describe('the embedded master: operator API', () => {
@@ -15,11 +15,14 @@ describe('the embedded master: operator API', () => {
     core.take(stream)
     const agent = { value: 'agent' }
     expect(core.operate({ type: 'DESTROY_VOLUMES', destroy_volumes: { agent_id: agent, volumes: [volume(100, 'v1')] } }).status).to.equal(202)
-    expect(core.events(stream).map(({ type }) => type)).to.deep.equal(['RESCIND', 'OFFERS'])
+    expect(core.events(stream).map(({ type }) => type)).to.deep.equal(['RESCIND'])
     expect(core.effects.map(({ type }) => type)).to.include('destroy-volume')
     expect(core.operate({ type: 'UNRESERVE_RESOURCES', unreserve_resources: { agent_id: agent, resources: [reserved(scalar('cpus', 1)), reserved(scalar('disk', 100))] } }).status).to.equal(202)
     expect(core.state.agents.get('agent')!.total.every(({ reservations }) => reservations === undefined)).to.equal(true)
     expect(core.operate({ type: 'DESTROY_VOLUMES', destroy_volumes: { agent_id: agent, volumes: [volume(100, 'v1')] } }).status, 'not there').to.equal(400)
+    core.take(stream)
+    core.advance(1)
+    expect(cpusOf(core.takeOffers(stream)), 'in the next round').to.equal(4)
   })
 
   it('what a task uses cannot be unreserved', () => {

@@ -1,4 +1,5 @@
 import { expect } from 'chai'
+import { readFileSync } from 'node:fs'
 import { redirectUrl } from '../../scheduler/mesos/address.ts'
 import { httpPoster } from '../../scheduler/mesos/http.ts'
 import { Session, statusCode } from '../../scheduler/mesos/session.ts'
@@ -18,6 +19,16 @@ const agentIn = (name: string, taskId: string): string => timelineOf(name).flatM
 const running = (name: string, id: string, taskId: string): { id: string } =>
   ({ id, agentId: agentIn(name, taskId), resourceId: 'replica-1', persistenceId: 'vol-replica-1', task: { id: taskId, agentId: agentIn(name, taskId), state: 'TASK_STAGING' } }) as { id: string }
 const killed = (calls: CallBody[]): string[] => calls.flatMap((call) => call.type === 'KILL' ? call.kill.task_id.value : [])
+
+const surprises = 34
+
+describe('surprises of a real master: the list', () => {
+  it(`each of the ${surprises} has a test that bears its number`, () => {
+    const text = readFileSync(new URL(import.meta.url), 'utf8')
+    const numbers = new Set([...text.matchAll(/^  it\('(\d+): /gm)].map(([, number]) => Number(number)))
+    expect([...numbers].sort((one, other) => one - other)).to.deep.equal(Array.from({ length: surprises }, (_, index) => index + 1))
+  })
+})
 
 describe('surprises of a real master: the framework', () => {
   it('1: the grace of a KILL may be ignored: a task is being killed until its end is told, however long that takes', async () => {
@@ -107,6 +118,11 @@ describe('surprises of a real master: the framework', () => {
   })
 
   it('11: 404 from a starting master is a retry, as are a refused connection and 503', async () => {
+    const session = new Session({ random: new SimRandom(1) }, { masters: ['a'] })
+    session.step({ type: 'start' })
+    const delays = session.step({ type: 'end', code: 'ATOLL_UNREACHABLE', message: 'refused' }).flatMap((effect) => effect.type === 'timer' ? effect.delayMs : [])
+    expect(delays, 'refused').to.have.length(1)
+    expect(delays[0]).to.be.at.most(500)
     expect([404, 503].map(statusCode)).to.deep.equal(['ATOLL_MESOS_STARTING', 'ATOLL_MESOS_NO_LEADER'])
     for (const [conn, code] of [[15, 'ATOLL_MESOS_STARTING'], [17, 'ATOLL_MESOS_NO_LEADER']] as const) {
       const [notice] = await replayToClient(readRecording('13').responses(conn))

@@ -61,6 +61,19 @@ describe('framework: what it concludes from each recording', () => {
     expect(scenario.node('node-1').agentId).to.not.equal('agent of before')
   })
 
+  it('04: a launch in a stale offer was dropped: it is begun again; a task that is invalid waits; neither costs the volume', async () => {
+    const ends = new Map(timelineOf('04').flatMap((moment) => 'event' in moment && moment.event.type === 'UPDATE' ? [[moment.event.update.status.task_id.value, moment.event.update.status] as const] : []))
+    const failed = [...ends].filter(([, { state }]) => state === 'TASK_DROPPED' || state === 'TASK_ERROR')
+    expect(failed.length).to.be.greaterThan(10)
+    for (const [taskId, { state, reason }] of failed) {
+      const scenario = await Scenario.begin('04', { nodes: [running('04', 'node-1', taskId) as { id: string }] })
+      scenario.until()
+      const node = scenario.node('node-1')
+      expect(node, taskId).to.include({ state: state === 'TASK_DROPPED' ? 'placed' : 'backoff', persistenceId: 'v-node-1', task: null })
+      expect(node.reason, taskId).to.contain(state).and.contain(reason)
+    }
+  })
+
   it('06: the newest subscription wins: the older scheduler stops for good', async () => {
     const notices = await replayToClient(readRecording('06').responses(1))
     expect(notices.at(-1)).to.include({ type: 'stopped', code: 'ATOLL_MESOS_FAILED_OVER' })
@@ -177,6 +190,28 @@ describe('framework: what it concludes from each recording', () => {
     scenario.until('subscribe without an id')
     scenario.do({ type: 'forgetFrameworkId' })
     expect(scenario.until('RECONCILE by the new framework').flatMap(tasksOf)).to.have.length(1)
+  })
+
+  it('17: a MOUNT disk is taken whole or not at all, the one that fits best; of a PATH disk what is needed', async () => {
+    for (const [diskType, wantedMb, takenMb, root] of [['mount', 20, 32, 'mount1'], ['mount', 40, 48, 'mount2'], ['mount', 60, null, ''], ['path', 600, 600, 'path1']] as const) {
+      const scenario = await Scenario.begin('17', { settings: { diskType, resources: { cpus: 1, memMb: 256, diskMb: wantedMb } } })
+      const operations = scenario.until('RESERVE of 500 MB').flatMap((call) => call.type === 'ACCEPT' ? call.accept.operations : [])
+      const disks = operations.slice(0, 2).flatMap((operation) => operation.type === 'RESERVE' ? operation.reserve.resources : operation.type === 'CREATE' ? operation.create.volumes : [])
+        .filter(({ name }) => name === 'disk')
+      expect(disks.map(({ scalar, disk }) => [scalar!.value, (disk!.source!.mount ?? disk!.source!.path)!.root!.split('/').at(-1)]), `${diskType} ${wantedMb}`)
+        .to.deep.equal(takenMb === null ? [] : [[takenMb, root], [takenMb, root]])
+      if (takenMb === null) expect(scenario.node('node-1')).to.include({ state: 'wanted', reason: 'no offer fits' })
+    }
+  })
+
+  it('18: what is reserved for a role above is refined; what is refined is not offered to the role above', async () => {
+    const scenario = await Scenario.begin('18', { role: 'atoll/cluster-a' })
+    const [reserve] = scenario.until('LAUNCH on the refined').flatMap((call) => call.type === 'ACCEPT' ? call.accept.operations : [])
+    const cpus = reserve?.type === 'RESERVE' ? reserve.reserve.resources.find(({ name }) => name === 'cpus') : undefined
+    expect(cpus?.reservations?.map(({ type, role }) => [type, role])).to.deep.equal([['STATIC', 'atoll'], ['DYNAMIC', 'atoll/cluster-a']])
+    const toParent = timelineOf('18').flatMap((moment) => 'event' in moment && moment.event.type === 'OFFERS' ? moment.event.offers.offers : []).filter(({ allocation_info: allocation }) => allocation?.role === 'atoll')
+    expect(toParent).to.not.deep.equal([])
+    expect(toParent.flatMap(({ resources = [] }) => resources.flatMap(({ reservations = [] }) => reservations.map(({ role }) => role))).filter((role) => role !== 'atoll')).to.deep.equal([])
   })
 
   it('20: a FAILURE that names an executor is not the loss of an agent, and changes nothing', async () => {

@@ -4,7 +4,7 @@ import { FrameworkCore } from '../../../scheduler/framework/core.ts'
 import type { FrameworkInput } from '../../../scheduler/framework/core.ts'
 import { loadState } from '../../../scheduler/framework/state.ts'
 import type { FrameworkState } from '../../../scheduler/framework/state.ts'
-import type { NodeRecord, NodeStatus } from '../../../scheduler/framework/types.ts'
+import type { FrameworkSettings, NodeRecord, NodeStatus } from '../../../scheduler/framework/types.ts'
 import type { CallBody, SchedulerEvent } from '../../../scheduler/mesos/types.ts'
 import type { ClusterMap } from '../../../partitioning/types.ts'
 import { MemoryKv } from '../../sim/memory-kv.ts'
@@ -35,6 +35,7 @@ export interface ScenarioInit {
   /** Nodes with a volume, as if they had been launched with the recorded task ids. */
   nodes?: Array<Partial<NodeRecord> & { id: string }>
   role?: string
+  settings?: Partial<FrameworkSettings>
 }
 
 /** Some recorded volumes were reserved without ports: our nodes need some. */
@@ -75,7 +76,7 @@ export class Scenario {
     // The recorded framework ran what it liked: here every node is a node of its own.
     state.framework.managers = []
     scenario.#state = state
-    scenario.#core = new FrameworkCore({ random: new SimRandom(6) }, { state, settings: { ...settings, ...(init.role === undefined ? {} : { role: init.role }) }, nowMs: 0 })
+    scenario.#core = new FrameworkCore({ random: new SimRandom(6) }, { state, settings: { ...settings, ...(init.role === undefined ? {} : { role: init.role }), ...init.settings }, nowMs: 0 })
     return scenario
   }
 

@@ -7,10 +7,9 @@ import { SimRandom } from '../../sim/random.ts'
 import { bodyOf, readRecording, recordingNames, recordsOf } from './recording.ts'
 import { bytewise, cut, replayToClient } from './replayed-socket.ts'
 
-/** Splits of the whole client, HTTP parser included, per recording; all splits of short streams, of long ones their edges and some of the rest. */
+/** Streams up to here are cut in two at every byte. Longer ones are cut into pieces of `combBytes`, so often that every byte is the edge of a piece once. */
 const splitsAll = 500
-const splitsOfEdge = 60
-const splitsRandom = 40
+const combBytes = 128
 
 /** What a client must tell about a stream that was read naively. */
 function expectedNotices (events: SchedulerEvent[]): string[] {
@@ -33,12 +32,10 @@ const tell = (notices: MasterNotice[]): string[] => notices.map((notice) => {
   }
 })
 
-function splitsOf (length: number, random: SimRandom): number[] {
-  if (length <= splitsAll) return Array.from({ length: length - 1 }, (_, index) => index + 1)
-  const edges = Array.from({ length: splitsOfEdge }, (_, index) => index + 1)
-  // The last record, and the end of the chunked body.
-  const ends = edges.map((edge) => length - edge)
-  return [...edges.map((edge) => edge + 150), ...ends.slice(0, 20), ...Array.from({ length: splitsRandom }, () => 1 + random.below(length - 1))]
+/** Where to cut a stream, each time: every position once. */
+function cutsOf (length: number): number[][] {
+  if (length <= splitsAll) return Array.from({ length: length - 1 }, (_, index) => [index + 1])
+  return Array.from({ length: combBytes }, (_, phase) => Array.from({ length: Math.ceil((length - phase - 1) / combBytes) }, (_, tooth) => phase + 1 + tooth * combBytes))
 }
 
 describe('client: every recorded answer of a real master, however it is cut', function () {
@@ -49,7 +46,7 @@ describe('client: every recorded answer of a real master, however it is cut', fu
     const recording = readRecording(name)
     const connections = recording.subscriptions()
 
-    it(`${name}: ${connections.length} subscriptions, split anywhere, and byte by byte`, async () => {
+    it(`${name}: ${connections.length} subscriptions, split at every byte, and byte by byte`, async () => {
       for (const connection of connections) {
         const bytes = Buffer.concat(recording.responses(connection))
         const expected = expectedNotices(recording.events(connection))
@@ -60,8 +57,7 @@ describe('client: every recorded answer of a real master, however it is cut', fu
         await check(recording.responses(connection), 'as it came')
         await check(bytewise(bytes), 'byte by byte')
         await check(bytewise(bytes, 7), 'in pieces of 7 bytes')
-        const budget = connections.length === 1 ? 1 : 4 / (connections.length + 3)
-        for (const split of splitsOf(bytes.length, random)) if (random.chance(budget)) await check(cut(bytes, split), `split at ${split}`)
+        for (const positions of cutsOf(bytes.length)) await check(cut(bytes, ...positions), `split at ${positions[0]} and so on`)
         const two = [random.below(bytes.length), random.below(bytes.length)].sort((a, b) => a - b)
         await check(cut(bytes, ...two), `split at ${two.join(' and ')}`)
       }

@@ -46,10 +46,16 @@ export function operateCommands (scheduler: Command): void {
   add('update', 'restarts nodes one fault domain after another: those that are outdated, or all')
     .option('--command <command>', 'shell command that starts a node')
     .option('--env <NAME=VALUE...>', 'environment of nodes')
+    .option('--cpus <n>', 'what each node is to have: reserved first, then taken by the restart')
+    .option('--mem <mb>', 'the same of memory')
+    .option('--disk <mb>', 'what each volume is to have at least: volumes on shared disks grow, where the master can do that')
     .option('--force', 'without asking whether the cluster can do without a node')
-    .action((options: Options & { command?: string, env?: string[], force?: boolean }) => done(options, 'POST', '/v1/update', {
+    .action((options: Options & { command?: string, env?: string[], cpus?: string, mem?: string, disk?: string, force?: boolean }) => done(options, 'POST', '/v1/update', {
       ...(options.command === undefined ? {} : { command: options.command }),
       ...(options.env === undefined ? {} : { environment: environmentOf(options.env) }),
+      ...(options.cpus === undefined ? {} : { cpus: Number(options.cpus) }),
+      ...(options.mem === undefined ? {} : { memMb: Number(options.mem) }),
+      ...(options.disk === undefined ? {} : { diskMb: Number(options.disk) }),
       force: options.force === true
     }))
   add('uninstall', 'ends all nodes, destroys their volumes, gives all resources back, tears the framework down')

@@ -17,7 +17,10 @@ import { handleOffers } from './offers.ts'
 import { Reconciler } from './reconciler.ts'
 import type { FrameworkState } from './state.ts'
 import { acknowledgement, handleOperationStatus, handleTaskStatus, probeId } from './updates.ts'
+import { settleSearch } from './resize.ts'
 import { settleRollout } from './rollout.ts'
+import { checkSizes, isResized } from './sizes.ts'
+import type { SizesChange } from './sizes.ts'
 import { statusOf } from './status.ts'
 import type { FrameworkSettings, FrameworkStatus, NodeConfiguration, NodeRecord, PlanName, TaskRecord } from './types.ts'
 import { Uninstall } from './uninstall.ts'
@@ -34,7 +37,7 @@ export type FrameworkInput =
   | { type: 'replaceNode', id: string }
   | { type: 'setGoal', goal: 'running' | 'stopped' }
   /** Restarts nodes one fault domain after another: those that run with another configuration, or all. */
-  | { type: 'update', configuration?: Partial<NodeConfiguration>, force?: boolean }
+  | { type: 'update', configuration?: Partial<NodeConfiguration>, sizes?: SizesChange, force?: boolean }
   | { type: 'pause', plan: PlanName, paused: boolean }
   /** Tries a node again at once. */
   | { type: 'retry', id: string }
@@ -170,6 +173,14 @@ export class FrameworkCore {
       framework.flagsHash = hash
       this.#state.saveFramework()
     }
+    const { cpus, memMb } = this.#settings.resources
+    const sizesHash = hashOf({ cpus, memMb })
+    if (framework.sizes === null || framework.sizesHash !== sizesHash) {
+      framework.sizes = { cpus, memMb }
+      framework.sizesHash = sizesHash
+      framework.sizesAsked = null
+      this.#state.saveFramework()
+    }
     this.#state.version = configurationVersion(framework.configuration, framework.generation)
   }
 
@@ -195,7 +206,7 @@ export class FrameworkCore {
       case 'releaseNode': this.#releaseNode(input.id); return []
       case 'replaceNode': this.#replaceNode(input.id); return []
       case 'forgetFrameworkId': this.#forgetFrameworkId(); return []
-      case 'update': this.#update(input.configuration ?? {}, input.force === true); return []
+      case 'update': this.#update(input.configuration ?? {}, input.sizes ?? {}, input.force === true); return []
       case 'pause': this.#pause(input.plan, input.paused); return []
       case 'retry': this.#retry(input.id); return []
       case 'uninstall': this.#setGoal('uninstalling'); return []
@@ -218,15 +229,22 @@ export class FrameworkCore {
     this.#state.saveFramework()
   }
 
-  #update (change: Partial<NodeConfiguration>, force: boolean): void {
+  #update (change: Partial<NodeConfiguration>, sizes: SizesChange, force: boolean): void {
     const { framework } = this.#state
+    checkSizes(this.#state, sizes)
+    const { cpus = framework.sizes!.cpus, memMb = framework.sizes!.memMb, diskMb } = sizes
+    framework.sizes = { cpus, memMb }
+    framework.sizesAsked = force ? 'forced' : 'asked'
+    framework.volumeMb = diskMb ?? framework.volumeMb
+    // Asked for anew, it is tried anew.
+    if (diskMb !== undefined) for (const node of this.#state.nodes.values()) if (node.growthRefused !== null) this.#state.saveNode(Object.assign(node, { growthRefused: null }))
     const configuration = { ...framework.configuration!, ...change }
     const before = this.#state.version
     framework.configuration = configuration
     // Without any node that is outdated, to restart all is what is wanted.
     const isNew = configurationVersion(configuration, framework.generation) !== before
-    const outdated = this.#state.activeNodes().some(({ launches, version }) => launches > 0 && version !== before)
-    if (!isNew && !outdated) framework.generation++
+    const outdated = this.#state.activeNodes().some((node) => node.launches > 0 && (node.version !== before || isResized(this.#state, node)))
+    if (!isNew && !outdated && Object.keys(sizes).length === 0) framework.generation++
     this.#state.version = configurationVersion(configuration, framework.generation)
     framework.updating = true
     framework.updateForced = force
@@ -402,6 +420,7 @@ export class FrameworkCore {
       this.#state.saveNode(node)
     }
     if (!connected) return []
+    settleSearch(this.#context(), node)
     if (isProving(node) && this.#isPast(runtime.placingSinceMs, reserveTimeoutMs)) {
       giveUpPlace(this.#context(), node, `no proof of its place on ${node.host} within ${reserveTimeoutMs / 1000} s`)
     }
@@ -440,6 +459,7 @@ export class FrameworkCore {
     const deadlines = [Infinity]
     if (node.task?.state === 'TASK_RUNNING' && node.attempts > 0 && runtime.runningSinceMs !== null) deadlines.push(runtime.runningSinceMs + stableAfterMs)
     if (runtime.retryAtMs !== null && runtime.retryAtMs > this.#nowMs) deadlines.push(runtime.retryAtMs)
+    if (connected && node.spareSought) deadlines.push(runtime.spareUntilMs ?? this.#nowMs + 1)
     if (connected && isProving(node)) deadlines.push(runtime.placingSinceMs + reserveTimeoutMs)
     if (connected && isAwaited(node.task)) deadlines.push(runtime.launchedAtMs + launchTimeoutMs)
     if (connected && isProbed(node)) deadlines.push((runtime.probedAtMs ?? this.#nowMs) + probeIntervalMs)

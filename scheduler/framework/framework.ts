@@ -9,6 +9,7 @@ import { parseConstraint } from './constraints.ts'
 import type { ClusterLink, ClusterLinkFactory } from './cluster-link.ts'
 import { FrameworkCore } from './core.ts'
 import type { FrameworkEffects, FrameworkInput } from './core.ts'
+import type { SizesChange } from './sizes.ts'
 import { loadState } from './state.ts'
 import type { FrameworkSettings, FrameworkStatus, NodeCommand, NodeConfiguration, NodeHealthCheck, NodeResources, PlanName } from './types.ts'
 
@@ -70,9 +71,10 @@ export interface Framework {
   replaceNode (id: string): Promise<void>
   /**
    * Begins to restart nodes one fault domain after another: those that run with another configuration than this one,
-   * or all of them. Resolves when that is durable; `status` tells how far it is.
+   * or all of them. `sizes`: what nodes are to have; volumes only grow. Resolves when that is durable; `status` tells how far it is.
+   * Rejects with ATOLL_INVALID, ATOLL_VOLUME_SIZE.
    */
-  update (change: Partial<NodeConfiguration>, options?: { force?: boolean }): Promise<void>
+  update (change: Partial<NodeConfiguration>, options?: { force?: boolean, sizes?: SizesChange }): Promise<void>
   /** Whether a plan goes on. */
   setPaused (plan: PlanName, paused: boolean): Promise<void>
   /** Tries a node again at once. Rejects with ATOLL_UNKNOWN_NODE. */
@@ -186,8 +188,8 @@ class RunningFramework implements Framework {
 
   replaceNode (id: string): Promise<void> { return this.#do({ type: 'replaceNode', id }) }
 
-  update (configuration: Partial<NodeConfiguration>, { force = false }: { force?: boolean } = {}): Promise<void> {
-    return this.#do({ type: 'update', configuration, force })
+  update (configuration: Partial<NodeConfiguration>, { force = false, sizes = {} }: { force?: boolean, sizes?: SizesChange } = {}): Promise<void> {
+    return this.#do({ type: 'update', configuration, sizes, force })
   }
 
   setPaused (plan: PlanName, paused: boolean): Promise<void> { return this.#do({ type: 'pause', plan, paused }) }

@@ -2,6 +2,8 @@ import type { CallBody } from '../mesos/types.ts'
 import { reviveIntervalMinMs, reviveRepeatMs, starvedMaxMs, starvedMinMs } from './constants.ts'
 import type { StepContext } from './nodes.ts'
 import { mayLaunch, wantsPlace } from './offers.ts'
+import { wantsMore } from './resize.ts'
+import { describeSizes, lackOf } from './sizes.ts'
 
 /** Why offers are wanted now; each reason has a name that changes when it is worth a new look at what was declined. */
 export function currentNeeds (context: StepContext): Set<string> {
@@ -18,13 +20,15 @@ export function currentNeeds (context: StepContext): Set<string> {
     else if (placement === 'reserving' || placement === 'creating') needs.add(`verify ${id} ${resourceId} ${placement}`)
     else if (mayLaunch(context, node)) needs.add(`launch ${id} ${launches}`)
     // The volume of a task that ended unheard is offered again: that is how we learn of it.
+    else if (wantsMore(context, node)) needs.add(`more ${id} ${describeSizes(lackOf(state, node))}`)
+    else if (task?.state === 'TASK_RUNNING' && node.spareSought) needs.add(`trim ${id} ${launches}`)
     else if (task?.state === 'TASK_UNREACHABLE' || task?.state === 'TASK_UNKNOWN') needs.add(`find ${id} ${task.id} ${task.state}`)
   }
   return needs
 }
 
-/** A task that nobody hears of is told about, whether its volume is offered or not. */
-const isOffered = (need: string): boolean => !need.startsWith('find ')
+/** A task that nobody hears of is told about, whether its volume is offered or not; an agent may have no more to give, and nothing that was reserved in vain. */
+const isOffered = (need: string): boolean => !['find', 'more', 'trim'].includes(need.split(' ')[0]!)
 
 /** Decides when to REVIVE, when to SUPPRESS, and when to subscribe anew. */
 export class OfferDemand {

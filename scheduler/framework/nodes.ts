@@ -3,6 +3,7 @@ import { garbageSearchMs, relaunchBackoffMaxMs, relaunchBackoffMinMs } from './c
 import type { AgentOffer } from './agent-offer.ts'
 import type { ClusterView } from './cluster-view.ts'
 import type { Slot } from './slots.ts'
+import { isResized } from './sizes.ts'
 import { uuid } from './state.ts'
 import type { FrameworkState } from './state.ts'
 import type { FrameworkSettings, NodeRecord, NodeState, PlanName } from './types.ts'
@@ -101,7 +102,7 @@ export function discardPlace ({ state, nowMs }: StepContext, node: NodeRecord): 
   }
   Object.assign(node, {
     placement: 'none', resourceId: null, persistenceId: null, operations: [], agentId: null, host: null, domain: [], attributes: [],
-    rpcPort: null, raftPort: null, resources: null, disk: null, awaySinceMs: null, missing: false, drainAsked: false, emptied: false
+    rpcPort: null, raftPort: null, resources: null, spare: null, spareSought: false, growthRefused: null, disk: null, awaySinceMs: null, missing: false, drainAsked: false, emptied: false
   } satisfies Partial<NodeRecord>)
 }
 
@@ -192,8 +193,8 @@ export function isToEnd (state: FrameworkState, node: NodeRecord): boolean {
   return node.task !== null && (state.framework.goal !== 'running' || node.goal === 'remove' || node.emptied || node.restart)
 }
 
-/** Runs, or will run when it comes back, with another configuration than that of today. */
-export const isOutdated = (state: FrameworkState, node: NodeRecord): boolean => node.launches > 0 && node.version !== state.version
+/** Runs, or will run when it comes back, with another configuration or other sizes than those of today. */
+export const isOutdated = (state: FrameworkState, node: NodeRecord): boolean => node.launches > 0 && (node.version !== state.version || isResized(state, node))
 
 /** The one word for a node's state. */
 export function stateOf (context: StepContext, node: NodeRecord): NodeState {

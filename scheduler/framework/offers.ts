@@ -9,14 +9,15 @@ import type { AgentOffer, ReservedGroup } from './agent-offer.ts'
 import { adoptPlace, choosePlace, comeBack, endTask, isDue, isGroupReadyFor, isPaused, provePlace } from './nodes.ts'
 import type { StepContext } from './nodes.ts'
 import { hasVolume, reservedResources, volumeResource, withoutVolume } from './resources.ts'
-import type { Owner } from './resources.ts'
+import { operationId, ownerOf } from './operations.ts'
+import { growVolume, launchParts, reserveMore, settleSpare, wantsMore } from './resize.ts'
 import { takeSlot } from './slots.ts'
-import type { Evaluation, NodeRecord } from './types.ts'
+import type { Evaluation, NodeRecord, NodeResources } from './types.ts'
 
 interface Plan {
   offer: AgentOffer
   operations: Operation[]
-  /** Something of ours is offered in part only: the rest is to come. */
+  /** Something of ours is offered in part only, or is about to change: the rest is to come. */
   incomplete: boolean
 }
 
@@ -27,6 +28,7 @@ export function handleOffers (context: StepContext, offers: Offer[]): CallBody[]
   // First everything is learned, so that a manager group that is complete with these offers is launched from them.
   for (const offer of agents) for (const group of ours(context, offer)) learn(context, offer, group)
   for (const plan of plans) for (const group of ours(context, plan.offer)) useReserved(context, plan, group)
+  for (const plan of plans) for (const node of context.state.sortedNodes()) if (node.agentId === plan.offer.agentId && wantsMore(context, node)) addMore(context, plan, node)
   placeNodes(context, plans)
   return plans.map(answer)
 }
@@ -101,7 +103,15 @@ function useReserved (context: StepContext, plan: Plan, group: ReservedGroup): v
     return
   }
   if (node.placement === 'reserving' || node.placement === 'creating') createVolume(context, plan, node, group)
+  else if (node.task !== null) plan.operations.push(...settleSpare(context, node, group))
   else if (mayLaunch(context, node)) launch(context, plan, node, group)
+}
+
+/** What comes of it is waited for. */
+function addMore (context: StepContext, plan: Plan, node: NodeRecord): void {
+  const operations = reserveMore(context, plan.offer, node)
+  plan.incomplete ||= operations.length > 0
+  plan.operations.push(...operations)
 }
 
 /** The reservation is there, its volume is not: CREATE was dropped. */
@@ -130,6 +140,14 @@ function launch (context: StepContext, plan: Plan, node: NodeRecord, group: Rese
     plan.incomplete = true
     return
   }
+  const growth = growVolume(context, node, group)
+  if (growth !== null) {
+    plan.incomplete = true
+    plan.operations.push(growth)
+    return
+  }
+  const { resources, surplus } = launchParts(context, node, group)
+  Object.assign(state.runtime(node), { growthAsked: false, growthProblem: null })
   node.launches++
   node.task = {
     id: `${node.id}.${node.launches}.${random.bytes(4).toString('hex')}.${node.resourceId}`,
@@ -142,7 +160,7 @@ function launch (context: StepContext, plan: Plan, node: NodeRecord, group: Rese
   state.runtime(node).launchedAtMs = nowMs
   state.runtime(node).endedAtMs = null
   state.saveNode(node)
-  plan.operations.push({ type: 'LAUNCH', launch: { task_infos: [taskInfo(state, node, group.resources)] } })
+  plan.operations.push(...surplus, { type: 'LAUNCH', launch: { task_infos: [taskInfo(state, node, resources)] } })
 }
 
 function isWhole (node: NodeRecord, group: ReservedGroup, disk: boolean): boolean {
@@ -177,9 +195,14 @@ function placeNodes (context: StepContext, plans: Plan[]): void {
   }
 }
 
+function sizesOfNew ({ state: { framework }, settings: { resources } }: StepContext): NodeResources {
+  return { ...resources, ...framework.sizes, diskMb: Math.max(resources.diskMb, framework.volumeMb ?? 0) }
+}
+
 /** Reserves on the agent with the most points; if none fits, the last evaluation. */
 function placeNode (context: StepContext, candidates: Candidate[], node: NodeRecord, crowd: Crowd): Evaluation | undefined {
-  const { settings: { role, resources, diskType, constraints, nodesPerAgentMax } } = context
+  const { settings: { role, diskType, constraints, nodesPerAgentMax } } = context
+  const resources = sizesOfNew(context)
   const evaluation: EvaluationContext = { role, resources, diskType, constraints, nodesPerAgentMax, crowd }
   let best: Candidate | undefined
   for (const candidate of candidates) {
@@ -224,16 +247,6 @@ function reserve (context: StepContext, { plan, evaluated }: Candidate, node: No
   plan.operations.push(...operations)
 }
 
-function ownerOf ({ state, settings }: StepContext, node: NodeRecord): Owner {
-  return {
-    role: settings.role,
-    principal: settings.principal,
-    clusterId: state.framework.clusterId,
-    nodeId: node.id,
-    resourceId: node.resourceId!
-  }
-}
-
 function createOperation (context: StepContext, node: NodeRecord): Operation {
   return {
     type: 'CREATE',
@@ -252,17 +265,4 @@ function freeOperations (context: StepContext, { resourceId, resources }: Reserv
     ...destroy,
     { type: 'UNRESERVE', id: operationId(resourceId, 'unreserve', context), unreserve: { resources: resources.map(withoutVolume) } }
   ]
-}
-
-export type OperationKind = 'reserve' | 'create' | 'destroy' | 'unreserve'
-
-function operationId (resourceId: string, kind: OperationKind, { random }: StepContext): { value: string } {
-  return { value: `${resourceId}.${kind}.${random.bytes(4).toString('hex')}` }
-}
-
-/** The resource id and kind in an operation id of ours. */
-export function parseOperationId (id: string): { resourceId: string, kind: OperationKind } | undefined {
-  const [resourceId, kind, suffix] = id.split('.')
-  if (resourceId === undefined || suffix === undefined) return undefined
-  return kind === 'reserve' || kind === 'create' || kind === 'destroy' || kind === 'unreserve' ? { resourceId, kind } : undefined
 }

@@ -1,7 +1,7 @@
-import type { DiskInfo, ReservationInfo, Resource, ValueRange } from '../mesos/types.ts'
+import type { DiskInfo, DiskSource, ReservationInfo, Resource, ValueRange } from '../mesos/types.ts'
 import { labelCluster, labelNode, labelResourceId, volumePath } from './constants.ts'
 import type { Slot } from './slots.ts'
-import type { NodeRecord } from './types.ts'
+import type { NodeRecord, NodeResources } from './types.ts'
 
 /** Where a volume or a reservation belongs. */
 export interface Owner { role: string, principal: string, clusterId: string, nodeId: string, resourceId: string }
@@ -31,6 +31,15 @@ export function reservedResources (owner: Owner, slot: Slot): Resource[] {
     { name: 'disk', type: 'SCALAR', scalar: { value: diskMb }, ...common(bases.disk), ...(disk.source === null ? {} : { disk: { source: disk.source } }) },
     { name: 'ports', type: 'RANGES', ranges: { range: rangesOf([slot.rpcPort, slot.raftPort]) }, ...common(bases.ports) }
   ]
+}
+
+/** What is reserved for a node beyond what it has. */
+export function moreResources (owner: Owner, { cpus, memMb, diskMb }: NodeResources, where: { cpus: ReservationInfo[], mem: ReservationInfo[], disk: ReservationInfo[], source: DiskSource | null }): Resource[] {
+  const part = (name: string, value: number, base: ReservationInfo[]): Resource[] => value === 0
+    ? []
+    : [{ name, type: 'SCALAR', scalar: { value }, allocation_info: { role: owner.role }, reservations: [...base, reservationOf(owner)] }]
+  const disk = part('disk', diskMb, where.disk).map((resource) => where.source === null ? resource : { ...resource, disk: { source: where.source } })
+  return [...part('cpus', cpus, where.cpus), ...part('mem', memMb, where.mem), ...disk]
 }
 
 /** The reserved disk with its volume, as CREATE wants it. */

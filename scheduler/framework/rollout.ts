@@ -3,6 +3,8 @@ import { dangersWithout } from './cluster-view.ts'
 import { isViewFresh } from './drains.ts'
 import { nodesOn } from './maintenance.ts'
 import { isOutdated, isPaused } from './nodes.ts'
+import { wantsMore } from './resize.ts'
+import { describeSizes, isResized, lackOf } from './sizes.ts'
 import type { StepContext } from './nodes.ts'
 import type { FrameworkState } from './state.ts'
 import type { NodeRecord } from './types.ts'
@@ -42,8 +44,11 @@ export function nextRestarts (context: StepContext): Rollout {
   if (stuck !== undefined) return wait(`${stuck.id} does not come up: ${stuck.reason}`)
   // Outdated nodes that do not run get the new configuration when they are launched.
   if (busy.length > 0) return wait(`${busy.map(({ id }) => id).join(', ')} ${busy.length === 1 ? 'is' : 'are'} not back yet`)
-  const running = outdated.filter(({ task }) => task?.state === 'TASK_RUNNING')
+  const all = outdated.filter(({ task }) => task?.state === 'TASK_RUNNING')
+  // What they are to have more is reserved for them first: they are not ended for what may not be there.
+  const running = all.filter((node) => !wantsMore(context, node))
   const [first] = running
+  if (first === undefined && all.length > 0) return wait(all.map((node) => `${node.id} needs ${describeSizes(lackOf(state, node))} more on ${node.host}`).join('; '))
   if (first === undefined) return { next: [], waits: outdated.length === 0 ? null : 'the rest is away' }
   if (state.framework.updateForced) return { next: [first], waits: null }
   if (!isViewFresh(context)) return wait('the storage cluster does not say how it is')
@@ -69,10 +74,20 @@ function noteReturns ({ state, view }: StepContext): void {
   }
 }
 
+/** Nodes that came to be there since an update has asked for other sizes: their places are older, or they were to go. */
+function resumeSizes (state: FrameworkState): void {
+  const { framework } = state
+  if (framework.updating || framework.sizesAsked === null || !state.activeNodes().some((node) => node.launches > 0 && isResized(state, node))) return
+  framework.updating = true
+  framework.updateForced = framework.sizesAsked === 'forced'
+  state.saveFramework()
+}
+
 /** Restarts what is to be restarted; an update without outdated nodes is over. */
 export function settleRollout (context: StepContext): void {
   const { state, view } = context
   noteReturns(context)
+  resumeSizes(state)
   if (!state.framework.updating || state.framework.goal !== 'running' || isPaused(state, 'update')) return
   if (outdatedNodes(state).length === 0) {
     state.framework.updating = false

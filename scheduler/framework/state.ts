@@ -28,6 +28,11 @@ export interface NodeRuntime {
   yieldAskedAtMs: number | null
   /** Since when the cluster leads without it though it stays. */
   staysSinceMs: number | null
+  /** The growth of its volume was asked for since its task ended; what came of it, if that was said. */
+  growthAsked: boolean
+  growthProblem: string | null
+  /** Until when what may be reserved for it in vain is looked for. */
+  spareUntilMs: number | null
   evaluation: Evaluation | null
 }
 
@@ -79,7 +84,7 @@ export class FrameworkState {
   runtime (node: NodeRecord): NodeRuntime {
     let runtime = this.#runtime.get(node.id)
     if (runtime === undefined) {
-      runtime = { retryAtMs: null, placingSinceMs: 0, launchedAtMs: 0, runningSinceMs: null, killSentAtMs: null, probedAtMs: null, drainAskedAtMs: null, undrainAsked: false, endedAtMs: null, yieldSinceMs: null, yieldAskedAtMs: null, staysSinceMs: null, evaluation: null }
+      runtime = { retryAtMs: null, placingSinceMs: 0, launchedAtMs: 0, runningSinceMs: null, killSentAtMs: null, probedAtMs: null, drainAskedAtMs: null, undrainAsked: false, endedAtMs: null, yieldSinceMs: null, yieldAskedAtMs: null, staysSinceMs: null, growthAsked: false, growthProblem: null, spareUntilMs: null, evaluation: null }
       this.#runtime.set(node.id, runtime)
     }
     return runtime
@@ -225,6 +230,9 @@ function newNode (id: string): NodeRecord {
     rpcPort: null,
     raftPort: null,
     resources: null,
+    spare: null,
+    spareSought: false,
+    growthRefused: null,
     disk: null,
     task: null,
     version: null,
@@ -281,6 +289,10 @@ function newRecord (clusterId: string, nodes: number): FrameworkRecord {
     nextNode: 1,
     configuration: null,
     flagsHash: null,
+    sizes: null,
+    sizesAsked: null,
+    sizesHash: null,
+    volumeMb: null,
     generation: 0,
     updating: false,
     updateForced: false,

@@ -63,6 +63,7 @@ function nodeStatus (context: StepContext, node: NodeRecord): NodeStatus {
 /** The reason in the record, and what a node without a task waits for beyond it. */
 function reasonOf (context: StepContext, node: NodeRecord): string {
   const { reason } = node
+  if (node.growthRefused !== null && node.task !== null) return `${reason}; its volume did not become ${node.growthRefused.diskMb} MB: ${node.growthRefused.reason}`
   if (node.task !== null || node.placement !== 'placed' || context.state.framework.goal !== 'running') return reason
   if (node.emptied) return `${reason}; its volume goes when the cluster's map has shown that once more`
   if (isGroupReadyFor(context.state, node)) return `${reason}; waits for the offer that holds its volume`

@@ -73,8 +73,14 @@ export interface NodeRecord {
   attributes: Attribute[]
   rpcPort: number | null
   raftPort: number | null
-  /** As reserved: a later change of the wanted sizes does not touch it. */
+  /** What its task has, or had. */
   resources: NodeResources | null
+  /** Reserved for it beside that, because it is to have more; null: nothing is known of any. */
+  spare: NodeResources | null
+  /** Something may be reserved for it that it is not to have: it is looked for, for a while. */
+  spareSought: boolean
+  /** Its volume could not be made as large as was wanted, and why. */
+  growthRefused: { diskMb: number, reason: string } | null
   /** The disk of the volume, and the reservations below ours; null before format 2: the root disk, none. */
   disk: { type: DiskType, source: DiskSource | null, base: ReservationInfo[] } | null
   /** The task that may run. */
@@ -121,6 +127,14 @@ export interface FrameworkRecord {
   configuration: NodeConfiguration | null
   /** Hash of what the flags said when they were last taken over: only a change of them replaces what an update has set. */
   flagsHash: string | null
+  /** What nodes are to have, by the flags or by an update; null in records of earlier versions: what they have. */
+  sizes: { cpus: number, memMb: number } | null
+  /** An update has asked for them, and may have been forced; null: other flags alone restart nobody. */
+  sizesAsked: 'asked' | 'forced' | null
+  /** Of the flags that were last taken over for them. */
+  sizesHash: string | null
+  /** What each volume is to have at least, as an update has said. Another `--disk` is of new places. */
+  volumeMb: number | null
   /** Counts restarts of all that were asked for; a part of the version. */
   generation: number
   /** Outdated nodes are being restarted. */

@@ -2,7 +2,7 @@ import { isTerminal } from '../mesos/types.ts'
 import type { CallBody, OperationStatus, TaskStatus } from '../mesos/types.ts'
 import { adoptPlace, comeBack, discardPlace, endTask, giveUpPlace, loseVolume, provePlace } from './nodes.ts'
 import type { StepContext } from './nodes.ts'
-import { parseOperationId } from './offers.ts'
+import { parseOperationId } from './operations.ts'
 import type { NodeRecord } from './types.ts'
 
 /** The acknowledgement that an update wants, to be sent after the records are durable. */
@@ -107,6 +107,7 @@ export function handleOperationStatus (context: StepContext, status: OperationSt
     if (kind === 'unreserve' && finished) state.deleteGarbage(resourceId)
     else if (kind === 'reserve' && failed && unproven) giveUpPlace(context, node, `RESERVE failed: ${status.message ?? status.state}`)
     else if (kind === 'create' && finished && unproven) provePlace(context, node, `has its volume on ${node.host}`)
+    else if (kind === 'grow' && failed && node !== undefined) state.runtime(node).growthProblem = status.message ?? status.state
     else if (kind === 'create' && failed && unproven) {
       node.placement = 'creating'
       node.operations = []

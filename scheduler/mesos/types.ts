@@ -237,6 +237,7 @@ export type Operation =
   | { type: 'UNRESERVE', id?: Id, unreserve: { resources: Resource[] } }
   | { type: 'CREATE', id?: Id, create: { volumes: Resource[] } }
   | { type: 'DESTROY', id?: Id, destroy: { volumes: Resource[] } }
+  | { type: 'GROW_VOLUME', id?: Id, grow_volume: { volume: Resource, addition: Resource } }
   | { type: 'LAUNCH', id?: Id, launch: { task_infos: TaskInfo[] } }
 
 // Calls

@@ -43,8 +43,8 @@ export const openApi = {
     '/v1/nodes/{node}/replace': { post: change('Moves the data of a node away and ends it, while another one comes', [node]) },
     '/v1/nodes/{node}/release': { post: change('Ends a node and destroys its volume, whatever it holds', [node]) },
     '/v1/update': {
-      post: change('Restarts nodes with a new configuration, or all of them, one fault domain after another', [], object({
-        command: { oneOf: [text, texts] }, environment: { type: 'object', additionalProperties: text }, killGraceMs: whole, force: { type: 'boolean' }
+      post: change('Restarts nodes with a new configuration or other sizes, or all of them, one fault domain after another', [], object({
+        command: { oneOf: [text, texts] }, environment: { type: 'object', additionalProperties: text }, killGraceMs: whole, cpus: { type: 'number' }, memMb: { type: 'number' }, diskMb: { type: 'number' }, force: { type: 'boolean' }
       }, []))
     },
     '/v1/uninstall': {

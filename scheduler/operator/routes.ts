@@ -1,5 +1,6 @@
 import { AtollError, codeOf, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { Framework, NodeConfiguration, PlanName } from '../framework/index.ts'
+import type { SizesChange } from '../framework/sizes.ts'
 import { planNames } from '../framework/plans.ts'
 import { metricsOf } from './metrics.ts'
 import { openApi } from './openapi.ts'
@@ -28,8 +29,8 @@ const routes: Route[] = [
   route('POST', '/v1/nodes/*/replace', ({ framework }, [id]) => framework.replaceNode(id!)),
   route('POST', '/v1/nodes/*/release', ({ framework }, [id]) => framework.releaseNode(id!)),
   route('POST', '/v1/update', ({ framework, request }) => {
-    const { configuration, force } = updateOf(request.body, framework)
-    return framework.update(configuration, { force })
+    const { configuration, sizes, force } = updateOf(request.body, framework)
+    return framework.update(configuration, { sizes, force })
   }),
   route('GET', '/v1/uninstall', ({ framework }) => belongings(framework)),
   route('POST', '/v1/uninstall', ({ framework }) => framework.uninstall())
@@ -40,7 +41,7 @@ function route (method: string, path: string, handler: Handler): Route {
 }
 
 /** Statuses of errors that are the asker's. */
-const statuses: Record<string, number> = { ATOLL_INVALID: 400, ATOLL_UNKNOWN_NODE: 404, ATOLL_UNKNOWN_PLAN: 404, ATOLL_CLOSED: 503 }
+const statuses: Record<string, number> = { ATOLL_INVALID: 400, ATOLL_VOLUME_SIZE: 400, ATOLL_UNKNOWN_NODE: 404, ATOLL_UNKNOWN_PLAN: 404, ATOLL_CLOSED: 503 }
 
 /** Answers one request; never rejects. */
 export async function answer (framework: Framework, request: OperatorRequest): Promise<OperatorAnswer> {
@@ -101,10 +102,10 @@ function belongings (framework: Framework): unknown {
 }
 
 /** What an update may change. */
-function updateOf (body: unknown, framework: Framework): { configuration: Partial<NodeConfiguration>, force: boolean } {
-  if (body === undefined) return { configuration: {}, force: false }
+function updateOf (body: unknown, framework: Framework): { configuration: Partial<NodeConfiguration>, sizes: SizesChange, force: boolean } {
+  if (body === undefined) return { configuration: {}, sizes: {}, force: false }
   if (!isObject(body)) throw invalid('the body is not an object')
-  const unknown = Object.keys(body).find((key) => !['command', 'environment', 'killGraceMs', 'force'].includes(key))
+  const unknown = Object.keys(body).find((key) => !['command', 'environment', 'killGraceMs', 'cpus', 'memMb', 'diskMb', 'force'].includes(key))
   if (unknown !== undefined) throw invalid(`'${unknown}' cannot be updated`)
   const { command, environment, killGraceMs, force } = body
   const configuration: Partial<NodeConfiguration> = {}
@@ -113,7 +114,16 @@ function updateOf (body: unknown, framework: Framework): { configuration: Partia
     if (typeof killGraceMs !== 'number' || !(killGraceMs >= 0)) throw invalid('killGraceMs is no duration')
     configuration.killGraceMs = killGraceMs
   }
-  return { configuration, force: force === true }
+  return { configuration, sizes: sizesOf(body), force: force === true }
+}
+
+function sizesOf (body: Record<string, unknown>): SizesChange {
+  return Object.fromEntries((['cpus', 'memMb', 'diskMb'] as const).flatMap((name) => {
+    const value = body[name]
+    if (value === undefined) return []
+    if (typeof value !== 'number') throw invalid(`${name} is no number`)
+    return [[name, value]]
+  }))
 }
 
 function commandOf (command: unknown, environment: unknown, framework: Framework): NodeConfiguration['nodeCommand'] {

@@ -104,11 +104,13 @@ describe('framework on five agents, while a copy with checksums runs through the
     await until('node-3 runs again', async () => (await show()).nodes.find(({ id }) => id === 'node-3')!.state === 'running')
     expect((await show()).nodes.find(({ id }) => id === 'node-3')!.attempts).to.equal(0)
 
-    await place.well('scheduler', 'update', '--env', 'ATOLL_TEST=changed', '--data', data)
+    await place.well('scheduler', 'update', '--env', 'ATOLL_TEST=changed', '--cpus', '0.75', '--disk', '1200', '--data', data)
     await until('all nodes have the new configuration', async () => {
       const { nodes, plans } = await show()
       return plans.find(({ name }) => name === 'update')!.status === 'complete' && nodes.filter(({ state }) => state === 'running').every(({ outdated }) => !outdated)
     }, 120_000)
+    expect((await show()).nodes.filter(({ state }) => state === 'running').map(({ disk }) => disk!.sizeMb)).to.deep.equal([1200, 1200, 1200, 1200])
+    expect((await place.atoll('scheduler', 'update', '--disk', '1100', '--data', data)).stderr).to.contain('ATOLL_VOLUME_SIZE').and.contain('volumes cannot shrink')
     for (const pid of processesOf('node-1')) expect(readFileSync(`/proc/${pid}/environ`, 'latin1')).to.contain('ATOLL_TEST=changed')
 
     writeFileSync(place.path('stop'), '')

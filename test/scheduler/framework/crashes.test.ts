@@ -176,6 +176,19 @@ describe('framework: the scheduler dies at every step', function () {
     expect(harness.master.liveTasks().every(({ info }) => info.kill_policy!.grace_period!.nanoseconds === 1234e6)).to.equal(true)
   })
 
+  it9('nodes get another size: what they are to have more is reserved once, what they are not to have is given back', 3, async ({ harness, running, settled }) => {
+    await harness.start()
+    await running(3)
+    await harness.clock.advance(10_000)
+    for (const sizes of [{ cpus: 1.5, memMb: 700, diskMb: 2000 }, { cpus: 0.5, memMb: 256 }]) {
+      await harness.insist((framework) => framework.update({}, { sizes }))
+      await harness.until(() => harness.status().plans.find(({ name }) => name === 'update')!.status === 'complete', 'the end of the update')
+      await settled(3)
+      await harness.until(() => harness.master.idleReservations().length === 0, 'nothing reserved in vain')
+    }
+    expect(harness.status().nodes.map(({ disk }) => disk!.sizeMb)).to.deep.equal([2000, 2000, 2000])
+  })
+
   it9('a stop ends every task, keeps every volume, and the next start takes them up', 3, async ({ harness, running, settled }) => {
     await harness.start()
     await running(3)

@@ -11,7 +11,7 @@ import { ModelHttp } from './model-http.ts'
 import type { ModelScheduling, ModelStream } from './model-http.ts'
 import { ModelMaintenance } from './model-maintenance.ts'
 import type { MaintainedMaster } from './model-maintenance.ts'
-import { give, idOf, same, take, volumeOf } from './model-resources.ts'
+import { free, give, grow, idOf, insert, pick, same, split, take, volumeOf } from './model-resources.ts'
 import type { Item, ModelAgent, ModelTask } from './model-resources.ts'
 
 interface Session { stream: ModelStream, streamId: string, suppressed: boolean, heartbeatAtMs: number }
@@ -43,6 +43,8 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
   frameworkId = 'framework-1'
   subscriptions = 0
   tornDown = false
+  /** Agents can do GROW_VOLUME. */
+  growsVolumes = true
   /** A task that runs is killed. */
   onKill: (name: string) => void = () => {}
   /** A volume was destroyed. */
@@ -117,6 +119,11 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
     return new Set(this.agents.filter(({ isGone }) => !isGone).flatMap(({ items }) => items.flatMap(({ resource }) => resource === null ? [] : idOf(resource))))
   }
 
+  /** What is reserved and no task uses. */
+  idleReservations (): string[] {
+    return this.agents.filter(({ isGone }) => !isGone).flatMap(({ items }) => items.flatMap(({ resource, task }) => resource === null || task !== null ? [] : `${resource.name} of ${idOf(resource)}`))
+  }
+
   endTask (id: string, state: TaskState = 'TASK_FAILED', reason?: string): void {
     const task = this.tasks.get(id)!
     for (const item of task.agent.items) if (item.task === id) item.task = null
@@ -181,7 +188,6 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
   }
 
   bringBack (agent: ModelAgent): void { this.heal(agent) }
-
   tell (event: SchedulerEvent): void { this.#sendLate(event) }
 
   /** As after a failover timeout: the id is burnt, tasks are killed where they are reached, what is reserved stays. */
@@ -321,13 +327,13 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
     const offers: Offer[] = []
     for (const agent of this.agents) {
       if (!this.#isKnown(agent)) continue
-      const free = agent.items.filter(({ offer, task }) => offer === null && task === null)
-      const refused = agent.filters.some(({ items, untilMs }) => untilMs > this.#clock.now() && free.every((item) => items.has(item)))
-      if (free.length === 0 || refused) continue
+      const items = free(agent)
+      const refused = agent.filters.some((filter) => filter.untilMs > this.#clock.now() && items.every((item) => filter.items.has(item)))
+      if (items.length === 0 || refused) continue
       const id = `offer-${++this.#sequence}`
-      for (const item of free) item.offer = id
-      this.#offers.set(id, { agent, items: free })
-      offers.push(this.#describe(id, agent, free))
+      for (const item of items) item.offer = id
+      this.#offers.set(id, { agent, items })
+      offers.push(this.#describe(id, agent, items))
     }
     if (offers.length > 0 && !this.happens('loseOffers')) this.#send({ type: 'OFFERS', offers: { offers } })
   }
@@ -446,7 +452,7 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
       case 'RESERVE': {
         const { resources } = operation.reserve
         if (![...items].some(({ resource }) => resource === null) || !take(agent, resources)) return false
-        for (const resource of resources) this.#insert(agent, items, resource)
+        for (const resource of resources) insert(agent, items, resource)
         return true
       }
       case 'CREATE': {
@@ -466,8 +472,12 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
         }
         return found.every((item) => item !== undefined)
       }
+      case 'GROW_VOLUME': {
+        const { volume, addition } = operation.grow_volume
+        return this.growsVolumes && grow(agent, items, { volume: find(volume), addition: find(addition) ?? split(agent, items, addition) })
+      }
       case 'UNRESERVE': {
-        const found = operation.unreserve.resources.map(find)
+        const found = operation.unreserve.resources.map((resource) => find(resource) ?? split(agent, items, resource))
         if (found.some((item) => item === undefined)) return false
         for (const item of found) {
           agent.items.splice(agent.items.indexOf(item!), 1)
@@ -477,12 +487,6 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
         return true
       }
     }
-  }
-
-  #insert (agent: ModelAgent, items: Set<Item>, resource: Resource): void {
-    const item: Item = { resource: structuredClone(resource), offer: null, task: null }
-    agent.items.push(item)
-    items.add(item)
   }
 
   /** Only of what succeeded is there an update that is repeated until it is acknowledged. */
@@ -520,7 +524,7 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
       this.#status(info, { state: 'TASK_DROPPED', reason: 'REASON_AGENT_DISCONNECTED' })
       return
     }
-    const used = info.resources.map((wanted) => [...items].find(({ resource, task }) => task === null && resource !== null && same(resource, wanted)))
+    const used = pick(items, info.resources)
     if (used.some((item) => item === undefined) || this.tasks.has(info.task_id.value)) {
       this.#status(info, { state: 'TASK_ERROR', reason: 'REASON_TASK_INVALID' })
       return

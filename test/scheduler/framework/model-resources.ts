@@ -68,3 +68,56 @@ function change (unreserved: Unreserved, resource: Resource, sign: 1 | -1): void
       }
   }
 }
+
+/** Takes a part of a reserved amount out of the items, and divides the one that it is of; undefined: there is none that has so much. */
+export function split (agent: ModelAgent, items: Set<Item>, wanted: Resource): Item | undefined {
+  const value = wanted.scalar?.value ?? 0
+  const whole = [...items].find(({ resource, task }) => task === null && resource !== null && resource.scalar !== undefined && resource.scalar.value > value &&
+    same({ ...resource, scalar: wanted.scalar! }, wanted))
+  if (whole === undefined) return undefined
+  whole.resource = { ...whole.resource!, scalar: { value: whole.resource!.scalar!.value - value } }
+  return insert(agent, items, wanted)
+}
+
+/** The volume gets the addition, which is reserved for the same. */
+export function grow (agent: ModelAgent, items: Set<Item>, { volume, addition }: { volume: Item | undefined, addition: Item | undefined }): boolean {
+  if (volume?.resource == null || addition?.resource == null) return false
+  volume.resource = { ...volume.resource, scalar: { value: volume.resource.scalar!.value + addition.resource.scalar!.value } }
+  agent.items.splice(agent.items.indexOf(addition), 1)
+  items.delete(addition)
+  return true
+}
+
+export function insert (agent: ModelAgent, items: Set<Item>, resource: Resource): Item {
+  const item: Item = { resource: structuredClone(resource), offer: null, task: null }
+  agent.items.push(item)
+  items.add(item)
+  return item
+}
+
+/** A free item for each, none twice. */
+export function pick (items: Set<Item>, resources: Resource[]): Array<Item | undefined> {
+  const free = new Set([...items].filter(({ task }) => task === null))
+  return resources.map((wanted) => {
+    const item = [...free].find(({ resource }) => resource !== null && same(resource, wanted))
+    if (item !== undefined) free.delete(item)
+    return item
+  })
+}
+
+/** Amounts reserved for the same are one when they are free, as a master sees it. */
+export function free (agent: ModelAgent): Item[] {
+  const found = new Map<string, Item>()
+  return agent.items.filter(({ offer, task }) => offer === null && task === null).filter((item) => {
+    const { resource } = item
+    if (resource?.scalar === undefined || resource.disk?.persistence !== undefined) return true
+    const other = found.get(`${resource.name} ${idOf(resource)}`)
+    if (other === undefined) {
+      found.set(`${resource.name} ${idOf(resource)}`, item)
+      return true
+    }
+    other.resource = { ...other.resource!, scalar: { value: other.resource!.scalar!.value + resource.scalar.value } }
+    agent.items.splice(agent.items.indexOf(item), 1)
+    return false
+  })
+}

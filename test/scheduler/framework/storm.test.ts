@@ -82,6 +82,7 @@ describe('framework against a master, agents and a cluster full of faults', func
       await harness.clock.until(() => !harness.isDead)
     }
     master.chaos = chaos
+    let volumeMb = 1024
     await start()
     for (let elapsedMs = 0; elapsedMs < stormMs; elapsedMs += 1000) {
       await harness.clock.advance(1000)
@@ -93,6 +94,7 @@ describe('framework against a master, agents and a cluster full of faults', func
       const { nodesWanted, nodes } = harness.status()
       if (random.chance(0.02)) await harness.framework!.setNodes(Math.max(init.nodes, nodesWanted + random.pick([-1, 1])))
       if (random.chance(0.005)) await harness.framework!.update({ killGraceMs: 1000 + random.below(1000) }, { force: init.nodes < 3 })
+      if (random.chance(0.005)) await harness.framework!.update({}, { sizes: { cpus: random.pick([0.5, 1, 1.2]), memMb: random.pick([256, 512, 700]), diskMb: volumeMb += 100 }, force: init.nodes < 3 })
       if (random.chance(0.005) && nodes.length > 0) await harness.framework!.replaceNode(random.pick(nodes).id).catch(tooLate)
     }
     master.chaos = calm
@@ -132,6 +134,7 @@ describe('framework against a master, agents and a cluster full of faults', func
     expect(harness.areRunning(harness.status().nodesWanted), `seed ${seed}`).to.equal(true)
     expect(master.launches.length, `seed ${seed}: launches`).to.equal(launches)
     expect(harness.leaks(), `seed ${seed}`).to.deep.equal([])
+    expect(master.idleReservations(), `seed ${seed}: reserved and used by no task`).to.deep.equal([])
     expect(master.violations, `seed ${seed}`).to.deep.equal([])
     expect(master.calls.at(-1)!.type, `seed ${seed}`).to.be.oneOf(['SUPPRESS', 'RECONCILE', 'ACKNOWLEDGE', 'DECLINE'])
   }

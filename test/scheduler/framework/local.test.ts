@@ -162,6 +162,20 @@ describe('framework on the embedded master', function () {
     }
   })
 
+  it('an agent that comes back under another id has the volumes: each node is launched on its own again', async () => {
+    await Promise.all((await until(running(3))).nodes.map(ask))
+    const agentId = master.replaceAgent(master.agentId)
+    const after = await until((status) => running(3)(status) && status.nodes.every(({ launches }) => launches === 2))
+    expect(after.nodes.map((node) => node.agentId)).to.deep.equal(Array(3).fill(agentId))
+    expect((await Promise.all(after.nodes.map(ask))).map(({ starts }) => starts)).to.deep.equal([2, 2, 2])
+    // And so after a restart of the master.
+    await master.close()
+    await until(({ connected }) => !connected)
+    await startMaster(Number(new URL(master.url).port))
+    expect(master.agentId).to.equal(agentId)
+    await until((status) => status.connected && running(3)(status))
+  })
+
   it('shutdown ends the tasks and keeps the volumes for the next start; release frees the place', async () => {
     const before = await until(running(3))
     await Promise.all(before.nodes.map(ask))

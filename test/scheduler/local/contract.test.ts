@@ -29,7 +29,8 @@ describe('embedded master: answers as the recorded Mesos master did', function (
     // There it kills the master.
     until: 'type UNKNOWN',
     otherStatus: { 'application/x-protobuf with a JSON body': 415 },
-    otherText: ['offer_constraints']
+    // Protobuf is not spoken, and another parser words what is wrong with JSON.
+    otherText: ['Content-Type text', 'Content-Type application', 'Accept ', 'bad JSON', 'empty body', 'followed by rubbish', 'a field of the wrong type', 'not base64', 'offer_constraints']
   }).run())
 
   it('06: the newest subscription of a framework wins', () => new Replay('06-scheduler-failover').run())
@@ -200,6 +201,7 @@ describe('embedded master: answers as the recorded Mesos master did', function (
     otherStatus: Object.fromEntries(['slaves', 'frameworks', 'tasks', 'roles', 'master/state-summary', 'state'].map((path) => [`GET /${path} `, 404])),
     // Mesos has some 200 metrics more, and is not yet done with what operators told it to do.
     otherBody: ['GET_METRICS', 'RESERVE_RESOURCES, CREATE_VOLUMES'],
+    otherText: ['bad JSON', 'RESERVE_RESOURCES, CREATE_VOLUMES'],
     onNote: script({ 'an agent is stopped by SIGUSR1': ({ master }) => { master.shell.setPresence('agent-3', 'removed') } })
   }).run())
 })

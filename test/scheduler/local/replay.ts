@@ -36,7 +36,7 @@ export interface ReplayInit {
   otherOffers?: string[]
   /** Tasks that end as they did there, but are told of in another way. */
   otherEnds?: string[]
-  /** Errors whose text is known to differ, by the text of the note before. */
+  /** Errors and refusals whose text is known to differ, by the text of the note before. */
   otherText?: string[]
 }
 
@@ -233,6 +233,7 @@ export class Replay {
     for (const name of ['content-type', 'allow', 'location']) expect(actual.headers[name], `${name} after "${this.note}"`).to.equal(recorded.headers[name])
     for (const name of ['mesos-stream-id', 'transfer-encoding']) expect(name in actual.headers, `${name} after "${this.note}"`).to.equal(name in recorded.headers)
     if (recorded.headers['content-type'] === 'application/json' && recorded.body !== '') this.compareBody(recorded.body, actual.body)
+    if (recorded.headers['content-type']?.startsWith('text/plain') === true && !this.tellsOtherwise()) expect(actual.body, `text after "${this.note}"`).to.equal(this.translate(recorded.body))
     const streamId = recorded.headers['mesos-stream-id']
     if (streamId !== undefined) this.ids.set(streamId, actual.headers['mesos-stream-id']!)
   }
@@ -242,6 +243,8 @@ export class Replay {
     if (this.init.otherBody?.some((text) => this.note.includes(text) || recorded.includes(`"type":"${text}"`)) === true) return
     expect(differences(own, theirs), `body after "${this.note}"`).to.deep.equal([])
   }
+
+  private tellsOtherwise (): boolean { return this.init.otherText?.some((text) => this.note.includes(text)) === true }
 
   private async compareEvents (conn: number, recorded: HttpReader): Promise<void> {
     const actual = this.actual.get(conn)!
@@ -278,7 +281,7 @@ export class Replay {
       expect(own.update.status.state).to.equal(recorded.update.status.state)
       return
     }
-    if (this.init.otherText?.some((text) => this.note.includes(text)) === true) own.error.message = recorded.error.message
+    if (this.tellsOtherwise() && own.error !== undefined) own.error.message = recorded.error.message
     const theirs = essence(JSON.parse(this.translate(JSON.stringify(recorded))))
     if (recorded.subscribed?.get_state !== undefined) expect(differences(unordered(essence(own)), unordered(theirs)), `after "${this.note}"`).to.deep.equal([])
     else expect(essence(own), `after "${this.note}"`).to.deep.equal(theirs)

@@ -1,4 +1,6 @@
 import { expect } from 'chai'
+import { restore } from '../../../../scheduler/local/core/durable.ts'
+import { createState } from '../../../../scheduler/local/core/state.ts'
 import { CoreHarness, launch, reserved, volume } from '../core-harness.ts'
 import { scalar } from '../master-harness.ts'
 
@@ -38,6 +40,12 @@ describe('the embedded master: agents that are lost', () => {
     core.exited('t', { signal: 'SIGTERM' })
     const next = core.restart()
     expect([...next.state.agents.values()].map(({ id, machine, total }) => [id, machine, total.length > 0])).to.deep.equal([['agent', null, false], ['master-S1', 0, true]])
+  })
+
+  it('a record from before agents had a number has that of its id', () => {
+    const state = createState('master', {}, 0)
+    for (const id of ['master-S0', 'master-S2']) restore(state, `agent/${id}`, JSON.stringify({ id, base: [], total: [], registeredMs: 0, presence: 'registered' }))
+    expect([...state.agents.values()].map(({ machine }) => machine)).to.deep.equal([0, 2])
   })
 
   it('a task that has ended on an agent that never returned to say so is lost', () => {

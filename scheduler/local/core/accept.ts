@@ -14,7 +14,6 @@ import { sendOperation } from './tasks.ts'
 
 /** Besides those that Atoll's own framework sends. */
 type AnyOperation = Operation
-  | { type: 'GROW_VOLUME', id?: Id, grow_volume: { volume: Resource, addition: Resource } }
   | { type: 'LAUNCH_GROUP', id?: Id, launch_group: { executor?: ExecutorInfo, task_group?: { tasks: LaunchedTaskInfo[] } } }
   | { type: 'SHRINK_VOLUME', id?: Id, shrink_volume: { volume: Resource, subtract: Scalar } }
 

@@ -53,11 +53,12 @@ export class Namespace {
     const { held } = this.context
     const earlier = held.earlier(by)
     if (earlier?.[0] === 'create') return this.context.inodes.getattr(earlier[4])
-    const made = held.make(dir, name, mode, extra, by)
+    const elsewhere = isDirectory(mode) && this.isDrawnElsewhere(dir)
+    const made = elsewhere ? null : held.make(dir, name, mode, extra, by)
     if (made !== null) return made
     // A new directory is about to be filled.
     const lease = isDirectory(mode) && this.context.sessions.of(dir).changes !== null ? 'exclusive' as const : 'shared' as const
-    const request = { dir, name, mode, caller: callerOf(by), exclusive: true, lease, ...extra }
+    const request = { dir, name, mode, caller: callerOf(by), exclusive: true, lease, ...extra, ...(elsewhere && { elsewhere }) }
     const attr = await this.mutate(dir, 'meta.create', request, by, { inos: [dir], names: [[dir, name]] }, (session, body, since) => {
       const cached = this.noteCreated(session, dir, name, body, since)
       if (cached !== null && lease === 'exclusive') cached.lease = lease
@@ -68,6 +69,12 @@ export class Namespace {
       return body.attr
     })
     return this.context.inodes.leased(attr)
+  }
+
+  /** Whether a new directory is one of those that the partition of its parent wants to be made in others. */
+  private isDrawnElsewhere (dir: number): boolean {
+    const share = this.context.sessions.of(dir).shareElsewhere
+    return share > 0 && this.context.random.next() < share
   }
 
   async link (ino: number, dir: number, name: string, by: OperationContext): Promise<InodeAttr> {

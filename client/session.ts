@@ -73,6 +73,8 @@ export class MetadataSession {
   validUntil = -Infinity
   /** Grows with each session that was lost. */
   generation: number
+  /** Of the directories that are made in those of the partition, the share that it wants to be made in others. */
+  shareElsewhere = 0
   private readonly components: SessionComponents
   private readonly init: SessionInit
   private id: string
@@ -239,7 +241,7 @@ export class MetadataSession {
       if (await this.claimed(body.term, deadline)) {
         this.term = body.term
         this.state = 'open'
-        this.extend(sentAt, body.leaseDurationMs)
+        this.extend(sentAt, body)
         return
       }
     }
@@ -289,7 +291,8 @@ export class MetadataSession {
     this.open().catch((error) => { this.failed('session could not be opened again', error) })
   }
 
-  private extend (sentAt: number, leaseDurationMs: number): void {
+  private extend (sentAt: number, { leaseDurationMs, elsewhere = 0 }: SessionResponse): void {
+    this.shareElsewhere = elsewhere
     this.leaseDurationMs = leaseDurationMs
     this.validUntil = Math.max(this.validUntil, sentAt + leaseDurationMs * (1 - leaseMarginShare))
     this.lapseKnown = !this.isValid
@@ -333,7 +336,7 @@ export class MetadataSession {
       })
       if (generation !== this.generation || this.state !== 'open') return
       if (body.term !== this.term) await this.open()
-      else this.extend(sentAt, body.leaseDurationMs)
+      else this.extend(sentAt, body)
     } catch (error) {
       if (codeOf(error) === 'ATOLL_SESSION_EXPIRED') this.lose(generation)
       else if (urgent) throw error

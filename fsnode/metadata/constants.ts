@@ -31,6 +31,13 @@ export const xattrValueBytesMax = 65_536
 /** All extended attributes of one inode. */
 export const xattrsBytesMax = 131_072
 
+/** Other partitions that one which is full asks how full they are, */
+export const fillingsAsked = 8
+/** so often, */
+export const fillingAgeMsMax = 5_000
+/** and does not count those that do not answer in time. */
+export const fillingTimeoutMs = 2_000
+
 export const readdirEntriesMax = 1_000
 /** Inline contents that travel with one answer to readdir. */
 export const readdirInlineBytesMax = 262_144

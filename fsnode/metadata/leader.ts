@@ -5,6 +5,7 @@ import type { Clock, Logger, Random, Timer } from '../protocol/ports.ts'
 import type { RaftGroup } from '../raft/types.ts'
 import { encodeCommand, type ArgsOf, type CommandName } from './command.ts'
 import { leaseDurationMs, leaseEvictionBatch, leasesMax, sessionScanMs } from './constants.ts'
+import { Fillings } from './fillings.ts'
 import { Intents, type Intent } from './intents.ts'
 import { LeaseTable } from './leases.ts'
 import { attrOf } from './records.ts'
@@ -26,6 +27,8 @@ export interface LeaderComponents {
   router: PartitionRouter
   /** The disk is so full that only what frees room may go on. @default never */
   isExhausted?: () => boolean
+  /** From so many inodes on new directories may be made in other partitions. @default as in partitioning/directory-homes.ts */
+  spreadInodesMin?: number
 }
 
 export interface LeaderInit { volume: VolumeInfo, index: number, term: number }
@@ -56,6 +59,7 @@ export class Leader {
   readonly truncations = new Map<number, Promise<void>>()
   readonly coordinator = new Coordinator(this)
   readonly participant = new Participant(this)
+  readonly fillings = new Fillings(this)
   /** Sessions that this leader found and that have not said which leases they hold. */
   private readonly unclaimed = new Set<string>()
   private claimWaiters: Array<{ resolve: () => void, reject: (error: Error) => void }> = []

@@ -26,6 +26,7 @@ const checks: Record<string, (value: unknown) => boolean> = {
   inos: isList,
   shared: isList,
   exclusive: (value) => typeof value === 'boolean' || isList(value),
+  elsewhere: (value) => typeof value === 'boolean',
   inherited: (value) => value === undefined || isList(value)
 }
 

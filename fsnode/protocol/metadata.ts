@@ -59,6 +59,8 @@ export interface SessionResponse {
   streamed: number
   /** The last of them that failed. */
   failed: Array<[sequence: number, code: string]>
+  /** Of the directories that the session makes in those of this partition, the share that it should ask to be made elsewhere. @default 0 */
+  elsewhere?: number
 }
 export interface RenewRequest extends ToPartition {}
 /** After a change of leader: the leases that the client still holds. Conflicting changes wait for it. */
@@ -99,6 +101,8 @@ export interface CreateRequest extends Mutation {
   exclusive: boolean
   /** The lease to grant on the inode. */
   lease: LeaseMode
+  /** A directory: in another partition, if one is emptier. */
+  elsewhere?: boolean
 }
 /** A directory whose home is another partition, like any inode that lives elsewhere, comes without a lease. */
 export interface CreateResponse { attr: InodeAttr, created: boolean, inline?: Buffer, /** The directory's attributes after the change. */ dirAttr?: InodeAttr }

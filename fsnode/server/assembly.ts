@@ -63,6 +63,8 @@ export interface AssemblyInit {
   chunkStore: ChunkStoreInit
   /** Of the Raft groups; default: their own. */
   raftLimits?: Partial<RaftLimits>
+  /** From so many inodes on a metadata partition has new directories made in others; default: its own. */
+  spreadInodesMin?: number
   /** Another process registered as this node: this one must end. */
   onReplaced: () => void
 }
@@ -88,7 +90,7 @@ export interface AssembledNode {
  */
 export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promise<AssembledNode> {
   const { clock, random, network, log, book, transport, stores, files, addresses, usage } = parts
-  const { spec, hello, previous, chunkStore, raftLimits, onReplaced } = init
+  const { spec, hello, previous, chunkStore, raftLimits, spreadInodesMin, onReplaced } = init
   const { nodeId } = spec
   const startedAt = clock.now()
   const known = addresses.load()
@@ -113,7 +115,7 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
   // A map that is older than what this node acted on before it started must not have anything deleted.
   const mayRemove = (): boolean => agent.isRegistered
   const data = held.data = new DataPartitions({ clock, log, store: chunks, router, lease: () => agent.leaseValid() }, { nodeId, mayRemove })
-  const metadata = new MetadataPartitions({ clock, random, log, router, raft, data: chunkAccess(router, random.bytes(8).toString('hex')), isExhausted: () => chunks.space.exhausted, stores }, { nodeId, mayRemove })
+  const metadata = new MetadataPartitions({ clock, random, log, router, raft, data: chunkAccess(router, random.bytes(8).toString('hex')), isExhausted: () => chunks.space.exhausted, spreadInodesMin, stores }, { nodeId, mayRemove })
   const manager = new ManagerReplica({ clock, random, log, router, raft, stores }, { spec, mayRemove })
   await manager.start()
   const groups = (): RaftGroup[] => [...(manager.running === null ? [] : [manager.running.group]), ...metadata.groups]

@@ -20,6 +20,8 @@ export interface MetadataPartitionsComponents {
   data: ChunkStore
   /** The disk is so full that only what frees room may go on. */
   isExhausted: () => boolean
+  /** See `LeaderComponents`. */
+  spreadInodesMin?: number
   /** Opens and removes the stores of the partitions' state machines. */
   stores: { openMetadata: (partition: string) => Promise<Kv>, removeMetadata: (partition: string) => Promise<void> }
 }
@@ -110,7 +112,7 @@ export class MetadataPartitions {
   }
 
   private async open (record: PartitionRecord, map: ClusterMap): Promise<void> {
-    const { clock, random, log, router, raft, data, isExhausted, stores } = this.components
+    const { clock, random, log, router, raft, data, isExhausted, spreadInodesMin, stores } = this.components
     const volume = map.volumes.find((candidate) => candidate.id === record.volume)
     if (volume === undefined) return
     const kv = await stores.openMetadata(record.id)
@@ -119,7 +121,7 @@ export class MetadataPartitions {
     const members = this.firstMembers(record)
     const memberId = members.length === 0 ? freshMemberId(this.nodeId, random) : undefined
     const group = await raft.open({ groupId: record.id, members, memberId, stateMachine: machine })
-    const partition = new MetadataPartition({ clock, random, log: partLog, group, machine, data, router, isExhausted }, { volume, index: record.index })
+    const partition = new MetadataPartition({ clock, random, log: partLog, group, machine, data, router, isExhausted, spreadInodesMin }, { volume, index: record.index })
     const pursuer = new MembersPursuer({ clock, log: partLog, router }, group)
     this.running.set(record.id, { partition, group, machine, kv, pursuer })
   }

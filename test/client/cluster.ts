@@ -22,6 +22,8 @@ export interface TestClusterInit {
   chunkSizeBytes?: number
   inlineBytesMax?: number
   placement?: Placement
+  /** Of inodes in a metadata partition. */
+  spreadInodesMin?: number
 }
 
 /** What a fault hook may do to a request; undefined: nothing. */
@@ -46,15 +48,19 @@ export class TestCluster {
   map: ClusterMap
   /** Asked for every request of a client. */
   onRequest: (method: Method, body: any, node: string) => Fault | Promise<Fault> = () => undefined
+  /** Before a message from one partition's leader to another's; a throw loses it. */
+  onTransaction: (step: string) => void = () => {}
   /** The disks of all nodes are full. */
   exhausted = false
   /** By method, since `resetCounts`. */
   counts = new Map<string, number>()
+  private readonly spreadInodesMin: number | undefined
   private clients = 0
 
   private constructor (init: TestClusterInit) {
     const { seed = 1, metadataPartitions = 1, nodes = 3, chunkSizeBytes = 4 * mebi, inlineBytesMax = 16 * 1024, placement = 'hawaii' } = init
     this.random = new SimRandom(seed)
+    this.spreadInodesMin = init.spreadInodesMin
     this.network = new SimNetwork({ clock: this.clock, random: this.random.fork() })
     const names = Array.from({ length: nodes }, (_, index) => `n${index}`)
     const dataPartitions = 8
@@ -132,7 +138,7 @@ export class TestCluster {
       const machine = await MetadataStateMachine.open({ kv: new MemoryKv(), clock: this.clock, log: silent }, { index, inlineBytesMax: this.volume.inlineBytesMax })
       const member = log.add(metadataPartitionId(7, index), machine, name)
       const partition = new MetadataPartition({
-        clock: this.clock, random: this.random.fork(), log: silent, group: member, machine, data: this.chunks, isExhausted: () => this.exhausted,
+        clock: this.clock, random: this.random.fork(), log: silent, group: member, machine, data: this.chunks, isExhausted: () => this.exhausted, spreadInodesMin: this.spreadInodesMin,
         router: { toMetadata: (id, _, request) => this.transaction(id, request) as never }
       }, { volume: this.volume, index })
       node.partitions.set(member.id, { partition, member })
@@ -200,6 +206,7 @@ export class TestCluster {
 
   private async transaction (id: string, request: any): Promise<unknown> {
     await new Promise<void>((resolve) => { this.clock.setTimer(resolve, this.network.delay()) })
+    this.onTransaction(request.step)
     const index = Number(id.split('.').at(-1))
     const leader = this.nodes.map((node) => node.partitions.get(id)!).find(({ member }) => member === this.leader(index))!
     return metadataHandlers(() => leader.partition)['meta.transaction']!(request, [], { peer: null as never })

@@ -50,6 +50,15 @@ describe('partitions that are split while files are copied', function () {
     await goesOn()
   })
 
+  it('it is shown how many inodes each partition for names holds', async () => {
+    const { stdout } = await place.well('partition', 'list', '--kind', 'metadata', '--volume', 'main', '--sort', 'inodes', '--json', '--data', place.data)
+    const counts = (JSON.parse(stdout) as Array<{ inodes: number | null }>).map(({ inodes }) => inodes ?? -1)
+    expect(counts.length).to.equal(4)
+    expect(counts).to.deep.equal([...counts].sort((one, other) => other - one))
+    expect(counts[0]).to.be.at.least(12)
+    expect(counts[3]).to.be.at.least(0)
+  })
+
   it('goes on after kill -9 of a node in the middle of it', async () => {
     const { dataPartitions } = await show()
     const split = place.well('volume', 'set', 'main', `data-partitions=${4 * dataPartitions}`, '--wait', '--data', place.data)

@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { homeOfDirectory } from '../../fsnode/metadata/home.ts'
+import { homeOfRootChild } from '../../partitioning/directory-homes.ts'
 import type { InodeAttr, TransactionRequest } from '../../fsnode/protocol/metadata.ts'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
 import { metadataIndexOf } from '../../partitioning/routing.ts'
@@ -12,7 +12,7 @@ const directory = 0o040755
 /** Names of children of the root whose directories live in the partition. */
 function namesFor (index: number, partitions: number, count: number): string[] {
   const names: string[] = []
-  for (let at = 0; names.length < count; at++) if (homeOfDirectory(1, 0, `d${at}`, partitions) === index) names.push(`d${at}`)
+  for (let at = 0; names.length < count; at++) if (homeOfRootChild(`d${at}`, partitions) === index) names.push(`d${at}`)
   return names
 }
 

@@ -143,7 +143,7 @@ export class SimCluster {
 
   private makeNode (id: string, host: string, managers: NodeAddress[]): SimNode {
     return new SimNode({ clock: this.clock, random: this.random.fork(), network: this.network, raft: this.raft, log: this.logger(host) }, {
-      id, host, managers, drift: this.drift(), capacityBytes: diskBytes,
+      id, host, managers, drift: this.drift(), capacityBytes: diskBytes, spreadInodesMin: this.config.spreadInodesMin,
       onMap: (map) => { this.onMap(map) },
       onReplaced: () => { this.violation(`${host} believes that another process has replaced it`) },
       onFailure: (what) => { this.violation(what) }

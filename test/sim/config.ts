@@ -39,6 +39,10 @@ export interface SimConfig {
   operateEveryMs: number | null
   /** How often the volume's data partitions are doubled, now and then also its metadata partitions. */
   splits: number
+  /** From so many inodes on a metadata partition has new directories made in others. */
+  spreadInodesMin: number
+  /** Of the directories that clients make one by one, how many in the root: in the others all is below few of them. */
+  rootShare: number
 }
 
 /** Faults of what only some runs have. */
@@ -68,6 +72,8 @@ export function drawConfig (random: SimRandom): SimConfig {
     operateEveryMs: random.pick([null, 1_000, 4_000]),
     journalRecordsMax: random.pick([0, 6, 1_000, 1_000]),
     plentyBytes: random.pick([0, 0, Infinity]),
-    splits: random.pick([0, 0, 1, 2])
+    splits: random.pick([0, 0, 1, 2]),
+    spreadInodesMin: random.pick([0, 0, 8, 1_000]),
+    rootShare: random.pick([0.5, 0.02])
   }
 }

@@ -67,4 +67,50 @@ describe('a volume gets more metadata partitions', function () {
       router.close()
     })
   }
+
+  it('of which it had one, and all is below /home: directories that are made there from then on are spread over all, at any depth, and trees stay together', async () => {
+    const seed = 510
+    const cluster = new SimCluster(seed, { ...drawConfig(new SimRandom(seed)), nodes: 4, scheduled: false, replicas: 3, dataPartitions: 4, metadataPartitions: 1, journalRecordsMax: 1_000, driftMax: 0, spreadInodesMin: 60 })
+    const { clock } = cluster
+    await cluster.start()
+    await clock.until(() => cluster.healthy, 60_000)
+    const clients = [1, 2].map((at) => new SimClient(cluster, `client-${at}`, () => 0))
+    for (const client of clients) await clock.run(client.start())
+    const [one, other] = clients.map(({ process }) => process!.volume) as [NonNullable<SimClient['process']>['volume'], NonNullable<SimClient['process']>['volume']]
+    const mkdir = async (dir: number, name: string, volume = one): Promise<number> => (await clock.run(volume.mkdir(dir, name, 0o755, me))).ino
+    /** A user's directory with a tree as a program unpacks it. */
+    const user = async (name: string, volume = one): Promise<{ top: number, below: number[] }> => {
+      const top = await mkdir(home, name, volume)
+      const below: number[] = []
+      for (let at = 0; at < 8; at++) below.push(await mkdir(at % 2 === 0 ? top : below[at - 1]!, `d${at}`, volume))
+      return { top, below }
+    }
+    const home = await mkdir(1, 'home')
+    const old = []
+    for (let at = 0; at < 10; at++) old.push(await user(`old-${at}`))
+    expect(new Set(old.flatMap(({ top, below }) => [top, ...below]).map(metadataIndexOf))).to.deep.equal(new Set([0]))
+    const router = new ClusterRouter({ network: cluster.network.host('operator'), clock, random: cluster.random.fork(), log: cluster.logger('operator') }, { seeds: cluster.seeds })
+    await clock.run(router.start())
+    await clock.run(router.toManager('manager.set-volume', { name: volumeName, metadataPartitions: 6 }))
+    await clock.until(() => cluster.healthy, 60_000)
+    const users = []
+    for (let at = 0; at < 24; at++) {
+      // As long as it takes until partitions and clients have heard of each other's filling.
+      await clock.advance(8_000)
+      users.push(await user(`new-${at}`, at % 2 === 0 ? one : other))
+    }
+    expect(new Set(users.map(({ top }) => metadataIndexOf(top))).size).to.equal(6)
+    const together = users.filter(({ top, below }) => below.every((ino) => metadataIndexOf(ino) === metadataIndexOf(top)))
+    expect(together.length).to.be.greaterThan(12)
+    const inodes = await Promise.all(Array.from({ length: 6 }, (_, index) => clock.run(router.toMetadata(`${cluster.volume!.id}.m.${index}`, 'meta.statfs', { partition: `${cluster.volume!.id}.m.${index}` })).then(({ body }) => body.inodes)))
+    expect(inodes[0], inodes.join(' ')).to.be.lessThan(2 + 10 * 9 + 6 * 9)
+    expect(Math.min(...inodes), inodes.join(' ')).to.be.greaterThan(9)
+    expect((await clock.run(other.readdir(home, '', 100))).entries.length).to.equal(34)
+    for (const [at, { top }] of users.entries()) expect((await clock.run(other.lookup(home, `new-${at}`))).ino).to.equal(top)
+    for (const { process } of clients) await clock.run(process!.volume.close())
+    await clock.advance(10_000)
+    expect(await checkReplicas(cluster)).to.deep.equal([])
+    expect(cluster.violations).to.deep.equal([])
+    router.close()
+  })
 })

@@ -51,7 +51,7 @@ function run (seed: number): Promise<RunReport> {
 }
 
 function print (report: RunReport, tookMs: number): void {
-  const { seed, violations, operations, virtualMs, faults, operated, unknown, undecided, launches, recoveryMs, traceHash, powerLosses } = report
+  const { seed, violations, operations, virtualMs, faults, operated, unknown, undecided, launches, madeElsewhere, recoveryMs, traceHash, powerLosses } = report
   if (options.json) {
     say(JSON.stringify(report))
     return
@@ -64,6 +64,7 @@ function print (report: RunReport, tookMs: number): void {
   if (struck !== '') say(`  faults: ${struck}${powerLosses > 0 ? `; data lost its power ${powerLosses} times` : ''}`)
   const acts = Object.entries(operated).map(([kind, times]) => `${kind} ${times}`).join(', ')
   if (acts !== '') say(`  operator: ${acts}`)
+  if (madeElsewhere > 0) say(`  ${madeElsewhere} directories were made in other metadata partitions than their parents'`)
   if (codes !== '') say(`  unknown outcomes: ${codes}`)
   if (undecided > 0) say(`  undecided: ${undecided} searches`)
   for (const violation of violations) say(`  ${violation}`)

@@ -27,6 +27,8 @@ export interface SimNodeInit {
   drift: Drift
   /** Of the node's disk, bytes. */
   capacityBytes: number
+  /** See `AssemblyInit`. */
+  spreadInodesMin: number
   onMap: (map: ClusterMap) => void
   onReplaced: () => void
   onFailure: (what: string) => void
@@ -108,7 +110,7 @@ export class SimNode {
 
   private async assemble (): Promise<AssembledNode> {
     const { id, spec, host } = this
-    const { drift, onReplaced } = this.init
+    const { drift, spreadInodesMin, onReplaced } = this.init
     const random = this.components.random.fork()
     const ports = this.ports = new ProcessPorts(this.components.clock, this.components.network.host(host), drift)
     const { clock, network } = ports
@@ -128,6 +130,7 @@ export class SimNode {
       previous: this.disk.succeed(incarnation),
       chunkStore: { directory: '/chunks', reserveBytes: 64 * 1024, openChunksMax: 6, probe: false },
       raftLimits,
+      spreadInodesMin,
       onReplaced
     })
   }

@@ -1,3 +1,4 @@
+import { metadataIndexOf, rootInode } from '../../partitioning/routing.ts'
 import { checkRegisters } from './checkers/registers.ts'
 import { checkReplicas } from './checkers/replicas.ts'
 import { Primaries } from './checkers/primaries.ts'
@@ -9,7 +10,7 @@ import { SimClient } from './client.ts'
 import { SimCluster } from './cluster.ts'
 import { drawConfig, type SimConfig } from './config.ts'
 import { Faults } from './faults.ts'
-import { describe, History } from './history.ts'
+import { describe, History, type Operation } from './history.ts'
 import type { LogLine } from './log.ts'
 import { SimRandom } from './random.ts'
 import { parseAddress } from '../../fsnode/raft/member-id.ts'
@@ -50,6 +51,8 @@ export interface RunReport {
   operated: Record<string, number>
   /** Searches that were given up. */
   undecided: number
+  /** Directories, but for those in the root, that were made in another metadata partition than that of their parent. */
+  madeElsewhere: number
   /** Tasks that a framework launched. */
   launches: number
   powerLosses: number
@@ -219,12 +222,18 @@ class Run {
       faults: Object.fromEntries(this.faults.counts),
       operated: Object.fromEntries(this.operator.counts),
       undecided: this.undecided,
+      madeElsewhere: history.operations.filter(isMadeElsewhere).length,
       launches: cluster.scheduling?.launches ?? 0,
       powerLosses: history.powerLosses.length,
       terms: this.leaders.terms,
       recoveryMs: Math.round(this.recoveryMs)
     }
   }
+}
+
+/** A directory, not in the root, that lives in another metadata partition than the one that it was made in. */
+function isMadeElsewhere ({ call, result }: Operation): boolean {
+  return call.kind === 'mkdir' && call.dir !== rootInode && result.ino !== undefined && metadataIndexOf(result.ino) !== metadataIndexOf(call.dir)
 }
 
 function sum (counts: Map<string, number>): number { return [...counts.values()].reduce((total, count) => total + count, 0) }

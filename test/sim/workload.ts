@@ -201,7 +201,7 @@ export class Worker {
     if (draw < 0.16) await this.list(dir)
     else if (draw < 0.34) await this.lookup(dir, name)
     else if (draw < 0.44) await this.getattr(random.pick([...sights.files, ...sights.directories]))
-    else if (draw < 0.56) await this.mkdir(random.chance(0.5) ? 1 : dir, name)
+    else if (draw < 0.56) await this.mkdir(random.chance(this.cluster.config.rootShare) ? 1 : dir, name)
     else if (draw < 0.68) await this.simple({ kind: 'unlink', dir, name }, () => this.volume.unlink(dir, name, me))
     else if (draw < 0.73) await this.simple({ kind: 'rmdir', dir, name }, () => this.volume.rmdir(dir, name, me))
     else if (draw < 0.91) await this.rename(dir, name)

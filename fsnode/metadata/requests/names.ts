@@ -1,9 +1,10 @@
-import { codeOf } from '../../protocol/errors.ts'
+import { homeOfRootChild } from '../../../partitioning/directory-homes.ts'
+import { rootInode } from '../../../partitioning/routing.ts'
+import { codeOf, isRetryable } from '../../protocol/errors.ts'
 import { isDirectory } from '../../protocol/posix.ts'
 import type {
   CreateRequest, CreateResponse, LinkRequest, LinkResponse, RemoveResponse, RenameRequest, RenameResponse, RmdirRequest, UnlinkRequest
 } from '../../protocol/metadata.ts'
-import { homeOfDirectory } from '../home.ts'
 import type { Leader } from '../leader.ts'
 import type { LiveSession } from '../sessions.ts'
 import { isHere } from '../transactions/queries.ts'
@@ -16,12 +17,23 @@ type Answer<T> = Promise<here.Answer<T>>
 
 export async function create (leader: Leader, session: LiveSession, request: CreateRequest): Answer<CreateResponse> {
   leader.requireRoom(session, request.op)
-  const { volume, index } = leader.init
-  if (volume.metadataPartitions > 1 && isDirectory(request.mode)) {
-    const home = homeOfDirectory(request.dir, index, request.name, volume.metadataPartitions)
-    if (home !== index) return across.mkdirAcross(leader, session, request, home)
+  const home = isDirectory(request.mode) ? homeOfDirectory(leader, request) : leader.init.index
+  if (home === leader.init.index) return here.createHere(leader, session, request)
+  try {
+    return await across.mkdirAcross(leader, session, request, home)
+  } catch (error) {
+    if (!isRetryable(error)) throw error
+    // The other partition is away: that must not keep anybody from making directories. If it was made after all, that is remembered.
+    leader.requireLeading()
+    return here.createHere(leader, session, request)
   }
-  return here.createHere(leader, session, request)
+}
+
+function homeOfDirectory (leader: Leader, { dir, name, elsewhere }: CreateRequest): number {
+  const { volume, index } = leader.init
+  if (volume.metadataPartitions < 2) return index
+  if (dir === rootInode) return homeOfRootChild(name, volume.metadataPartitions)
+  return elsewhere === true ? leader.fillings.homeElsewhere() ?? index : index
 }
 
 export function unlink (leader: Leader, session: LiveSession, request: UnlinkRequest): Answer<RemoveResponse> {

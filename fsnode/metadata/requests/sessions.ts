@@ -65,5 +65,6 @@ export async function close (leader: Leader, session: LiveSession): Promise<Answ
 
 function term (leader: Leader, session: LiveSession): SessionResponse {
   const { streamed = 0, failed = [] } = leader.store.sessions.get(session.id) ?? {}
-  return { leaseDurationMs, term: leader.init.term, streamed, failed }
+  const elsewhere = leader.fillings.shareElsewhere
+  return { leaseDurationMs, term: leader.init.term, streamed, failed, ...(elsewhere > 0 && { elsewhere }) }
 }

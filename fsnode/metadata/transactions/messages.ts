@@ -19,10 +19,13 @@ export type QueryBody =
   | { kind: 'attr', ino: number }
   /** Of a directory; waits while it is being moved. */
   | { kind: 'parent', ino: number }
+  /** How many inodes the partition holds. */
+  | { kind: 'filling' }
 
 export interface EntryAnswer { ino: number, type: number }
 export interface AttrAnswer { attr: InodeAttr, inline?: Buffer }
 export interface ParentAnswer { parent: number }
+export interface FillingAnswer { inodes: number }
 
 /** What a partition holds on to from the preparation of its parts until the decision. */
 export function claimsOf (parts: readonly Part[]): Claim[] {

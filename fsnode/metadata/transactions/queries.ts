@@ -6,7 +6,7 @@ import { depthMax, prepareTimeoutMs, prepareWaitMs } from '../constants.ts'
 import type { Leader } from '../leader.ts'
 import { describe } from '../requests/content.ts'
 import { requireDirectory } from '../requests/reads.ts'
-import type { AttrAnswer, EntryAnswer, ParentAnswer, QueryBody } from './messages.ts'
+import type { AttrAnswer, EntryAnswer, FillingAnswer, ParentAnswer, QueryBody } from './messages.ts'
 
 /** What one leader reads in another's partition, without leases. */
 
@@ -19,7 +19,7 @@ export async function answerQuery (leader: Leader, query: QueryBody): Promise<Tr
   }
 }
 
-async function read (leader: Leader, query: QueryBody): Promise<EntryAnswer | AttrAnswer | ParentAnswer | null> {
+async function read (leader: Leader, query: QueryBody): Promise<EntryAnswer | AttrAnswer | ParentAnswer | FillingAnswer | null> {
   const { store } = leader
   switch (query.kind) {
     case 'entry':
@@ -32,6 +32,8 @@ async function read (leader: Leader, query: QueryBody): Promise<EntryAnswer | At
     }
     case 'parent':
       return { parent: await parentHere(leader, query.ino) }
+    case 'filling':
+      return { inodes: store.counters.inodes }
   }
 }
 

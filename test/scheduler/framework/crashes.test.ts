@@ -107,6 +107,17 @@ describe('framework: the scheduler dies at every step', function () {
     expect(harness.master.launches).to.have.length(length)
   })
 
+  it9('the framework id is removed: under a new one everything goes on, on the old volumes', 3, async ({ harness, running, settled }) => {
+    await harness.start({ newFrameworkIdIfRemoved: true })
+    await running(3)
+    await harness.clock.advance(10_000)
+    const volumes = [...harness.master.reservedIds()].sort()
+    harness.master.forget()
+    await harness.until(() => !['framework-1', null].includes(harness.status().frameworkId), 'another id')
+    await settled(3)
+    expect([...harness.master.reservedIds()].sort()).to.deep.equal(volumes)
+  })
+
   it9('UNREACHABLE: a stand-in comes after the time of the policy, and goes when the node returns; no volume is destroyed that holds data', 4, async ({ harness, running, settled }) => {
     await harness.start({ replaceAfterMs: 60_000 })
     await running(3)

@@ -6,11 +6,12 @@ import type { SimRandom } from './random.ts'
 
 const patienceMs = 5_000
 const drainMsMax = 15_000
+const maintenanceMsMax = 20_000
 /** Longer than the longest back-off of a node that is launched again. */
 const settleMs = 80_000
 const updateShare = 0.1
 
-type Kind = 'move' | 'member' | 'drain' | 'rebalance' | 'pause' | 'cancel' | 'placement' | 'update' | 'split' | 'yield'
+type Kind = 'move' | 'member' | 'drain' | 'rebalance' | 'pause' | 'cancel' | 'placement' | 'update' | 'split' | 'yield' | 'maintain'
 
 /** An operator who moves replicas, empties nodes, splits partitions and changes policies while clients work and faults strike. */
 export class Operator {
@@ -46,6 +47,7 @@ export class Operator {
     const { router } = this
     this.over = true
     if (router === null) return
+    this.cluster.scheduling?.maintain([], 0)
     // What is asked for again and again until it is granted must not come after this.
     await Promise.all(this.underWay)
     await router.toManager('manager.control-plan', { action: 'resume' }, { patienceMs: settleMs })
@@ -64,7 +66,7 @@ export class Operator {
 
   private drawKind (): Kind {
     const kinds = ['move', 'move', 'move', 'member', 'member', 'drain', 'rebalance', 'pause', 'cancel', 'placement', 'yield'] as const
-    return this.cluster.scheduling !== null && this.random.chance(updateShare) ? 'update' : this.random.pick(kinds)
+    return this.cluster.scheduling !== null && this.random.chance(updateShare) ? this.random.pick(['update', 'maintain'] as const) : this.random.pick(kinds)
   }
 
   private begin (kind: Kind): void {
@@ -87,6 +89,15 @@ export class Operator {
   /** Nodes get another configuration: the framework restarts one after another, when the cluster can do without it. */
   private async update (): Promise<void> {
     await this.cluster.scheduling!.update()
+  }
+
+  /** Inverse offers are made for one machine or two, until they are not to go any more. */
+  private async maintain (): Promise<void> {
+    const { scheduling, clock, nodes } = this.cluster
+    const hosts = new Set([this.random.pick(nodes).host, this.random.pick(nodes).host])
+    const wallMs = Number(clock.wallNs() / 1_000_000n)
+    scheduling!.maintain([...hosts], wallMs + this.random.next() * maintenanceMsMax)
+    clock.setTimer(() => { if (!this.over) scheduling!.maintain([], 0) }, this.random.next() * maintenanceMsMax)
   }
 
   private async move (): Promise<void> {

@@ -3,6 +3,8 @@ import type { Logger } from '../../../fsnode/protocol/ports.ts'
 import { normalList, plus, beyond, unreserved } from '../../../scheduler/local/core/resources.ts'
 import { createState, newAgent, type Agent, type MasterState } from '../../../scheduler/local/core/state.ts'
 import { MasterShell } from '../../../scheduler/local/master.ts'
+import type { RequestHandler } from '../../../scheduler/local/http-server.ts'
+import type { OperatorCall } from '../../../scheduler/local/wire/operator-calls.ts'
 import { readMeta, restoreAll } from '../../../scheduler/local/store.ts'
 import type { Ending } from '../disk.ts'
 import { MemoryKv } from '../memory-kv.ts'
@@ -16,6 +18,8 @@ import type { SimMachine } from './machine.ts'
 
 export const masterHost = 'master'
 export const masterPort = 5050
+/** The answer goes nowhere. */
+const operatorRequest = 0
 const masterId = 'sim-master'
 const cpus = 4
 const memMb = 4_096
@@ -39,6 +43,7 @@ export class SimMaster {
   private kv: MemoryKv
   private ports: ProcessPorts | null = null
   private agents: SimAgents | null = null
+  private handler: RequestHandler | null = null
 
   constructor (components: SimMasterComponents, init: SimMasterInit) {
     this.components = components
@@ -53,11 +58,15 @@ export class SimMaster {
     this.run(ports).catch((error) => { if (ports === this.ports) this.init.onFailure(`the master cannot start: ${messageOf(error)}`) })
   }
 
+  /** What an operator asks for; lost while the master is down. */
+  operate (call: OperatorCall): void { this.handler?.operatorCall(operatorRequest, call) }
+
   end (ending: Ending): void {
     const { ports, kv, components } = this
     if (ports !== null) ports.alive = false
     this.ports = null
     this.state = null
+    this.handler = null
     this.agents?.crash()
     this.agents = null
     components.network.crash(masterHost)
@@ -72,7 +81,8 @@ export class SimMaster {
     const random = this.components.random.fork()
     const state = await this.load(kv, clock.now())
     let server: SimMasterServer
-    const shell = new MasterShell({ clock, random, log, kv, serve: (handler) => server = new SimMasterServer(handler) }, {
+    let handler: RequestHandler
+    const shell = new MasterShell({ clock, random, log, kv, serve: (served) => server = new SimMasterServer(handler = served) }, {
       state,
       onFailure: (error) => { if (ports === this.ports) this.init.onFailure(`the master has failed: ${error.message}`) }
     })
@@ -85,6 +95,7 @@ export class SimMaster {
       hear: (agentId, presence) => { shell.setPresence(agentId, presence) }
     })
     this.state = state
+    this.handler = handler!
     shell.start(this.agents)
   }
 

@@ -40,6 +40,12 @@ export class SimScheduling {
     await framework.update({ nodeCommand: { ...nodeCommand, environment: { TURN: String(++this.turns) } } })
   }
 
+  /** Announces that machines are to be taken out of service soon, in place of what was announced before; none: all stay. */
+  maintain (hosts: string[], wallMs: number): void {
+    const windows = hosts.map((hostname) => ({ machine_ids: [{ hostname }], unavailability: { start: { nanoseconds: Math.round(wallMs) * 1e6 } } }))
+    this.master.operate({ type: 'UPDATE_MAINTENANCE_SCHEDULE', update_maintenance_schedule: { schedule: { windows } } })
+  }
+
   /** Every wanted node runs, as scheduler, master and machines agree, and nothing is reserved that is of no use. */
   ailments (): string[] {
     const status = this.scheduler.framework?.status()

@@ -153,7 +153,7 @@ class Decision {
   /** Nodes that are being emptied, or are going to be away, lead only what nobody else can. */
   private choose (partition: DataPartition, candidates: NodeId[]): NodeId | null {
     const present = candidates.filter((id) => this.nodes.get(id)?.yields === undefined)
-    const staying = present.filter((id) => this.nodes.get(id)?.state === 'up' && this.input.moves?.leaves(partition.id, id) !== true)
+    const staying = present.filter((id) => this.nodes.get(id)?.state === 'up' && this.input.moves?.leaves(partition.id, id) !== true && this.input.moves?.handsOver(partition.id, id) !== true)
     const best = [staying, present, candidates].find((ids) => ids.length > 0) ?? []
     return choosePrimary(partition, best, (id) => this.loads.of(id))
   }

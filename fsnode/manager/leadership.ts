@@ -188,6 +188,7 @@ export class Leadership {
       nowMs: this.wallMs,
       settings: this.state.settings,
       mayBegin: ({ to }) => to === null || nodeOf(to)?.state === 'up',
+      yields: (id) => nodeOf(id)?.yields !== undefined,
       hasFailed: ({ to }) => {
         const node = nodeOf(to)
         if (to === null || node?.state === 'up') return false

@@ -23,6 +23,12 @@ export class ActiveMoves {
   /** The node is about to lose its replica. */
   leaves (partition: PartitionId, node: NodeId): boolean { return this.dropped(partition) === node }
 
+  /** The node is to hand the lead over, and then to lose its replica. */
+  handsOver (partition: PartitionId, node: NodeId): boolean {
+    const step = this.steps.get(partition)
+    return step?.stage === 'lead' && step.move.kind !== 'lead' && step.move.from === node
+  }
+
   /** Nodes that get a replica. */
   added ({ id, replicas }: DataPartition): NodeId[] {
     const step = this.steps.get(id)

@@ -1,7 +1,7 @@
 import {
   beginPlan, nextMoves, observedEvents, planProgress, stepPlan, type ActiveMove, type Move, type Plan, type PlanBudget, type PlanEvent, type PlanState
 } from '../../partitioning/planner.ts'
-import type { DataPartition, PartitionId } from '../../partitioning/types.ts'
+import type { DataPartition, NodeId, PartitionId } from '../../partitioning/types.ts'
 import type { BalanceSettings, PlanKind, PlannedMove, PlanSummary } from '../protocol/manager.ts'
 import { copiesPerNodeDefault, plansKeptMax, replicaMovesMax } from './bounds.ts'
 
@@ -97,6 +97,8 @@ export interface PlanView {
   nowMs: number
   settings: BalanceSettings
   mayBegin (move: Move): boolean
+  /** It is going to be away soon, and leads only what nobody else can. */
+  yields (node: NodeId): boolean
   /** Whether the copy that is under way will not come to its end now. */
   hasFailed (move: Move): boolean
 }
@@ -132,8 +134,17 @@ function unobservedEvents (move: Move, { move: index, stage }: ActiveMove, view:
   if (view.partitionOf(move.partition) === undefined && (stage === 'copy' || stage === 'lead')) return [{ kind: stage === 'copy' ? 'copied' : 'led', move: index }]
   // A replica verifies what it has copied before it says that it has caught up (fsnode/data/recovery.ts).
   if (stage === 'verify') return [{ kind: 'verified', move: index }]
+  if (stage === 'lead' && leadsLater(move, view)) return [{ kind: 'led', move: index }]
   if ((stage === 'copy' || stage === 'lead') && view.hasFailed(move)) return [{ kind: 'failed', move: index, nowMs: view.nowMs }]
   return []
+}
+
+/** Who shall lead is put first, and does when it stays; the one that is to go leads no more. Nobody waits for a node that is going to be away. */
+function leadsLater (move: Move, view: PlanView): boolean {
+  const target = move.kind === 'lead' ? move.to : move.lead
+  const partition = view.partitionOf(move.partition)
+  if (target === null || partition?.replicas[0]?.node !== target || !view.yields(target)) return false
+  return move.kind === 'lead' || (partition.primary !== null && partition.primary !== move.from)
 }
 
 function budgetOf ({ nowMs, settings, mayBegin }: PlanView): PlanBudget {

@@ -82,7 +82,9 @@ export const maintenanceNearMs = 10 * 60_000
 /** Agents of which the last answer is remembered. */
 export const maintenanceAnswersMax = 1_000
 /** Inverse offers that were accepted come again every few seconds; one that has not come for so long stands no more. */
-export const maintenanceConsentMs = 2 * 60_000
+export const maintenanceConsentMs = 60_000
+/** The same of those that were declined: they come again when they may. */
+export const maintenanceRefusalMs = 2 * 60_000
 
 /** Path of the volume in the task's sandbox. */
 export const volumePath = 'data'

@@ -1,6 +1,6 @@
 import type { CallBody, InverseOffer } from '../mesos/types.ts'
 import { dangersWithout } from './cluster-view.ts'
-import { inverseOfferRefuseSeconds, maintenanceConsentMs, maintenanceNearMs, yieldPatienceMs } from './constants.ts'
+import { inverseOfferRefuseSeconds, maintenanceConsentMs, maintenanceNearMs, maintenanceRefusalMs, yieldPatienceMs } from './constants.ts'
 import { isViewFresh } from './drains.ts'
 import type { StepContext } from './nodes.ts'
 import type { FrameworkState } from './state.ts'
@@ -93,7 +93,8 @@ export function nodesOn ({ state }: StepContext, agentIds: readonly string[]): N
 
 const mayGo = 'every partition keeps its quorum without it'
 
-const expiryMs = (state: FrameworkState, { agentId }: MaintenanceRecord): number => (state.inverseOffers.get(agentId)?.askedAtMs ?? Infinity) + maintenanceConsentMs
+const expiryMs = (state: FrameworkState, { agentId, consent }: MaintenanceRecord): number =>
+  (state.inverseOffers.get(agentId)?.askedAtMs ?? Infinity) + (consent === 'none' ? maintenanceRefusalMs : maintenanceConsentMs)
 
 const decline = (id: string): CallBody =>
   ({ type: 'DECLINE_INVERSE_OFFERS', decline_inverse_offers: { inverse_offer_ids: [{ value: id }], filters: { refuse_seconds: inverseOfferRefuseSeconds } } })

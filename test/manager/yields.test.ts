@@ -75,6 +75,27 @@ describe('nodes that are going to be away soon', () => {
     expect(led('node-1') + led('node-4')).to.equal(0)
   })
 
+  for (const [what, move] of [['a node is emptied', { drain: true }], ['an operator moves a replica', { drain: false }]] as const) {
+    it(`hold no plan up: ${what}, and what they are to lead others lead meanwhile`, async () => {
+      await begin()
+      await yields('node-4', true)
+      const { router } = cluster.process('node-1')
+      if (move.drain) await cluster.clock.run(router.toManager('manager.drain-node', { node: 'node-2', drain: true }))
+      else {
+        const { id } = cluster.map.data.find(({ replicas, primary }) => primary === 'node-2' && replicas.every(({ node }) => node !== 'node-4'))!
+        await cluster.clock.run(router.toManager('manager.move-partition', { partition: id, from: 'node-2', to: 'node-4' }))
+      }
+      const areOver = async (): Promise<boolean> => (await cluster.clock.run(router.toManager('manager.plans', {}))).body.plans.every(({ phase }) => phase === 'ended')
+      await cluster.clock.advance(60_000)
+      expect(await areOver()).to.equal(true)
+      expect(led('node-4')).to.equal(0)
+      if (move.drain) expect(cluster.states('node-2').size).to.equal(0)
+      await yields('node-4', false)
+      await cluster.clock.until(() => cluster.healthy(), 20_000)
+      expect(led('node-4')).to.be.greaterThan(0)
+    })
+  }
+
   it('are unknown to who asks for a node that is not there', async () => {
     await begin()
     const code = await cluster.clock.run(cluster.process('node-1').router.toManager('manager.yield-node', { node: 'none', yields: true }).then(() => '', (error: { code: string }) => error.code))

@@ -23,7 +23,7 @@ const windowMsMax = 120_000
 const aheadMsMax = 60_000
 const askAgainMs = 5_000
 /** Shorter than the framework counts a yes that nobody renews. */
-const consentMs = 100_000
+const consentMs = 45_000
 
 /** An operator who announces that machines go, asks whether they may, and takes them down when they may, or for once all the same. */
 export class ModelMaintenance {

@@ -123,9 +123,24 @@ class Chain {
 
   private exchange (): void {
     for (let missing = this.missing(); missing.length > 0; missing = this.missing()) {
-      const [from, to] = this.best(missing)
-      this.push(from, to)
+      const { from, to, excess } = this.best(missing)
+      const early = excess > 0 ? this.dispensable() : null
+      if (early !== null) this.push(early, null)
+      else this.push(from, to)
     }
+  }
+
+  /** Where there shall be fewer replicas: one that may go before the others are exchanged, and rids its domain of a pair. */
+  private dispensable (): NodeId | null {
+    let best: NodeId | null = null
+    let least = Infinity
+    for (const node of this.leaving()) {
+      if (this.serving.has(node) && this.serving.size <= this.wanted.length) continue
+      const pairs = this.paths.sharedPairs(this.held.filter((other) => other !== node)).reduce((sum, count) => sum + count, 0)
+      const cost = pairs * 64 + this.worth(node) + (node === this.leader ? 16 : 0)
+      if (cost < least) [least, best] = [cost, node]
+    }
+    return best
   }
 
   /** What the target has and does not yet serve; a copy that is under way counts while one is there that it replaces. */
@@ -136,10 +151,11 @@ class Chain {
     return this.held.length > this.wanted.length ? this.wanted.filter((node) => !this.serving.has(node)).slice(0, 1) : []
   }
 
-  private best (candidates: readonly NodeId[]): [NodeId | null, NodeId] {
-    let best: [NodeId | null, NodeId] | undefined
+  private best (candidates: readonly NodeId[]): { from: NodeId | null, to: NodeId, excess: number } {
+    let best: { from: NodeId | null, to: NodeId, excess: number } | undefined
     let least = Infinity
-    const sources: Array<NodeId | null> = this.held.length < this.wanted.length ? [null] : this.leaving()
+    // While some are missing one more is as good as an exchange, unless it shares a domain with one that goes.
+    const sources: Array<NodeId | null> = this.held.length < this.wanted.length ? [null, ...this.leaving()] : this.leaving()
     for (const to of candidates) {
       for (const from of sources) {
         const after = this.held.filter((node) => node !== from && node !== to)
@@ -147,10 +163,10 @@ class Chain {
         const cost = excess * 64 + this.cost(from, to)
         if (cost >= least) continue
         least = cost
-        best = [from, to]
+        best = { from, to, excess }
       }
     }
-    return best ?? [null, candidates[0]!]
+    return best ?? { from: null, to: candidates[0]!, excess: 0 }
   }
 
   /** Those go first that are counted on least; the future primary comes first, so that the present one may go at any time. */

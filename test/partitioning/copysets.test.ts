@@ -2,6 +2,7 @@ import { expect } from 'chai'
 import fc from 'fast-check'
 import { copysetsOf, lossOf } from '../../partitioning/copysets.ts'
 import { hawaii, scatterWidthDefault, type PlacementNode } from '../../partitioning/hawaii.ts'
+import { trials } from './trials.ts'
 
 /** All ways to lose `lost` of the nodes. */
 function losses (nodes: number[], lost: number): number[][] {
@@ -32,7 +33,7 @@ describe('copysets', () => {
       if (loss.exact) expect(loss.probability).to.be.closeTo(probability, 1e-9)
       else expect(loss.probability).to.be.closeTo(probability, 0.3)
       if (sets[0]!.length >= lost) expect(loss.exact).to.equal(true)
-    }), { numRuns: 300, seed: 1 })
+    }), trials(300))
   })
 
   it('the first placement keeps to its scatter width, and loses less likely what it loses', () => {

@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { hawaii, type PlacementNode } from '../../partitioning/hawaii.ts'
 import { checkCounts, checkSpread, nodesOf, partitionsOf, placedAs } from './checks.ts'
 import { bestPrimaryDistance, levelFor, naiveShares, usable } from './naive-placement.ts'
+import { trials } from './trials.ts'
 
 const anyNodes = fc.array(fc.record({
   weight: fc.oneof(fc.integer({ min: 0, max: 4 }), fc.double({ min: 0.1, max: 10, noNaN: true })),
@@ -20,7 +21,7 @@ describe('Hawaii', () => {
       const twin = naiveShares(usable(input), replicas, count)
       for (const share of outcome.shares) expect(share.replicaShare).to.be.closeTo(twin.get(share.node)!, 1e-4)
       expect(outcome.levels.get(replicas)).to.equal(levelFor(usable(input), Math.min(replicas, outcome.shares.length)))
-    }), { numRuns: 400, seed: 1 })
+    }), trials(400))
   })
 
   it('property: a placement with mixed replica counts is spread right and keeps the counts it reports', () => {
@@ -30,7 +31,7 @@ describe('Hawaii', () => {
       checkSpread(input, outcome)
       const total = outcome.shares.reduce((sum, share) => sum + share.replicas, 0)
       expect(total).to.equal(outcome.assignments.reduce((sum, { replicas }) => sum + replicas.length, 0))
-    }), { numRuns: 300, seed: 2 })
+    }), trials(300))
   })
 
   it('property: the primaries are as even as the replicas permit', () => {
@@ -40,7 +41,7 @@ describe('Hawaii', () => {
       const distance = Math.max(...outcome.shares.map((share) => Math.abs(share.primaries - share.primaryShare)))
       // Either within one of the share, or no choice of primaries among these replicas is nearer.
       if (distance >= 1) expect(distance).to.be.at.most(bestPrimaryDistance(outcome) + 1e-9)
-    }), { numRuns: 400, seed: 3 })
+    }), trials(400))
   })
 
   it('keeps everything where it is when nothing changed', () => {
@@ -50,7 +51,7 @@ describe('Hawaii', () => {
       const again = hawaii({ nodes: [...nodes].reverse(), partitions: placedAs(input, first) })
       expect(again.added).to.equal(0)
       expect(again.assignments.map(({ replicas: ids }) => ids)).to.deep.equal(first.assignments.map(({ replicas: ids }) => ids))
-    }), { numRuns: 200, seed: 4 })
+    }), trials(200))
   })
 
   it('does not depend on the order of the nodes', () => {

@@ -8,6 +8,7 @@ import {
 import type { NodeId } from '../../partitioning/types.ts'
 import { SimRandom } from '../sim/random.ts'
 import { domainAt } from './naive-placement.ts'
+import { trials } from './trials.ts'
 
 const unbounded: PlanBudget = { nowMs: 0, bytesPerSecond: null, copiesPerNode: 1000, copiesMax: 1000, leadsMax: 1000 }
 const up = (id: string, ...domain: string[]): PlanNode => ({ id, domain, state: 'up' })
@@ -162,7 +163,7 @@ describe('planner', () => {
         executor.act(random, turn % 50 === 7, nowMs)
       }
       if (executor.state.givenUp.length === 0) executor.expectTarget()
-    }), { numRuns: 150, seed: 1 })
+    }), trials(150))
   })
 
   it('property: a plan made anew in the midst of another reaches its own target', () => {
@@ -188,7 +189,7 @@ describe('planner', () => {
         }
         second.expectTarget()
       }
-    }), { numRuns: 100, seed: 2 })
+    }), trials(100))
   })
 
   it('the most endangered go first, then what shares a domain, then what evens out, then leads; each in turns over the nodes that are filled', () => {

@@ -221,6 +221,26 @@ describe('planner', () => {
     expect(summary(planMoves(snapshot, targets({ p: ['a', 'b', 'c'], q: ['c', 'b'] })))).to.deep.equal(['p copy ->c', 'q lead a>c', 'q copy a>-'])
   })
 
+  it('where there shall be more or fewer, no domain holds on the way what it held at neither end', () => {
+    const nodes = [up('a1', 'a', 'r1'), up('a2', 'a', 'r1'), up('a3', 'a', 'r3'), up('b1', 'b', 'r3'), up('b2', 'b', 'r3'), up('c1', 'c', 'r1'), up('c2', 'c', 'r1'), up('c3', 'c', 'r3')]
+    const ends: Array<[before: NodeId[], after: NodeId[]]> = [
+      [['a1', 'c1', 'a3', 'c2'], ['a2', 'a1']],
+      [['a1', 'a3', 'c1', 'c2'], ['b1', 'b2']],
+      [['c1'], ['b1', 'c2', 'c3', 'b2']],
+      [['c1'], ['c3', 'c2', 'b1', 'b2']]
+    ]
+    for (const [before, after] of ends) {
+      const [snapshot, target] = [{ nodes, partitions: [held('p', before)] }, targets({ p: after })]
+      const executor = new Executor(snapshot, target).remember()
+      const random = new SimRandom(1)
+      while (executor.state.phase === 'running') {
+        executor.begin(unbounded)
+        executor.act(random, false, 0)
+      }
+      executor.expectTarget()
+    }
+  })
+
   it('bytes a second, copies of a node and copies in all are bounded, and a busy node holds back only its own moves', () => {
     const nodes = ['a', 'b', 'c', 'd', 'e'].map((id) => up(id))
     const snapshot: PlanSnapshot = { nodes, partitions: Array.from({ length: 6 }, (_, at) => held(`p${at}`, [at < 3 ? 'a' : 'b'], { bytes: 100 })) }

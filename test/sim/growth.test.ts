@@ -5,28 +5,35 @@ import { inodeNumber, metadataIndexOf } from '../../partitioning/routing.ts'
 import { checkReplicas } from './checkers/replicas.ts'
 import { SimClient } from './client.ts'
 import { SimCluster, volumeName } from './cluster.ts'
-import { drawConfig } from './config.ts'
+import { drawConfig, type SimConfig } from './config.ts'
 import { SimRandom } from './random.ts'
 
 const me = { uid: 0, gid: 0 }
+
+type Volume = NonNullable<SimClient['process']>['volume']
+
+/** A healthy cluster of four nodes with two clients, and somebody who may ask all of it. */
+async function begun (seed: number, config: Partial<SimConfig>): Promise<{ cluster: SimCluster, clock: SimCluster['clock'], clients: SimClient[], one: Volume, other: Volume, router: ClusterRouter }> {
+  const cluster = new SimCluster(seed, { ...drawConfig(new SimRandom(seed)), nodes: 4, scheduled: false, replicas: 3, dataPartitions: 4, journalRecordsMax: 1_000, driftMax: 0, ...config })
+  const { clock } = cluster
+  await cluster.start()
+  await clock.until(() => cluster.healthy, 60_000)
+  const clients = [1, 2].map((at) => new SimClient(cluster, `client-${at}`, () => 0))
+  for (const client of clients) await clock.run(client.start())
+  const [one, other] = clients.map(({ process }) => process!.volume) as [Volume, Volume]
+  const router = new ClusterRouter({ network: cluster.network.host('operator'), clock, random: cluster.random.fork(), log: cluster.logger('operator') }, { seeds: cluster.seeds })
+  await clock.run(router.start())
+  return { cluster, clock, clients, one, other, router }
+}
 
 describe('a volume gets more metadata partitions', function () {
   this.timeout(60_000)
 
   for (const [what, first] of [['one', 1], ['two', 2]] as const) {
     it(`of which it had ${what}: new directories are spread over all, for clients that were there before as well, and what was there stays`, async () => {
-      const seed = 500 + first
-      const cluster = new SimCluster(seed, { ...drawConfig(new SimRandom(seed)), nodes: 4, scheduled: false, replicas: 3, dataPartitions: 4, metadataPartitions: first, journalRecordsMax: 1_000, driftMax: 0 })
-      const { clock } = cluster
-      await cluster.start()
-      await clock.until(() => cluster.healthy, 60_000)
-      const clients = [1, 2].map((at) => new SimClient(cluster, `client-${at}`, () => 0))
-      for (const client of clients) await clock.run(client.start())
-      const [one, other] = clients.map(({ process }) => process!.volume) as [NonNullable<SimClient['process']>['volume'], NonNullable<SimClient['process']>['volume']]
+      const { cluster, clock, clients, one, other, router } = await begun(500 + first, { metadataPartitions: first })
       const mkdir = async (name: string): Promise<number> => (await clock.run(one.mkdir(1, name, 0o755, me))).ino
       const old = [await mkdir('old-1'), await mkdir('old-2')]
-      const router = new ClusterRouter({ network: cluster.network.host('operator'), clock, random: cluster.random.fork(), log: cluster.logger('operator') }, { seeds: cluster.seeds })
-      await clock.run(router.start())
       const refused = (metadataPartitions: number): Promise<string> => clock.run(router.toManager('manager.set-volume', { name: volumeName, metadataPartitions }).then(() => 'done', codeOf))
       for (const wanted of [0, -1, 1.5, 5_000, first - 1]) expect(await refused(wanted), String(wanted)).to.equal('ATOLL_BAD_ARGUMENT')
       await clock.run(router.toManager('manager.set-volume', { name: volumeName, metadataPartitions: 6 }))
@@ -69,14 +76,7 @@ describe('a volume gets more metadata partitions', function () {
   }
 
   it('of which it had one, and all is below /home: directories that are made there from then on are spread over all, at any depth, and trees stay together', async () => {
-    const seed = 510
-    const cluster = new SimCluster(seed, { ...drawConfig(new SimRandom(seed)), nodes: 4, scheduled: false, replicas: 3, dataPartitions: 4, metadataPartitions: 1, journalRecordsMax: 1_000, driftMax: 0, spreadInodesMin: 60 })
-    const { clock } = cluster
-    await cluster.start()
-    await clock.until(() => cluster.healthy, 60_000)
-    const clients = [1, 2].map((at) => new SimClient(cluster, `client-${at}`, () => 0))
-    for (const client of clients) await clock.run(client.start())
-    const [one, other] = clients.map(({ process }) => process!.volume) as [NonNullable<SimClient['process']>['volume'], NonNullable<SimClient['process']>['volume']]
+    const { cluster, clock, clients, one, other, router } = await begun(510, { metadataPartitions: 1, spreadInodesMin: 60 })
     const mkdir = async (dir: number, name: string, volume = one): Promise<number> => (await clock.run(volume.mkdir(dir, name, 0o755, me))).ino
     /** A user's directory with a tree as a program unpacks it. */
     const user = async (name: string, volume = one): Promise<{ top: number, below: number[] }> => {
@@ -89,8 +89,6 @@ describe('a volume gets more metadata partitions', function () {
     const old = []
     for (let at = 0; at < 10; at++) old.push(await user(`old-${at}`))
     expect(new Set(old.flatMap(({ top, below }) => [top, ...below]).map(metadataIndexOf))).to.deep.equal(new Set([0]))
-    const router = new ClusterRouter({ network: cluster.network.host('operator'), clock, random: cluster.random.fork(), log: cluster.logger('operator') }, { seeds: cluster.seeds })
-    await clock.run(router.start())
     await clock.run(router.toManager('manager.set-volume', { name: volumeName, metadataPartitions: 6 }))
     await clock.until(() => cluster.healthy, 60_000)
     const users = []

@@ -5,9 +5,9 @@ import type { Clock, Logger, Timer } from '../../../fsnode/protocol/ports.ts'
 import { adoptedPollMs, groupGoneMsMax, groupPollMs, outputCheckIntervalMs } from '../constants.ts'
 import type { Input, LaunchOrder, ProcessExit, VolumePlace } from '../core/effects.ts'
 import type { ProcessIdentity } from '../core/state.ts'
-import { Checker } from './check.ts'
+import { beginCheck } from './check.ts'
 import { fetchUris } from './fetch-uris.ts'
-import { HealthChecker } from './health.ts'
+import { beginHealthCheck } from './health.ts'
 import { isGroupAlive, signalGroup, startTimeOf } from './process-table.ts'
 import type { Sandboxes } from './sandbox.ts'
 
@@ -203,9 +203,9 @@ export class ProcessAgent implements AgentDriver {
     const { order: { key, containerId, info: { health_check: health, check }, directory: name } } = task
     const directory = this.sandboxes.path(name)
     if (health !== undefined) {
-      task.checkers.push(new HealthChecker(this, { check: health, directory, onChange: (healthy, kill) => { this.report({ type: 'task-health', key, containerId, healthy, kill }) } }))
+      task.checkers.push(beginHealthCheck(this, { check: health, directory, onChange: (healthy, kill) => { this.report({ type: 'task-health', key, containerId, healthy, kill }) } }))
     }
-    if (check !== undefined) task.checkers.push(new Checker(this, { check, directory, onChange: (status) => { this.report({ type: 'task-check', key, containerId, status }) } }))
+    if (check !== undefined) task.checkers.push(beginCheck(this, { check, directory, onChange: (status) => { this.report({ type: 'task-check', key, containerId, status }) } }))
   }
 
   private environment ({ info, frameworkId }: LaunchOrder, sandbox: string): NodeJS.ProcessEnv {

@@ -14,7 +14,7 @@ export function answerOf (state: MasterState, type: QueryType): unknown {
     case 'GET_HEALTH': return { healthy: true }
     case 'GET_VERSION': return { version_info: { version: mesosVersion, build_user: '' } }
     case 'GET_MASTER': return { master_info: state.masterInfo, start_time: state.startedMs / 1000, elected_time: state.startedMs / 1000 }
-    case 'GET_AGENTS': return { 
+    case 'GET_AGENTS': return {
       agents: [...state.agents.values()].filter(({ presence }) => presence === 'registered' || presence === 'hanging' || presence === 'away').map((agent) => agentJson(state, agent)),
       recovered_agents: [...state.agents.values()].filter(({ presence }) => presence === 'recovered').map(agentInfo)
     }

@@ -137,6 +137,25 @@ describe('embedded master with real processes', function () {
       expect((await framework.state('t', 'TASK_FINISHED')).check_status).to.deep.equal({ type: 'COMMAND', command: {} })
     })
 
+    for (const [what, how] of [
+      ['a port that there is not', { type: 'TCP', tcp: { port: 70_000 } }],
+      ['a command that no program can be given', { type: 'COMMAND', command: { command: { value: 'true \0' } } }]
+    ] as const) {
+      it(`whose check cannot be asked, by ${what}, runs on, and so does the master`, async () => {
+        // Outside of tests one of these ends the process.
+        const unhandled: unknown[] = []
+        const note = (reason: unknown): void => { unhandled.push(reason) }
+        process.on('unhandledRejection', note)
+        await framework.launch('t', shell('while ! test -f end; do sleep 0.02; done'), { check: { ...how, delay_seconds: 0, interval_seconds: 0.02 } })
+        await framework.state('t', 'TASK_RUNNING')
+        await framework.launch('after', shell('sleep 0.2'))
+        await framework.state('after', 'TASK_FINISHED')
+        process.off('unhandledRejection', note)
+        expect(unhandled).to.deep.equal([])
+        expect(framework.updates.filter(({ task_id: id, reason }) => id.value === 't' && reason === 'REASON_TASK_CHECK_STATUS_UPDATED').map(({ check_status: status }) => status)).to.deep.equal([])
+      })
+    }
+
     it('that fails its health check is killed, and its last update says that it was not healthy', async () => {
       await framework.launch('t', shell('sleep 1000'), {
         health_check: { type: 'COMMAND', command: { value: 'false' }, delay_seconds: 0, interval_seconds: 0.05, timeout_seconds: 2, consecutive_failures: 2, grace_period_seconds: 0 }

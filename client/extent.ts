@@ -49,12 +49,15 @@ export class Extent {
     this.staleEnd = 0
   }
 
-  /** The server cut the file at its size. */
+  /** The server cut the file at its size; of content in the record it cuts no chunks. */
   cut (attr: InodeAttr): void {
     this.inRecord = attr.isInline ? attr.size : 0
     this.reached = attr.extent
-    this.staleEnd = Math.min(this.staleEnd, attr.size)
+    this.staleEnd = attr.isInline ? attr.extent : Math.min(this.staleEnd, attr.size)
   }
+
+  /** Content that was to leave the record stays there: what has got to the chunks meanwhile does not count. */
+  stays (): void { this.staleEnd = this.reached }
 
   /** Bytes up to `end` may be written now, at `offset`, to a file of size `size`. */
   covers (size: number, offset: number, end: number): boolean {

@@ -461,6 +461,7 @@ export class FileState {
     if (well || moved === null) return
     // No room for chunks, say. The record has its content still; what was changed of it since is kept here.
     this.movedBy = 0
+    this.extent.stays()
     this.content = new InlineContent(moved)
     const ends = [...this.underWay].map(({ end }) => end)
     this.local = { ...this.local!, size: Math.max(moved.length, ...ends) }

@@ -63,6 +63,22 @@ describe('client: faults', () => {
     await a.run(file.release())
   })
 
+  for (const [what, kept] of [['grows later', 10_000], ['is cut, and grows later', 0]] as const) {
+    it(`a small file that did not grow for want of room, and ${what}, shows nothing of what it was to grow by`, async () => {
+      const ino = await a.put('f', pattern(10_000))
+      const file = await a.run(a.volume.open(ino, { write: true }))
+      let attempts = 0
+      cluster.onRequest = (method) => method !== 'data.write' ? undefined : ++attempts === 1 ? 'lose-answer' : new AtollError('ENOSPC', 'full')
+      expect(await a.code(file.write(50_000, [pattern(100)]))).to.equal('ENOSPC')
+      cluster.onRequest = () => undefined
+      if (kept === 0) await a.run(a.volume.setattr(ino, { size: 0 }, me))
+      await a.run(file.write(60_000, [Buffer.from('end')]))
+      await a.run(file.flush())
+      expect((await b.run(b.read(ino))).equals(Buffer.concat([pattern(kept), Buffer.alloc(60_000 - kept), Buffer.from('end')]))).to.equal(true)
+      await a.run(file.release())
+    })
+  }
+
   it('a change whose answer is lost while the session expires is not made again in a session of the same name', async () => {
     const nodes = cluster.map.nodes.map(({ id }) => id)
     cluster.onRequest = (method) => {

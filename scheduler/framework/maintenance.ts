@@ -15,17 +15,18 @@ import { isHandedOver } from './yields.ts'
 export function inverseOffered (context: StepContext, offer: InverseOffer): CallBody[] {
   const { state, nowMs } = context
   const agentId = offer.agent_id?.value ?? ''
-  const wasGiven = state.maintenance.get(agentId)?.consent === 'given'
+  const wasGiven = mayHaveGone(state.maintenance.get(agentId))
   const nodes = nodesOn(context, [agentId])
   const dangers = isKnown(context, nodes) ? dangersOf(context, agentId) : ''
   state.saveMaintenance({
     agentId,
     hosts: [...new Set(nodes.flatMap(({ host }) => host ?? []))],
     startsAtSeconds: offer.unavailability.start.nanoseconds / 1e9,
-    consent: dangers !== '' ? 'none' : wasGiven ? 'given' : 'soon',
+    consent: dangers !== '' ? refused(wasGiven) : wasGiven ? 'given' : 'soon',
     reason: dangers !== '' ? dangers : wasGiven ? mayGo : 'others are to lead first what it leads'
   })
-  state.inverseOffers.set(agentId, { id: offer.id.value, askedAtMs: nowMs, isAnswered: dangers !== '' })
+  const yesAtMs = state.inverseOffers.get(agentId)?.yesAtMs ?? null
+  state.inverseOffers.set(agentId, { id: offer.id.value, askedAtMs: nowMs, isAnswered: dangers !== '', yesAtMs })
   return dangers === '' ? [] : [decline(offer.id.value)]
 }
 
@@ -38,11 +39,13 @@ export function settleMaintenance (context: StepContext): CallBody[] {
       state.deleteMaintenance(record.agentId)
       return []
     }
+    if (record.consent === 'withdrawn' && context.nowMs >= withdrawnUntilMs(state, record)) state.saveMaintenance({ ...record, consent: 'none' })
     if (asked === undefined || asked.isAnswered || waits(context, record.agentId)) return []
     asked.isAnswered = true
     // Something may have happened since it was asked.
     const dangers = isKnown(context, nodesOn(context, [record.agentId])) ? dangersOf(context, record.agentId) : 'the storage cluster does not say how it is'
-    state.saveMaintenance({ ...record, consent: dangers === '' ? 'given' : 'none', reason: dangers === '' ? mayGo : dangers })
+    if (dangers === '') asked.yesAtMs = context.nowMs
+    state.saveMaintenance({ ...record, consent: dangers === '' ? 'given' : refused(mayHaveGone(record)), reason: dangers === '' ? mayGo : dangers })
     return [dangers === '' ? { type: 'ACCEPT_INVERSE_OFFERS', accept_inverse_offers: { inverse_offer_ids: [{ value: asked.id }] } } : decline(asked.id)]
   })
 }
@@ -62,7 +65,7 @@ export function inverseOfferRescinded (state: FrameworkState, id: string): void 
 
 /** Inverse offers end with the subscription, and come again if the schedule stands; what was said holds until they had the time to. */
 export function inverseOffersLost (state: FrameworkState, nowMs: number): void {
-  for (const agentId of state.maintenance.keys()) state.inverseOffers.set(agentId, { id: '', askedAtMs: nowMs, isAnswered: true })
+  for (const agentId of state.maintenance.keys()) state.inverseOffers.set(agentId, { id: '', askedAtMs: nowMs, isAnswered: true, yesAtMs: nowMs })
 }
 
 /** Agents that were told that they may go, or are about to be. One that is not asked for any more is gone by now, which the cluster knows, or stays. */
@@ -83,7 +86,8 @@ export function maintenanceAnswers (state: FrameworkState): MaintenanceAnswer[] 
 export function maintenanceDeadlineMs (state: FrameworkState): number {
   return Math.min(Infinity, ...[...state.maintenance.values()].map((record) => {
     const asked = state.inverseOffers.get(record.agentId)
-    return asked?.isAnswered === false ? asked.askedAtMs + yieldPatienceMs : expiryMs(state, record)
+    if (asked?.isAnswered === false) return asked.askedAtMs + yieldPatienceMs
+    return Math.min(expiryMs(state, record), record.consent === 'withdrawn' ? withdrawnUntilMs(state, record) : Infinity)
   }))
 }
 
@@ -93,8 +97,18 @@ export function nodesOn ({ state }: StepContext, agentIds: readonly string[]): N
 
 const mayGo = 'every partition keeps its quorum without it'
 
-const expiryMs = (state: FrameworkState, { agentId, consent }: MaintenanceRecord): number =>
-  (state.inverseOffers.get(agentId)?.askedAtMs ?? Infinity) + (consent === 'none' ? maintenanceRefusalMs : maintenanceConsentMs)
+/** Whoever was told so once may act on it, whatever was said since: that may not have arrived. */
+const mayHaveGone = (record: MaintenanceRecord | undefined): boolean => record?.consent === 'given' || record?.consent === 'withdrawn'
+
+const refused = (wasGiven: boolean): MaintenanceRecord['consent'] => wasGiven ? 'withdrawn' : 'none'
+
+function expiryMs (state: FrameworkState, { agentId, consent }: MaintenanceRecord): number {
+  const { askedAtMs, yesAtMs } = state.inverseOffers.get(agentId) ?? { askedAtMs: Infinity, yesAtMs: null }
+  return consent === 'none' || consent === 'withdrawn' ? askedAtMs + maintenanceRefusalMs : Math.max(askedAtMs, yesAtMs ?? 0) + maintenanceConsentMs
+}
+
+const withdrawnUntilMs = (state: FrameworkState, { agentId }: MaintenanceRecord): number =>
+  (state.inverseOffers.get(agentId)?.yesAtMs ?? -Infinity) + maintenanceConsentMs
 
 const decline = (id: string): CallBody =>
   ({ type: 'DECLINE_INVERSE_OFFERS', decline_inverse_offers: { inverse_offer_ids: [{ value: id }], filters: { refuse_seconds: inverseOfferRefuseSeconds } } })
@@ -102,11 +116,16 @@ const decline = (id: string): CallBody =>
 /** A machine without a node of ours is no matter of the cluster's. */
 const isKnown = (context: StepContext, nodes: NodeRecord[]): boolean => nodes.length === 0 || isViewFresh(context)
 
-/** Why the cluster cannot do without a machine and those that may go already, by its own word and with what is being restarted as good as away; '': it can. */
+/**
+ * Why the cluster cannot do without a machine and those that may go already, by its own word and with what is being restarted as good as away; '': it
+ * can. Who was told so before goes before those that are only about to be.
+ */
 function dangersOf (context: StepContext, agentId: string): string {
   const nodes = nodesOn(context, [agentId])
   if (nodes.length === 0) return ''
-  const others = nodesOn(context, consentedAgents(context.state).filter((id) => id !== agentId))
+  const { maintenance } = context.state
+  const before = mayHaveGone(maintenance.get(agentId)) ? [...maintenance.values()].filter(mayHaveGone).map((record) => record.agentId) : consentedAgents(context.state)
+  const others = nodesOn(context, before.filter((id) => id !== agentId))
   const alone = dangersWithoutNodes(context, nodes)
   if (alone.length > 0) return alone.join('; ')
   const together = others.length === 0 ? [] : dangersWithoutNodes(context, [...nodes, ...others])

@@ -159,6 +159,16 @@ export function removeNode (context: StepContext, node: NodeRecord): void {
   // What is lost with its agent will never be offered.
   if (node.placement !== 'lost') discardPlace(context, node)
   context.state.deleteNode(node)
+  if (node.launches === 0) replaceManager(context.state, node.id)
+}
+
+/** Before any node ran there is no cluster: another one takes the place in the first manager group of one that goes. */
+function replaceManager (state: FrameworkState, gone: string): void {
+  const { managers } = state.framework
+  const others = managers.filter((id) => id !== gone)
+  if (others.length === managers.length || others.some((id) => !state.nodes.has(id)) || [...state.nodes.values()].some(({ launches }) => launches > 0)) return
+  const next = state.activeNodes().find(({ id }) => !managers.includes(id)) ?? state.addNode()
+  state.replaceManager(gone, next)
 }
 
 /** Makes new nodes until as many as wanted are active. */

@@ -62,8 +62,8 @@ export class FrameworkState {
   readonly managerAddresses = new Map<string, NodeAddress>()
   /** By agent; the last that was answered is the last here. */
   readonly maintenance = new Map<string, MaintenanceRecord>()
-  /** The last inverse offer of each of them; not persisted. */
-  readonly inverseOffers = new Map<string, { id: string, askedAtMs: number, isAnswered: boolean }>()
+  /** The last inverse offer of each of them, and when it was last told that it may go; not persisted. */
+  readonly inverseOffers = new Map<string, { id: string, askedAtMs: number, isAnswered: boolean, yesAtMs: number | null }>()
   readonly #runtime = new Map<string, NodeRuntime>()
   /** Until when garbage is looked for; not persisted. */
   readonly garbageUntilMs = new Map<string, number>()
@@ -128,6 +128,13 @@ export class FrameworkState {
 
   saveFramework (): void {
     this.#put(keys.framework, this.framework)
+  }
+
+  replaceManager (gone: string, next: NodeRecord): void {
+    this.framework.managers = this.framework.managers.map((id) => id === gone ? next.id : id)
+    this.saveFramework()
+    if (this.managerAddresses.delete(gone)) this.#delete(keys.address(gone))
+    this.saveNode(next)
   }
 
   addNode (): NodeRecord {

@@ -213,8 +213,8 @@ export interface PlanPhase { name: string, status: StepStatus, steps: PlanStep[]
 /** A view of the state: what is being done, and what is left. */
 export interface Plan { name: PlanName, status: StepStatus | 'paused', phases: PlanPhase[] }
 
-/** What was said to a machine that is to be taken out of service: durable before it is said. 'soon': it may go as soon as others lead what it leads. */
-export interface MaintenanceRecord { agentId: string, hosts: string[], startsAtSeconds: number, consent: 'none' | 'soon' | 'given', reason: string }
+/** What was said to a machine that is to be taken out of service: durable before it is said. 'soon': it may go as soon as others lead what it leads. 'withdrawn': it may not any more, and may not have heard that. */
+export interface MaintenanceRecord { agentId: string, hosts: string[], startsAtSeconds: number, consent: 'none' | 'soon' | 'given' | 'withdrawn', reason: string }
 
 export interface MaintenanceAnswer { agentId: string, hosts: string[], startsAtSeconds: number, accepted: boolean, reason: string }
 

@@ -248,6 +248,16 @@ describe('framework core: scaling down', () => {
     await script.send({ type: 'replaceNode', id: 'node-2' })
     expect(script.states()).to.deep.equal(['node-1 running', 'node-2 draining', 'node-3 running', 'node-4 wanted'])
   })
+
+  it('a node that is replaced before any ran leaves its place in the first manager group to another', async () => {
+    const script = await Script.begin(1)
+    await script.send({ type: 'replaceNode', id: 'node-1' })
+    expect(script.status().managers).to.deep.equal(['node-2'])
+    await script.bringUp(1)
+    expect(script.states()).to.deep.equal(['node-2 running'])
+    await script.send({ type: 'replaceNode', id: 'node-2' })
+    expect(script.status().managers, 'there is a cluster now').to.deep.equal(['node-2'])
+  })
 })
 
 describe('framework core: update', () => {
@@ -417,6 +427,36 @@ describe('framework core: maintenance', () => {
     await script.advance(121_000)
     await cluster(script, ids)
     expect(answers(await script.event(inverse('a3')))).to.deep.equal(['ACCEPT_INVERSE_OFFERS'])
+  })
+
+  it('a machine that was told that it may go counts as gone for a minute, though it was told otherwise since: it may not have heard that', async () => {
+    const script = await Script.begin(3)
+    await script.bringUp(3)
+    const ids = ['node-1', 'node-2', 'node-3']
+    await cluster(script, ids)
+    expect(answers(await script.event(inverse('a1')))).to.deep.equal(['ACCEPT_INVERSE_OFFERS'])
+    await cluster(script, ids, { data: [['node-1']] })
+    expect(answers(await script.event(inverse('a1')))).to.deep.equal(['DECLINE_INVERSE_OFFERS'])
+    expect(script.status().maintenance.map(({ accepted }) => accepted)).to.deep.equal([false])
+    await cluster(script, ids)
+    expect(answers(await script.event(inverse('a2')))).to.deep.equal(['DECLINE_INVERSE_OFFERS'])
+    await script.advance(61_000)
+    await cluster(script, ids)
+    expect(answers(await script.event(inverse('a2')))).to.deep.equal(['ACCEPT_INVERSE_OFFERS'])
+  })
+
+  it('a machine that may go is not refused for one that is only about to, whichever is asked for first', async () => {
+    for (const order of [['a1', 'a2'], ['a2', 'a1']]) {
+      const script = await Script.begin(3)
+      await script.bringUp(3)
+      const ids = ['node-1', 'node-2', 'node-3']
+      await cluster(script, ids)
+      expect(answers(await script.event(inverse('a1')))).to.deep.equal(['ACCEPT_INVERSE_OFFERS'])
+      await script.advance(31_000) // what the cluster has said is too old
+      for (const agent of order) expect(answers(await script.event(inverse(agent)))).to.deep.equal([])
+      await cluster(script, ids)
+      expect(script.status().maintenance.map(({ agentId, accepted }) => `${agentId} ${accepted}`).sort()).to.deep.equal(['a1 true', 'a2 false'])
+    }
   })
 
   it('an update and a maintenance do not take two machines at once', async () => {

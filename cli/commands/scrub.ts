@@ -2,11 +2,14 @@ import type { Command } from 'commander'
 import type { Cluster } from '../../client/connect.ts'
 import type { DataScrubResponse } from '../../fsnode/protocol/data.ts'
 import { AtollError, codeOf } from '../../fsnode/protocol/errors.ts'
+import type { NodeId, PartitionId } from '../../partitioning/types.ts'
 import { withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { formatBytes, print, printJson, printTable, startProgress, type Progress } from '../output.ts'
 import { wholeNumber } from './volume.ts'
 
 const scrubTimeoutMs = 24 * 3600_000
+/** Of one replica; with the router's back-off some 40 seconds. */
+const retriesMax = 100
 
 interface ScrubOptions extends ClusterOptions { json?: boolean, dryRun?: boolean, rate: number, volume?: string }
 interface Row extends DataScrubResponse { partition: string, node: string }
@@ -42,19 +45,23 @@ async function scrub (cluster: Cluster, options: ScrubOptions, progress: Progres
     for (const { node, state } of partition?.replicas ?? []) {
       if (state !== 'serving') continue
       progress.step(`partition ${id} on ${node}`)
-      try {
-        const { body } = await cluster.router.toNode(node, 'data.scrub', { partition: id, bytesPerSecond: options.rate * 1e6, dryRun: options.dryRun === true }, { timeoutMs: scrubTimeoutMs })
-        rows.push({ partition: id, node, ...body })
-      } catch (error) {
-        await cluster.router.refresh(undefined, 0).catch(() => {})
-        // It has moved meanwhile: another replica is where it was.
-        const serves = cluster.map.data.find((one) => one.id === id)?.replicas.some((replica) => replica.node === node && replica.state === 'serving')
-        if (serves !== true) continue
-        rows.push({ partition: id, node, chunks: 0, bytes: 0, damaged: 0, differing: 0, repaired: 0, failures: [{ ino: 0, chunk: 0, error: codeOf(error) }] })
-      }
+      const found = await scrubReplica(cluster, id, node, options)
+      if (found !== null) rows.push({ partition: id, node, ...found })
     }
   }
   return rows
+}
+
+/** Begins anew when the replica's role changes meanwhile; null once it serves no more: it has moved, and another is verified in its place. */
+async function scrubReplica ({ router }: Cluster, partition: PartitionId, node: NodeId, options: ScrubOptions): Promise<DataScrubResponse | null> {
+  const request = { partition, bytesPerSecond: options.rate * 1e6, dryRun: options.dryRun === true }
+  const onRetry = (error: AtollError, attempt: number): void => { if (attempt > retriesMax) throw error }
+  try {
+    const answer = await router.toReplica(partition, node, 'data.scrub', request, { timeoutMs: scrubTimeoutMs, patienceMs: scrubTimeoutMs, onRetry })
+    return answer?.body ?? null
+  } catch (error) {
+    return { chunks: 0, bytes: 0, damaged: 0, differing: 0, repaired: 0, failures: [{ ino: 0, chunk: 0, error: codeOf(error) }] }
+  }
 }
 
 function report (rows: Row[]): void {

@@ -279,7 +279,7 @@ export class DataPartitionReplica {
 
   /**
    * Verifies every block of this replica, repairs what is damaged, and, on the primary, compares all serving
-   * replicas and overwrites those that differ. Ends early when the replica's role changes.
+   * replicas and overwrites those that differ. Fails with ATOLL_STALE_EPOCH when the replica's role changes meanwhile.
    */
   scrub (init: ScrubInit = {}): AsyncIterable<ScrubStep> {
     const { primary, partition } = this

@@ -1,6 +1,6 @@
 import type { DataPartition, NodeId } from '../../partitioning/types.ts'
 import type { ChunkDigest, ReplicaDigestsResponse } from '../protocol/data.ts'
-import { codeOf, messageOf } from '../protocol/errors.ts'
+import { AtollError, codeOf, messageOf } from '../protocol/errors.ts'
 import type { Clock, Logger } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
 import { byName, type ChunkName, type ChunkStore } from './chunk-store.ts'
@@ -48,8 +48,9 @@ export async function * scrubReplica (components: ScrubComponents, task: ScrubTa
   const start = clock.now()
   let read = 0
   for (const [ino, chunk] of await chunksOfAll(components, task)) {
-    if (!task.current()) return
     const step = await scrubChunk(components, task, { partition: partition.id, ino, chunk })
+    // What failed may have failed for that; what is left is not verified.
+    if (!task.current()) throw new AtollError('ATOLL_STALE_EPOCH', `the replica of ${partition.id} is not what it was when the scrub began`)
     read += step.bytes
     const aheadMs = read / bytesPerSecond * 1000 - (clock.now() - start)
     if (aheadMs > 0) await new Promise<void>((resolve) => { clock.setTimer(resolve, aheadMs) })

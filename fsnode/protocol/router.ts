@@ -134,6 +134,14 @@ export class ClusterRouter {
     return (await this.peer(id)).call(method, request, options)
   }
 
+  /** To a serving replica of a data partition, for what concerns it alone; null once it serves no more, by a map as new as the last failure. */
+  toReplica<M extends Method> (partition: PartitionId, node: NodeId, method: M, request: Methods[M]['request'], options: RouteOptions = {}): Promise<Answer<M> | null> {
+    return this.retrying(method, options, async () => {
+      const serves = this.dataById.get(partition)?.replicas.some((replica) => replica.node === node && replica.state === 'serving')
+      return serves === true ? this.toNode(node, method, request, options) : null
+    })
+  }
+
   toManager<M extends Method> (method: M, request: Methods[M]['request'], options: RouteOptions = {}): Promise<Answer<M>> {
     return this.retrying(method, options, () =>
       this.toLeader('manager', () => this.managers, method, request, options))

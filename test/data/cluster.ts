@@ -5,6 +5,7 @@ import { AtollError } from '../../fsnode/protocol/errors.ts'
 import { Peer, type Handlers } from '../../fsnode/protocol/peer.ts'
 import type { Clock, Network } from '../../fsnode/protocol/ports.ts'
 import { ClusterRouter } from '../../fsnode/protocol/router.ts'
+import { scrubHandlers } from '../../fsnode/server/scrub-handler.ts'
 import type { SimClock } from '../sim/clock.ts'
 import { MemoryFiles } from '../sim/memory-files.ts'
 import { SimNetwork } from '../sim/network.ts'
@@ -197,7 +198,8 @@ export class SimNode {
     const lease = (): boolean => (cluster.leaseUntil.get(id) ?? 0) > cluster.clock.now()
     if (!current()) return
     this.partitions = new DataPartitions({ clock, log: silentLog, store: this.store, router: this.router, lease }, { nodeId: id })
-    const handlers: Handlers = { ...this.partitions.handlers(), 'node.map': ({ after }) => ({ body: this.router!.mapVersion > after ? { map: this.router!.map } : {} }) }
+    const { partitions } = this
+    const handlers: Handlers = { ...partitions.handlers(), ...scrubHandlers((partition) => partitions.find(partition)), 'node.map': ({ after }) => ({ body: this.router!.mapVersion > after ? { map: this.router!.map } : {} }) }
     await network.listen({ host: id, port: 1 }, (connection) => new Peer(connection, handlers, clock))
     void this.heartbeat(clock)
   }

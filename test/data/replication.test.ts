@@ -2,6 +2,7 @@ import { expect } from 'chai'
 import { blockBytes, headerBytes } from '../../fsnode/data/chunk-header.ts'
 import { recentChangesMax } from '../../fsnode/data/constants.ts'
 import { RecentChanges } from '../../fsnode/data/recent-changes.ts'
+import type { DataScrubResponse } from '../../fsnode/protocol/data.ts'
 import { codeOf } from '../../fsnode/protocol/errors.ts'
 import { SimClock } from '../sim/clock.ts'
 import { SimRandom } from '../sim/random.ts'
@@ -321,6 +322,18 @@ describe('a data partition', () => {
     expect(await run(scrub(false))).to.deep.equal(damage(true))
     expect(await run(scrub(false))).to.deep.equal([0, 1, 2, 3].map((chunk) => [1, chunk, [], [], true]))
     await expectIdentical()
+  })
+
+  it('a scrub begins anew when the epoch changes in the middle, and ends when the replica is put out', async () => {
+    await start()
+    for (let chunk = 0; chunk < 4; chunk++) await run(client.write(1, chunk, 0, random.bytes(blockBytes)))
+    const scrub = (node: string): Promise<DataScrubResponse | null> =>
+      client.router.toReplica(partitionId, node, 'data.scrub', { partition: partitionId, bytesPerSecond: blockBytes }, { timeoutMs: 60_000 }).then((answer) => answer?.body ?? null)
+    const whole = { chunks: 4, bytes: 4 * blockBytes, damaged: 0, differing: 0, repaired: 0, failures: [] }
+    const [ofPrimary, ofSecondary, ofGone] = [scrub('node-1'), scrub('node-2'), scrub('node-3')]
+    await clock.advance(1_500)
+    node('node-3').crash(false) // it is silent, and is put out: the epoch grows
+    expect(await run(Promise.all([ofPrimary, ofSecondary, ofGone]))).to.deep.equal([whole, whole, null])
   })
 
   it('answers ENOSPC when a disk is full, stays in sync, and removal makes room', async () => {

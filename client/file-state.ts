@@ -2,6 +2,7 @@ import { AtollError, codeOf, posixError } from '../fsnode/protocol/errors.ts'
 import { byteLengthOf } from '../fsnode/protocol/frame.ts'
 import type { InodeAttr } from '../fsnode/protocol/metadata.ts'
 import type { AcceptedWrite, LateErrors } from './accepted-write.ts'
+import { BaseVersion } from './base-version.ts'
 import { sessionsPerRequestMax, writeQueueBytesMax } from './bounds.ts'
 import type { VolumeContext } from './context.ts'
 import { Extent } from './extent.ts'
@@ -36,8 +37,7 @@ export class FileState {
   private content: InlineContent | null = null
   /** Size and time as changed here; null when all is committed. */
   private local: { size: number, mtime: bigint } | null = null
-  /** Of the server, as last seen. */
-  private version = 0
+  private readonly base = new BaseVersion()
   private accepted = 0
   private placedUpTo = 0
   /** Writes up to here were given up. */
@@ -68,8 +68,6 @@ export class FileState {
   private shut = 0
   private exclusiveWork: Promise<void> = Promise.resolve()
   private readonly wakers: Array<() => void> = []
-  /** After the session was lost with changes not committed: the version they were made on. */
-  private suspect: number | null = null
   private recovering: Promise<void> | null = null
 
   constructor (context: VolumeContext, cached: CachedInode) {
@@ -102,7 +100,7 @@ export class FileState {
 
   /** The server's attributes with what was changed here. */
   localAttr (attr: InodeAttr): InodeAttr {
-    if (this.suspect === null) this.version = Math.max(this.version, attr.version)
+    this.base.seen(attr.version)
     if (this.local === null) return attr
     const { size, mtime } = this.local
     return { ...attr, size, mtime, ctime: attr.ctime > mtime ? attr.ctime : mtime, isInline: attr.isInline && this.movedBy === 0 }
@@ -112,11 +110,7 @@ export class FileState {
   leaseTaken (attr: InodeAttr, asked: boolean): void {
     this.extent.taken(attr)
     if (asked) this.entitled = this.waitingForLease
-    if (this.suspect === null) return
-    const unchanged = attr.version === this.suspect
-    this.suspect = null
-    this.version = attr.version
-    if (!unchanged) this.lose(posixError('EIO', 'the file was changed by others while this client was cut off'))
+    if (this.base.isInDoubt && !this.base.settle(attr.version)) this.lose(posixError('EIO', 'the file was changed by others while this client was cut off'))
   }
 
   /** @param expired With the session: what is not committed may be lost. */
@@ -127,8 +121,8 @@ export class FileState {
     this.wake()
     if (!expired) return
     this.mayBeOrphan = true
-    if (!this.isDirty || this.suspect !== null) return
-    this.suspect = this.version
+    if (!this.isDirty || this.base.isInDoubt) return
+    this.base.doubt()
     this.recovering = this.recover().finally(() => {
       this.recovering = null
       this.writer.pump()
@@ -238,12 +232,12 @@ export class FileState {
   async writeBack (shut: boolean): Promise<void> {
     for (;;) {
       const upTo = this.accepted
-      await this.until(() => this.suspect !== null || (shut ? this.isQuiet : this.hasEnded(upTo)))
-      if (this.local === null || this.suspect !== null) return
+      await this.until(() => this.base.isInDoubt || (shut ? this.isQuiet : this.hasEnded(upTo)))
+      if (this.local === null || this.base.isInDoubt) return
       try {
         await this.commit(shut ? this.accepted : upTo, this.local.size)
       } catch (error) {
-        if (this.suspect === null) this.lose(error)
+        if (!this.base.isInDoubt) this.lose(error)
       }
       if (!shut) return
     }
@@ -477,7 +471,7 @@ export class FileState {
   private async commit (upTo: number, size: number): Promise<void> {
     while (this.committing !== null) await this.committing.catch(() => {})
     // The one before may have failed with the session: under the next one nothing is held yet.
-    if (this.suspect !== null) throw new AtollError('ATOLL_SESSION_EXPIRED', 'whether the changes stand is to be seen')
+    if (this.base.isInDoubt) throw new AtollError('ATOLL_SESSION_EXPIRED', 'whether the changes stand is to be seen')
     if (this.committed >= upTo || this.local === null) return
     this.committing = this.sendCommit(upTo, size)
     try {
@@ -538,7 +532,7 @@ export class FileState {
     try {
       await this.context.leases.exclusive(this.cached)
     } catch (error) {
-      this.suspect = null
+      this.base.settleUnseen()
       this.lose(posixError('EIO', `changes could not be written back after the session expired (${codeOf(error)})`))
     }
   }
@@ -573,6 +567,12 @@ export class FileState {
     this.local = null
     this.content = null
     this.uncommitted.settle(Infinity)
+  }
+
+  /** A change of it that was decided here did not happen, or nobody knows. */
+  changeLost (error: unknown): void {
+    this.noteLate(error)
+    this.base.changeLost()
   }
 
   /** Each handle tells it once. */

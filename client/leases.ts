@@ -122,7 +122,7 @@ export class Leases implements SessionOwner {
     log.error('a change that was acknowledged is lost', { change: change[0], inodes: [...held, made].filter((ino) => ino !== 0), code })
     for (const ino of made === 0 ? held : [...held, made]) {
       const cached = cache.get(ino)
-      cached?.file?.noteLate(posixError(code.startsWith('ATOLL_') ? 'EIO' : code, 'a change of the file that was acknowledged is lost'))
+      cached?.file?.changeLost(posixError(code.startsWith('ATOLL_') ? 'EIO' : code, 'a change of the file that was acknowledged is lost'))
       if (cached !== undefined) cache.drop(cached)
       this.invalidateSoon({ ino, what: 'content' })
     }

@@ -242,6 +242,24 @@ describe('client: changes under exclusive leases', () => {
     expect(machine.store.records.size).to.equal(0)
   })
 
+  it('what others wrote meanwhile stands, though they changed the file as often as was given up', async () => {
+    const { file: opened } = await a.run(a.volume.create(dir, 'f', { mode: 0o644, exclusive: true }, me))
+    await a.run(a.volume.syncNames())
+    for (const { id } of cluster.map.nodes) cluster.network.cut('a', id)
+    await a.run(opened.write(100_000, [Buffer.from('raises the extent')]))
+    await cluster.clock.advance(10_000)
+    const b = await cluster.client('b')
+    const other = await b.run(b.volume.open(opened.ino, { write: true }))
+    await b.run(other.write(0, [Buffer.from('of another')]))
+    await b.run(other.flush())
+    await b.run(other.release())
+    cluster.network.heal()
+    await cluster.clock.advance(5_000)
+    expect(await a.code(opened.sync())).to.equal('EIO')
+    expect((await a.run(a.read(opened.ino))).toString()).to.equal('of another')
+    expect((await b.run(b.read(opened.ino))).toString()).to.equal('of another')
+  })
+
   it('a removal that was given up leaves it known which bytes are on no stable storage', async () => {
     const ino = await file(a, 'f', 'x'.repeat(100_000))
     const other = await file(a, 'g', 'x'.repeat(100_000))

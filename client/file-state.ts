@@ -139,12 +139,13 @@ export class FileState {
     const length = byteLengthOf(data)
     if (length === 0) return given
     if (given < 0 || !Number.isSafeInteger(given + length)) throw posixError('EFBIG')
-    if (this.obstacle(false) === null) {
+    const obstacle = this.obstacle(false)
+    if (obstacle === null) {
       this.admit(length)
     } else {
       this.arriving++
       try {
-        await this.admission(length)
+        await this.admission(length, obstacle)
       } finally {
         this.arriving--
         this.wake()
@@ -270,11 +271,11 @@ export class FileState {
   }
 
   /** Until the exclusive lease is held, the inline content at hand, room in the queue and no door shut. Nothing is awaited when all is so. */
-  private async admission (length: number): Promise<void> {
+  private async admission (length: number, first: Promise<unknown> | 'lease'): Promise<void> {
     const { cached } = this
     // Who waited for the lease uses it once, even if it is recalled already: else two writers could take it from each other for ever.
     let granted = false
-    for (let obstacle = this.obstacle(granted); obstacle !== null; obstacle = this.obstacle(granted)) {
+    for (let obstacle: Promise<unknown> | 'lease' | null = first; obstacle !== null; obstacle = this.obstacle(granted)) {
       if (obstacle !== 'lease') {
         await obstacle
         continue

@@ -1,4 +1,5 @@
 import { expect } from 'chai'
+import { posixError } from '../../fsnode/protocol/errors.ts'
 import { me, pattern, TestCluster, type TestVolume } from './cluster.ts'
 
 describe('client: one volume, one client', () => {
@@ -110,6 +111,30 @@ describe('client: one volume, one client', () => {
       await a.run(file.flush())
     }
     expect(order).to.deep.equal(['data.write', 'data.sync', 'meta.commit', 'data.write', 'meta.commit', 'data.write', 'meta.commit'])
+    await a.run(file.release())
+  })
+
+  it('a write to a small file whose content cannot be had fails, once, and the process goes on', async () => {
+    const ino = await a.put('f', 'content')
+    const file = await a.run(a.volume.open(ino, { write: true }))
+    const fail = (failing: string): void => { cluster.onRequest = (method) => method === failing ? posixError('ESTALE') : undefined }
+    fail('meta.commit')
+    await a.run(file.write(0, [Buffer.from('lost')]))
+    expect(await a.code(file.flush())).to.equal('ESTALE')
+    cluster.onRequest = () => undefined
+    await a.run(a.volume.setattr(ino, { mode: 0o600 }, me)) // the answer is without the content
+    fail('meta.getattr')
+    cluster.resetCounts()
+    const unhandled: unknown[] = []
+    const listener = (error: unknown): void => { unhandled.push(error) }
+    process.on('unhandledRejection', listener)
+    try {
+      expect(await a.code(file.write(0, [Buffer.from('C')]))).to.equal('ESTALE')
+      await new Promise((resolve) => { setImmediate(resolve) })
+    } finally {
+      process.off('unhandledRejection', listener)
+    }
+    expect([unhandled, cluster.count('meta.getattr')]).to.deep.equal([[], 1])
     await a.run(file.release())
   })
 

@@ -233,7 +233,7 @@ export class FileState {
   async writeBack (shut: boolean): Promise<void> {
     for (;;) {
       const upTo = this.accepted
-      await this.until(() => this.base.isInDoubt || (shut ? this.isQuiet : this.hasEnded(upTo)))
+      await this.until(() => this.base.isInDoubt || (shut ? this.admitted === 0 && this.entitled === 0 : this.hasEnded(upTo)))
       if (this.local === null || this.base.isInDoubt) return
       try {
         await this.commit(shut ? this.accepted : upTo, this.local.size)
@@ -243,8 +243,6 @@ export class FileState {
       if (!shut) return
     }
   }
-
-  private get isQuiet (): boolean { return this.admitted === 0 && this.entitled === 0 }
 
   /** Runs `work` while no write is accepted and all accepted ones are committed; the lease may go meanwhile. */
   async alone<T> (work: () => Promise<T>): Promise<T> {

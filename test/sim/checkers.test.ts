@@ -152,6 +152,19 @@ describe('the checkers of the simulation', () => {
       expect(story.registersAreSound).to.equal(false)
     })
 
+    it('who was told that a write failed may see it until it is given up, or a sync goes well; nobody else', () => {
+      const seenBy = (client: string, value: number): void => { story.did({ kind: 'read', ino: 5, cell: 0, cells: 1 }, { values: [value] }, client) }
+      const failed = story.write()
+      story.history.doubt(failed)
+      seenBy('a', failed.id)
+      seenBy('b', 0)
+      expect(story.registersAreSound).to.equal(true)
+      story.did({ kind: 'sync', ino: 5 })
+      seenBy('a', failed.id)
+      seenBy('b', 0)
+      expect(story.registersAreSound).to.equal(false)
+    })
+
     it('what a truncation cut does not come back', () => {
       const written = story.write(3)
       story.did({ kind: 'truncate', ino: 5, cells: 2 })

@@ -60,6 +60,8 @@ export class History {
   readonly powerLosses: Array<{ invoked: number, returned: number }> = []
   onChange: (operation: Operation, ended: boolean) => void = () => {}
   private places = 0
+  /** Files of which a process sees writes of its own that are not certain, until a sync goes well. */
+  private readonly doubtful = new Set<string>()
 
   begin (client: string, call: Call, at: number): Operation {
     const operation: Operation = { id: this.operations.length + 1, client, call, invoked: ++this.places, returned: Infinity, at, outcome: 'unknown', result: {}, void: false }
@@ -74,26 +76,28 @@ export class History {
     if (code !== undefined) operation.code = code
     if (operation.outcome !== 'unknown') operation.returned = ++this.places
     if (outcome === 'partial') this.voidLooks(operation, operation.invoked)
+    const { call, client } = operation
+    if (call.kind === 'sync' && outcome === 'well') this.doubtful.delete(`${client} ${call.ino}`)
+    else if (this.doubtful.has(`${client} ${inodeSeen(operation)}`)) forget(operation)
     this.onChange(operation, true)
   }
 
   /**
    * An acknowledged write turns out not to be certain: its process ended, or was told that it is lost, before it was
-   * written back. What the process itself has seen of the file since then is not certain either.
+   * written back. What the process itself has seen of the file since then is not certain either, nor what it sees as long as that may go on.
    */
   doubt (write: Operation): void {
     forget(write)
     this.voidLooks(write, write.invoked)
+    this.doubtful.add(`${write.client} ${(write.call as { ino: number }).ino}`)
   }
 
   /** What the writer's process saw of the file since this place: perhaps a write that failed in the end. */
   private voidLooks (write: Operation, since: number): void {
     const { ino } = write.call as { ino: number }
     for (const operation of this.operations) {
-      const { call, client, result, returned } = operation
-      if (client !== write.client || returned < since) continue
-      const looked = call.kind === 'read' || call.kind === 'getattr' ? call.ino : call.kind === 'lookup' ? result.ino ?? ino : undefined
-      if (looked === ino) forget(operation)
+      if (operation.client !== write.client || operation.returned < since) continue
+      if (inodeSeen(operation) === ino || (operation.call.kind === 'lookup' && operation.result.ino === undefined)) forget(operation)
     }
   }
 
@@ -115,6 +119,11 @@ export class History {
   postpone (operation: Operation): void { operation.returned = ++this.places }
 
   powerLoss (): void { this.powerLosses.push({ invoked: ++this.places, returned: ++this.places }) }
+}
+
+/** Whose size or content it told. */
+function inodeSeen ({ call, result }: Operation): number | undefined {
+  return call.kind === 'read' || call.kind === 'getattr' ? call.ino : call.kind === 'lookup' ? result.ino : undefined
 }
 
 function isChange ({ call: { kind } }: Operation): boolean {

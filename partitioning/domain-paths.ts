@@ -40,3 +40,9 @@ export class DomainPaths {
     return pairs
   }
 }
+
+/** How many levels, from the widest on, two fault domains have in common. */
+export function sharedLevels (one: readonly string[], other: readonly string[]): number {
+  const differs = one.findIndex((name, level) => name !== other[level])
+  return differs < 0 ? one.length : differs
+}

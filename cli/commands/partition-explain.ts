@@ -10,11 +10,13 @@ import { dataPartitionOfChunk, metadataIndexOf, metadataPartitionId } from '../.
 import type { DataPartition, VolumeInfo } from '../../partitioning/types.ts'
 import { dataDirectoryOf, isEmbedded, withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { formatBytes, print, printJson, printTable } from '../output.ts'
+import { explainGroup, groupPattern, showGroup } from './partition-explain-group.ts'
 
 interface ExplainOptions extends ClusterOptions { json?: boolean, volume?: string }
 
 interface PartitionReport {
   partition: string
+  kind: 'data'
   volume: string
   placement: string
   epoch: number
@@ -39,16 +41,17 @@ interface FileReport {
   chunks: ChunkPlace[]
 }
 
-const partitionPattern = /^\d+\.[dm]\.\d+$/
+const partitionPattern = /^\d+\.d\.\d+$/
 
 export function explainCommand (partition: Command): void {
   withClusterOptions(partition.command('explain <path|partition>'))
-    .description('which chunk of a file is where; or why a partition is where it is')
+    .description('which chunk of a file is where; or why a partition, or the manager, is where it is')
     .option('--volume <name>', 'the path is within this volume (default: of a mount)')
     .option('--json', 'for programs')
     .action(async (what: string, options: ExplainOptions) => {
       await withCluster(options, async (cluster) => {
         if (partitionPattern.test(what)) showPartition(explainPartition(cluster, what), options)
+        else if (groupPattern.test(what)) showGroup(await explainGroup(cluster, what), options)
         else showFile(await explainFile(cluster, what, options), options)
       })
     })
@@ -58,8 +61,7 @@ function explainPartition ({ map }: Cluster, id: string): PartitionReport {
   const partition = map.data.find((candidate) => candidate.id === id)
   const volume = map.volumes.find((candidate) => candidate.id === Number(id.split('.')[0]))
   if (partition === undefined || volume === undefined) {
-    const isMetadata = map.metadata.some((candidate) => candidate.id === id)
-    throw new AtollError('ATOLL_NO_SUCH_PARTITION', isMetadata ? `${id} holds metadata: it is on as many nodes as it has members, spread over fault domains` : `there is no partition ${id}`, { hint: `atoll partition ${isMetadata ? `show ${id}` : 'list'}` })
+    throw new AtollError('ATOLL_NO_SUCH_PARTITION', `there is no partition ${id}`, { hint: 'those that exist: atoll partition list' })
   }
   const partitions = map.data.filter((one) => one.volume === volume.id)
   const outcome = place(map, {
@@ -68,6 +70,7 @@ function explainPartition ({ map }: Cluster, id: string): PartitionReport {
   })
   return {
     partition: id,
+    kind: 'data',
     volume: volume.name,
     placement: volume.placement,
     epoch: partition.epoch,

@@ -1,3 +1,4 @@
+import { sharedLevels } from '../../partitioning/domain-paths.ts'
 import type { ClusterMap, MembersChange, MetadataPartition, NodeId, NodeInfo } from '../../partitioning/types.ts'
 import { AtollError } from '../protocol/errors.ts'
 import { evenSignature, stays, type BalanceInput } from './balancer.ts'
@@ -160,11 +161,7 @@ class Spread {
   /** How much of its fault domains the node shares with others. */
   private crowding (node: NodeId, others: readonly NodeId[]): number {
     const domain = this.nodes.get(node)?.domain ?? []
-    return others.reduce((sum, other) => {
-      const path = this.nodes.get(other)?.domain ?? []
-      const differs = domain.findIndex((name, level) => name !== path[level])
-      return sum + (differs < 0 ? domain.length : differs)
-    }, 0)
+    return others.reduce((sum, other) => sum + sharedLevels(domain, this.nodes.get(other)?.domain ?? []), 0)
   }
 
   private of (node: NodeId): number { return this.held.get(node) ?? 0 }

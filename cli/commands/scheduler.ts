@@ -29,7 +29,7 @@ export function schedulerCommand (program: Command): void {
     .option('--nodes-per-agent <n>', 'at most', wholeNumber, 1)
     .option('--cpus <n>', 'of each node', Number, 1)
     .option('--mem <MB>', 'of each node', wholeNumber, 512)
-    .option('--disk <MB>', 'of each node', wholeNumber, 10_240)
+    .option('--disk <MB>', 'of each new place; nodes that have one keep theirs ("update --disk" makes it larger)', wholeNumber, 10_240)
     .addOption(new Option('--disk-type <type>', 'of the disk that volumes are on').choices(['root', 'path', 'mount']).default('root'))
     .option('--constraint <constraint...>', 'where nodes may go: rack=r1|r2, rack!=r3, hostname~REGEX, rack<=1 (at most one in each rack)')
     .option('--replace-after <seconds>', 'a node that is away for so long is replaced; its volume stays', wholeNumber, 600)

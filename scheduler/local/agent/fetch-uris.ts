@@ -6,6 +6,7 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { messageOf } from '../../../fsnode/protocol/errors.ts'
 import type { CommandUri } from '../../mesos/types.ts'
 import { containerPathProblem } from '../core/volumes.ts'
 
@@ -42,7 +43,9 @@ function localPath (value: string): string {
 }
 
 async function download (url: string, target: string, signal: AbortSignal): Promise<void> {
+  // What went wrong (a certificate, a refused connection) is in the cause: 'fetch failed' alone helps nobody.
   const response = await fetch(url, { signal: AbortSignal.any([signal, AbortSignal.timeout(fetchTimeoutMs)]) })
+    .catch((error: Error) => { throw new Error(`${url}: ${messageOf(error.cause ?? error)}`) })
   if (!response.ok || response.body === null) throw new Error(`${url} answers ${response.status}`)
   await pipeline(Readable.fromWeb(response.body as any), createWriteStream(target), { signal })
 }

@@ -46,7 +46,7 @@ export async function explainGroup ({ map, router }: Cluster, id: string): Promi
 /** Of those who say that they lead, the one of the latest term: another may not know yet that it does no more. */
 async function leaderOf (router: Cluster['router'], id: string, members: readonly NodeId[]): Promise<{ node: NodeId, term: number } | null> {
   const claims = await Promise.all(members.map(async (node) => {
-    const answer = await router.toNode(node, 'node.status', {}, { patienceMs: memberTimeoutMs, timeoutMs: memberTimeoutMs }).catch(() => null)
+    const answer = await router.toNode(node, 'node.status', {}, { timeoutMs: memberTimeoutMs }).catch(() => null)
     const leads = answer?.body.groups.find((group) => group.id === id && group.role === 'leader')
     return leads === undefined ? null : { node, term: leads.term }
   }))

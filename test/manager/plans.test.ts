@@ -3,6 +3,7 @@ import { replicaMovesMax } from '../../fsnode/manager/bounds.ts'
 import { ManagerState } from '../../fsnode/manager/manager-state.ts'
 import type { PlanSummary } from '../../fsnode/protocol/manager.ts'
 import type { Method, Methods } from '../../fsnode/protocol/methods.ts'
+import { place } from '../../partitioning/placement.ts'
 import type { ClusterMap, DataPartition } from '../../partitioning/types.ts'
 import { SimCluster } from './sim-cluster.ts'
 
@@ -385,6 +386,48 @@ describe('plans of moves', () => {
     await cluster.clock.advance(600_000)
     expect(holders(hot)).to.deep.equal(where)
   }).timeout(30_000)
+
+  for (const placement of ['hawaii', 'tivoli'] as const) {
+    it(`an upgrade moves nothing: each node in turn goes and comes back as another process, and no plan is made (${placement})`, async () => {
+      await begin()
+      await cluster.createVolume({ dataPartitions: 20, placement })
+      await cluster.clock.advance(30_000)
+      await cluster.clock.until(() => cluster.healthy(), 10_000)
+      const where = (): string[][] => cluster.map.data.map(({ id }) => [id, ...holders(id)])
+      const [before, plansBefore] = [where(), (await ask('manager.plans', {})).plans.length]
+      for (const id of cluster.ids) {
+        await ask('manager.yield-node', { node: id, yields: true })
+        await cluster.clock.advance(1_000)
+        cluster.kill(id)
+        await cluster.clock.advance(15_000)
+        await cluster.restart(id)
+        await cluster.clock.until(() => cluster.healthy(), 60_000, `${id} is back`)
+      }
+      await cluster.clock.advance(60_000)
+      expect(where()).to.deep.equal(before)
+      expect((await ask('manager.plans', {})).plans.length).to.equal(plansBefore)
+    }).timeout(20_000)
+  }
+
+  it('other weights of nodes, while it serves, are a plan of the least moves, which ends balanced', async () => {
+    await begin()
+    await cluster.createVolume({ dataPartitions: 40 })
+    await cluster.clock.advance(30_000)
+    expect(countsOf(cluster.map)).to.deep.equal([24, 24, 24, 24, 24])
+    const plansBefore = (await ask('manager.plans', {})).plans.length
+    // Two nodes get larger disks: 2 of 7 parts each instead of one of five.
+    for (const id of ['node-1', 'node-2']) cluster.process(id).report = { usedBytes: 0, capacityBytes: 2e12, disk: null }
+    watch(({ data }) => { for (const { replicas } of data) expect(replicas.filter(({ state }) => state === 'serving').length).to.be.at.least(3) })
+    await cluster.clock.until(() => countsOf(cluster.map)[0]! > 24, 120_000, 'a move')
+    const { plans: [made] } = await ask('manager.plans', {})
+    expect((await planEnds(made!.id, 120_000)).movesGivenUp).to.equal(0)
+    await cluster.clock.advance(60_000)
+    const outcome = place(cluster.map, { placement: 'hawaii', partitions: cluster.map.data.map(({ id, replicas, primary }) => ({ id, replicas: 3, current: replicas.map(({ node }) => node), primary })) })
+    for (const { node, replicaShare } of outcome.shares) expect(Math.abs(countsOf(cluster.map)[cluster.ids.indexOf(node)]! - replicaShare), node).to.be.lessThan(1)
+    expect(outcome.added, 'nothing is left to move').to.equal(0)
+    expect(countsOf(cluster.map).slice(0, 2).every((count) => count > 30)).to.equal(true)
+    expect((await ask('manager.plans', {})).plans.length).to.equal(plansBefore + 1)
+  }).timeout(20_000)
 
   it('a state of a version without plans opens, with nothing to do', () => {
     const { plans: _, balance: __, even: ___, ...image } = ManagerState.empty('c', ['a']).image

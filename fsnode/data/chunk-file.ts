@@ -204,6 +204,7 @@ export class OpenChunk {
       const end = Math.min(first + step, this.sums.blocks)
       const bytes = await this.readRaw(first, end)
       bad.push(...this.badBlocks(bytes, first, end))
+      bulkBuffers.give(bytes)
     }
     return bad
   }
@@ -415,6 +416,7 @@ export class OpenChunk {
       for (let at = 0; at < bytes.length; at += blockBytes) {
         this.sums.set(first + at / blockBytes, crc32(bytes.subarray(at, at + blockBytes)))
       }
+      bulkBuffers.give(bytes)
     }
   }
 }

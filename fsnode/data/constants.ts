@@ -54,8 +54,10 @@ export const verifyAttemptsMax = 3
 export const listingAgeMsMax = 60_000
 export const recoveryRetryMsMin = 100
 export const recoveryRetryMsMax = 5_000
-/** Largest piece of a chunk in one message. */
+/** Largest piece of a chunk in one answer to who repairs one. */
 export const pieceBytesMax = 8 * 1024 * 1024
+/** Chunks are copied in pieces that buffers of the pool hold: larger ones cost page faults, and the engine full collections. */
+export const copyPieceBytes = 1024 * 1024
 /** Scrub reads so much per second unless told otherwise. */
 export const scrubBytesPerSecond = 64 * 1024 * 1024
 /** How often the primary asks whether replicas have compared what was left open, while they have not. */

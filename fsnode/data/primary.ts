@@ -1,13 +1,14 @@
 import type { DataPartition, NodeId } from '../../partitioning/types.ts'
 import type { ChunkMutation, ChunkPosition, DataWriteRequest, ReplicaApplyRequest, ReplicaDigestsRequest, ReplicaDigestsResponse } from '../protocol/data.ts'
 import { AtollError, codeOf, messageOf, posixError } from '../protocol/errors.ts'
+import { bulkBuffers } from '../protocol/buffer-pool.ts'
 import { byteLengthOf } from '../protocol/frame.ts'
 import { rangesOf } from './ranges.ts'
 import type { Clock, Logger, Timer } from '../protocol/ports.ts'
 import type { ClusterRouter } from '../protocol/router.ts'
 import { WholeBlockSums } from './block-sums.ts'
 import { inParallel, type ChunkName, type ChunkStore } from './chunk-store.ts'
-import { linkPendingBytesMax, pieceBytesMax, reconcilePollMs, settleDelayMs, writersMax } from './constants.ts'
+import { copyPieceBytes, linkPendingBytesMax, reconcilePollMs, settleDelayMs, writersMax } from './constants.ts'
 import type { DigestLister } from './digests.ts'
 import { heal } from './heal.ts'
 import { ReadFence, type ReadGrants } from './read-fence.ts'
@@ -406,15 +407,15 @@ export class Primary {
   private async sendCopies (links: ReplicaLink[], name: ChunkName): Promise<Array<Promise<void>>> {
     const { store } = this.components
     const { length, digest } = await store.digest(name) ?? { length: 0, digest: undefined }
-    const whole = await store.read(name, 0, length)
     const copies: Array<Promise<void>> = []
-    for (const link of links) {
-      for (let offset = 0; offset === 0 || offset < length; offset += pieceBytesMax) {
-        const payload = whole.subarray(offset, offset + pieceBytesMax)
-        const entry: Entry = { kind: 'put', ino: name.ino, chunk: name.chunk, offset, length, payload: [payload], bytes: payload.length, order: this.lastOrder }
-        if (digest !== undefined && offset + payload.length === length) entry.digest = digest
+    for (let offset = 0; offset === 0 || offset < length; offset += copyPieceBytes) {
+      const piece = await store.read(name, offset, Math.min(copyPieceBytes, length - offset))
+      for (const link of links) {
+        const entry: Entry = { kind: 'put', ino: name.ino, chunk: name.chunk, offset, length, payload: [piece], bytes: piece.length, order: this.lastOrder }
+        if (digest !== undefined && offset + piece.length === length) entry.digest = digest
         copies.push(this.sendCopy(link, entry))
       }
+      bulkBuffers.give(piece)
     }
     return copies
   }

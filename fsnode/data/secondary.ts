@@ -1,6 +1,7 @@
 import type { DataPartition, NodeId } from '../../partitioning/types.ts'
 import type { ReplicaApplyRequest, ReplicaApplyResponse } from '../protocol/data.ts'
 import { AtollError, codeOf } from '../protocol/errors.ts'
+import { giveBack } from '../protocol/buffer-pool.ts'
 import { byteLengthOf } from '../protocol/frame.ts'
 import { rangesOf } from './ranges.ts'
 import type { Clock, Logger } from '../protocol/ports.ts'
@@ -142,9 +143,11 @@ export class Secondary {
 
   private put (name: ChunkName, total: number, offset: number, payload: readonly Buffer[], digest?: number): Promise<void> {
     const key = keyOf(name)
-    const pieces = offset === 0 ? [...payload] : [...this.pieces.get(key) ?? [], ...payload]
+    // Sent again, it takes the place of what came first.
+    const before = piecesBefore(offset, this.pieces.get(key) ?? [])
+    const pieces = [...before, ...payload]
     const end = byteLengthOf(pieces)
-    if (end !== offset + byteLengthOf(payload)) throw new AtollError('ATOLL_BAD_MESSAGE', `a piece at ${offset} of a chunk without those before it`)
+    if (byteLengthOf(before) !== offset) throw new AtollError('ATOLL_BAD_MESSAGE', `a piece at ${offset} of a chunk without those before it`)
     if (end < total) {
       this.pieces.set(key, pieces)
       return Promise.resolve()
@@ -160,7 +163,9 @@ export class Secondary {
     const own = digest === undefined ? null : store.digest(name)
     own?.catch(() => {})
     await stored
-    if (own === null || (await own)?.digest === digest) return
+    const isWhole = own === null || (await own)?.digest === digest
+    giveBack(pieces)
+    if (isWhole) return
     // Not acknowledged, so it is sent again.
     throw new AtollError('ATOLL_BAD_MESSAGE', `the copy of chunk ${name.ino}.${name.chunk} was damaged on its way`)
   }
@@ -174,4 +179,9 @@ export class Secondary {
       return this.components.store.read(name, offset, length)
     }
   }
+}
+
+function piecesBefore (offset: number, pieces: readonly Buffer[]): Buffer[] {
+  let end = 0
+  return pieces.filter((piece) => (end += piece.length) <= offset)
 }

@@ -6,6 +6,7 @@ import { ChunkStore, type ChunkName } from '../../fsnode/data/chunk-store.ts'
 import { blockBytes, chunkBytesMax, headerBytes } from '../../fsnode/data/chunk-header.ts'
 import type { ChunkFiles } from '../../fsnode/data/files.ts'
 import { nodeFiles } from '../../fsnode/data/node-files.ts'
+import { bulkBuffers } from '../../fsnode/protocol/buffer-pool.ts'
 import { codeOf } from '../../fsnode/protocol/errors.ts'
 import { SimClock } from '../sim/clock.ts'
 import { MemoryFiles } from '../sim/memory-files.ts'
@@ -104,6 +105,23 @@ for (const [disk, make] of disks) {
       expect([...await read]).to.deep.equal([48, 49, 49, 49, 47])
       await Promise.all(writes)
       expect([...await store.read(name, 0, 10)]).to.deep.equal([48])
+    })
+
+    it('who verifies a chunk gives back the buffers of the pool', async () => {
+      await store.write(name, 0, [Buffer.alloc(4 * 2 ** 20, 7)])
+      const taken = new Set<ArrayBufferLike>()
+      const { take } = bulkBuffers
+      bulkBuffers.take = (length) => {
+        const bytes = take.call(bulkBuffers, length)
+        taken.add(bytes.buffer)
+        return bytes
+      }
+      try {
+        expect((await store.verify(name)).bad).to.deep.equal([])
+      } finally {
+        bulkBuffers.take = take
+      }
+      expect(taken.size).to.equal(1)
     })
 
     it('replaces a chunk by pieces', async () => {

@@ -151,6 +151,23 @@ describe('a data partition', () => {
     await expectIdentical()
   })
 
+  it('a piece of a copied chunk that is sent again takes the place of what came first', async () => {
+    await start()
+    await run(client.write(1, 0, 0, Buffer.from('before')))
+    const apply = (kind: 'put' | 'settle', session: number, sequence: number, offset = 0, text = ''): Promise<unknown> =>
+      client.router.toNode('node-2', 'replica.apply', {
+        partition: partitionId, epoch: 1, ino: 1, chunk: 0, kind, offset, length: 9, origin: 'o', session, sequence, order: 1, committed: 0, reconciled: false
+      }, { payload: [Buffer.from(text)] })
+    await run(apply('settle', 1000, 0))
+    await run(apply('put', 1000, 1, 0, 'one'))
+    await run(apply('put', 1000, 2, 3, 'two'))
+    await run(apply('settle', 1001, 0))
+    await run(apply('put', 1001, 1, 3, 'TWO'))
+    await run(apply('put', 1001, 2, 6, 'end'))
+    expect((await run(node('node-2').store!.read({ partition: partitionId, ino: 1, chunk: 0 }, 0, 20))).toString()).to.equal('oneTWOend')
+    expect(await failureOf(apply('put', 1001, 3, 3, 'gap'))).to.equal('ATOLL_BAD_MESSAGE')
+  })
+
   it('goes on without a replica that dies, and brings it up by copying only the chunks that changed', async () => {
     await start()
     for (let chunk = 0; chunk < 20; chunk++) await run(client.write(1, chunk, 0, random.bytes(3000)))

@@ -31,6 +31,9 @@ export class Extent {
     this.cached = cached
   }
 
+  /** No file reaches beyond: the end of the last whole chunk that a size can say. */
+  get endMax (): number { return Number.MAX_SAFE_INTEGER - Number.MAX_SAFE_INTEGER % this.context.volume.chunkSizeBytes }
+
   /** It is that of the lease which is held now. */
   get isKnown (): boolean { return this.known }
 
@@ -99,7 +102,7 @@ export class Extent {
   }
 
   private raiseAhead (): void {
-    if (this.raising === null) this.raise(this.reached + 1).catch(() => {})
+    if (this.raising === null && this.reached < this.endMax) this.raise(this.reached + 1).catch(() => {})
   }
 
   private raise (end: number): Promise<void> {
@@ -111,7 +114,7 @@ export class Extent {
     const { cached, context } = this
     const chunkSize = context.volume.chunkSizeBytes
     const wanted = Math.max(end, this.reached + this.stepBytes)
-    const extent = Math.ceil(wanted / chunkSize) * chunkSize
+    const extent = Math.min(this.endMax, Math.ceil(wanted / chunkSize) * chunkSize)
     const decided = context.held.extent(cached, extent)
     if (decided !== null) {
       const { takes } = this

@@ -1,22 +1,17 @@
 import { AtollError, codeOf, posixError } from '../fsnode/protocol/errors.ts'
 import { byteLengthOf } from '../fsnode/protocol/frame.ts'
 import type { InodeAttr } from '../fsnode/protocol/metadata.ts'
-import type { AcceptedWrite, LateErrors } from './accepted-write.ts'
+import type { AcceptedWrite, LateErrors, WriteOptions } from './accepted-write.ts'
 import { BaseVersion } from './base-version.ts'
 import { sessionsPerRequestMax, writeQueueBytesMax } from './bounds.ts'
 import type { VolumeContext } from './context.ts'
 import { Extent } from './extent.ts'
 import { FileReading } from './file-reading.ts'
 import type { CachedInode } from './inode-cache.ts'
-import { InlineContent } from './inline-content.ts'
+import { InlineContent, nothing } from './inline-content.ts'
 import { JournaledWrites } from './journaled-writes.ts'
 import { lostError } from './unsynced-chunks.ts'
 import { ChunkWriter } from './writer.ts'
-
-const nothing = Buffer.alloc(0)
-
-/** `append`: at the end of the file, if that is beyond the offset. */
-export interface WriteOptions { append?: boolean, operationId?: number }
 
 /**
  * One inode that is open here, or has changes that are not committed. Writes are accepted in order
@@ -138,7 +133,7 @@ export class FileState {
   async write (given: number, data: readonly Buffer[], { append = false, operationId }: WriteOptions = {}): Promise<number> {
     const length = byteLengthOf(data)
     if (length === 0) return given
-    if (given < 0 || !Number.isSafeInteger(given + length)) throw posixError('EFBIG')
+    if (given < 0 || !Number.isSafeInteger(given) || given + length > this.extent.endMax) throw posixError('EFBIG')
     const obstacle = this.obstacle(false)
     if (obstacle === null) {
       this.admit(length)
@@ -152,6 +147,12 @@ export class FileState {
       }
     }
     const offset = append ? Math.max(given, this.cached.knownAttr!.size) : given // under the lease nobody else moves the end
+    if (offset + length > this.extent.endMax) {
+      this.admitted--
+      this.queuedBytes -= length
+      this.wake()
+      throw posixError('EFBIG')
+    }
     let token: number | null = null
     let full = false
     const { journal } = this.context

@@ -1,3 +1,6 @@
+/** Of an empty file. */
+export const nothing = Buffer.alloc(0)
+
 /** The whole content of a small file, in memory while it is being changed. */
 export class InlineContent {
   private bytes: Buffer

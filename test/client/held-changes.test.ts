@@ -260,6 +260,20 @@ describe('client: changes under exclusive leases', () => {
     expect((await b.run(b.read(opened.ino))).toString()).to.equal('of another')
   })
 
+  it('a write beyond what a size can say is refused, and nothing that was told to have happened is given up', async () => {
+    const { file: opened } = await a.run(a.volume.create(dir, 'f', { mode: 0o644, exclusive: true }, me))
+    await a.run(a.volume.create(dir, 'g', { mode: 0o644, exclusive: true }, me))
+    expect(await a.code(opened.write(Number.MAX_SAFE_INTEGER - 1, [Buffer.from('x')]))).to.equal('EFBIG')
+    await a.run(a.volume.setattr(opened.ino, { size: Number.MAX_SAFE_INTEGER }, me))
+    await a.run(a.volume.create(dir, 'h', { mode: 0o644, exclusive: true }, me))
+    expect(await a.code(opened.append!(0, [Buffer.from('x')]))).to.equal('EFBIG')
+    await a.run(opened.write(0, [Buffer.from('within')]))
+    await a.run(opened.sync())
+    const b = await cluster.client('b')
+    for (const name of ['f', 'g', 'h']) await b.run(b.volume.lookup(dir, name))
+    expect((await b.run(b.volume.getattr(opened.ino))).size).to.equal(Number.MAX_SAFE_INTEGER)
+  })
+
   it('a removal that was given up leaves it known which bytes are on no stable storage', async () => {
     const ino = await file(a, 'f', 'x'.repeat(100_000))
     const other = await file(a, 'g', 'x'.repeat(100_000))

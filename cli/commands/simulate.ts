@@ -30,7 +30,7 @@ A description:
 docs/placement.md explains each field and what is computed.`)
     .action(async (file: string | undefined, options: SimulateOptions) => {
       const chosen = placementsOf(options.placement)
-      const simulation = file === undefined ? await withCluster(options, async ({ map }) => liveSimulation(simulationOf(map))) : readFile(file)
+      const simulation = file === undefined ? await withCluster(options, async ({ map, router }) => liveSimulation(simulationOf(map, (await router.toManager('manager.loads', {})).body))) : readFile(file)
       const reports = checked(() => simulate(simulation, chosen))
       if (options.svg !== undefined) writeFileSync(options.svg, plotSvg(reports))
       if (options.json === true) printJson(reports)

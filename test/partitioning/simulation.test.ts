@@ -126,6 +126,11 @@ describe('simulation', () => {
     // One replica is on a node that is down; a and b have one more than the shares of 8/3 allow only if nothing moves to c.
     expect(step!.movement!.replicaMoves).to.be.within(1, 2)
     expect(step!.movement!.bytes).to.equal(step!.movement!.replicaMoves * 40)
+    const observed = { stored: [{ partition: '7.d.0', bytes: 100 }, { partition: '7.d.3', bytes: 50 }, { partition: '8.d.0', bytes: 900 }], loads: [{ partition: '7.d.1', readBytes: 30, writeBytes: 8 }, { partition: '7.d.2', readBytes: 10, writeBytes: 2 }] }
+    expect(simulationOf(map, observed).volumes[0]).to.deep.include({ bytes: 300, reads: 40, writes: 10 })
+    const [{ steps: [loaded] }] = simulate(simulationOf(map, observed), ['hawaii']) as [ReturnType<typeof simulate>[number]]
+    expect(loaded!.movement!.bytes).to.equal(loaded!.movement!.replicaMoves * 75)
+    expect(loaded!.busiestDisk).to.be.greaterThan(0)
   })
 
   it('the plot is well-formed and shows every policy', () => {

@@ -85,7 +85,9 @@ export function lossOf (copysets: Copysets, nodes: number, lost: number): Loss {
   const several = [...copysets.bySize.keys()].filter((size) => size <= lost).length > 1
   exact &&= !several
   if (lost >= nodes) return { probability: copysets.distinct > 0 ? 1 : 0, exact: true, expectedPartitions }
-  return { probability: exact ? Math.min(1, hits) : -Math.expm1(-hits), exact, expectedPartitions }
+  if (exact) return { probability: Math.min(1, hits), exact, expectedPartitions }
+  // Never less likely than with one node fewer, which may be known exactly.
+  return { probability: Math.max(-Math.expm1(-hits), lossOf(copysets, nodes, lost - 1).probability), exact, expectedPartitions }
 }
 
 /** That all of `size` certain nodes are among `lost` of `nodes`. */

@@ -81,6 +81,12 @@ describe('copysets', () => {
     expect(copysets.distinct).to.be.at.most(100 * 20 / 6 * 4)
   })
 
+  it('a loss of more nodes is never told to be less likely', () => {
+    const names = ['a', 'b', 'c', 'd', 'e']
+    const all = names.flatMap((one, i) => names.slice(i + 1).flatMap((two, j) => names.slice(i + j + 2).map((three) => [one, two, three])))
+    expect([1, 2, 3, 4, 5].map((lost) => Number(lossOf(copysetsOf(all), 5, lost).probability.toFixed(9)))).to.deep.equal([0, 0, 1, 1, 1])
+  })
+
   it('few nodes, or few partitions, are not held together', () => {
     const partitions = partitionsOf(2000)
     const free = hawaii({ nodes: nodesOf(30), partitions, scatterWidth: 1000 })

@@ -32,6 +32,8 @@ export class Harness {
   framework: Framework | undefined
   /** Called for each durable write; throwing away the process happens there. */
   onWrite: (when: 'before' | 'after') => void = () => {}
+  /** Called before a process that has died is started again; its store may be another one then. */
+  beforeStart: () => Promise<void> = async () => {}
   #life = 0
 
   constructor (seed = 1, agents = 3) {
@@ -63,7 +65,10 @@ export class Harness {
 
   /** Starts the process again, as often as it dies, until it is up. */
   async revive (): Promise<void> {
-    while (this.isDead) await this.start(this.#init)
+    while (this.isDead) {
+      await this.beforeStart()
+      await this.start(this.#init)
+    }
   }
 
   /** Does something at the framework, again if the process dies meanwhile. */

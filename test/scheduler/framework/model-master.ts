@@ -32,6 +32,8 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
   readonly agents: ModelAgent[] = []
   readonly tasks = new Map<string, ModelTask>()
   readonly calls: CallBody[] = []
+  /** What each subscription told of the framework, refused ones too. */
+  readonly infos: FrameworkInfo[] = []
   /** Broken rules, for the test to look at. */
   readonly violations: string[] = []
   /** Launches in order. */
@@ -203,6 +205,7 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
   }
 
   subscribe (streamId: string, info: FrameworkInfo, stream: ModelStream): void {
+    this.infos.push(info)
     const id = info.id?.value
     if (id !== undefined && this.#removed.has(id)) {
       this.#refuse(stream, 'Framework has been removed')

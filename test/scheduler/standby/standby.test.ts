@@ -5,36 +5,14 @@ import { StateMirror } from '../../../scheduler/standby/mirror.ts'
 import { restoreSnapshot, takeSnapshot } from '../../../scheduler/standby/snapshot.ts'
 import { waitForTurn } from '../../../scheduler/standby/standby.ts'
 import type { Turn } from '../../../scheduler/standby/standby.ts'
-import type { StateHead, StateStore } from '../../../scheduler/standby/state-store.ts'
+import type { StateHead } from '../../../scheduler/standby/state-store.ts'
 import { TestCluster } from '../../client/cluster.ts'
 import { SimClock } from '../../sim/clock.ts'
 import { MemoryKv } from '../../sim/memory-kv.ts'
 import { SimRandom } from '../../sim/random.ts'
 import { Harness, frameworkInit, quietLog } from '../framework/harness.ts'
 import { startFramework } from '../../../scheduler/framework/index.ts'
-
-/** What all schedulers can reach, in memory. */
-class SharedState {
-  head: StateHead | null = null
-  state: Buffer | null = null
-  unreachable = false
-  writes = 0
-  /** The place is there, or can be made. */
-  isThere = false
-
-  store (): StateStore {
-    const check = (): void => { if (this.unreachable) throw new AtollError('ATOLL_UNREACHABLE', 'cut') }
-    const needed = (): void => { if (!this.isThere) throw new AtollError('ATOLL_NO_SUCH_VOLUME', 'no place') }
-    return {
-      prepare: async () => { check(); this.isThere = true },
-      readHead: async () => { check(); return this.head },
-      readState: async () => { check(); return this.head === null ? null : { head: this.head, state: this.state! } },
-      writeState: async (head, state) => { check(); needed(); this.writes++; this.head = head; this.state = state },
-      writeHead: async (head) => { check(); needed(); this.head = head },
-      close: () => {}
-    }
-  }
-}
+import { SharedState } from './shared-state.ts'
 
 const put = (kv: MemoryKv, key: string, value: string): Promise<void> => kv.batch([{ type: 'put', key: Buffer.from(key), value: Buffer.from(value) }], { sync: true })
 const textOf = (kv: MemoryKv, key: string): string | undefined => {

@@ -31,12 +31,18 @@ export class ChunkStore {
     return (await this.components.router.toPrimary(this.partitionOf(ino, chunk), 'data.position', (epoch, { id }) => ({ partition: id, epoch }))).body
   }
 
-  /** Resolves when all in-sync replicas have the bytes in memory, with the losses of the partition (`DataPartition`) so far. */
-  async write (ino: number, chunk: number, ranges: readonly ChunkRange[], since?: ChunkPosition): Promise<number> {
+  /**
+   * Resolves when all in-sync replicas have the bytes in memory, with the losses of the partition (`DataPartition`) so far.
+   * @param attempting Before each attempt: what it throws ends the write.
+   */
+  async write (ino: number, chunk: number, ranges: readonly ChunkRange[], since?: ChunkPosition, attempting = (): void => {}): Promise<number> {
     const offset = Math.min(...ranges.map((range) => range.offset))
     const scattered = ranges.length === 1 ? {} : { extents: ranges.flatMap((range) => [range.offset, range.length]) }
     const payload = ranges.flatMap((range) => range.data)
-    return this.change(this.partitionOf(ino, chunk), 'data.write', (epoch, partition) => ({ partition, epoch, writer: this.writer, order: ++this.order, since, ino, chunk, offset, ...scattered }), payload)
+    return this.change(this.partitionOf(ino, chunk), 'data.write', (epoch, partition) => {
+      attempting()
+      return { partition, epoch, writer: this.writer, order: ++this.order, since, ino, chunk, offset, ...scattered }
+    }, payload)
   }
 
   /** Fewer bytes than `length` where the chunk ends: the rest reads as zeros. */

@@ -78,10 +78,10 @@ export class FileState {
       return hold()
     }
     this.writer = new ChunkWriter({
-      send: (chunk, ranges) => chunk === 0 && this.moved !== null
+      send: (chunk, ranges, attempting) => chunk === 0 && this.moved !== null
         ? this.extent.guarded(0, (chunks, since) => chunks.write(ino, 0, ranges, since), holdMoved)
-        : context.unsynced.change(ino, chunk, (chunks) => chunks.write(ino, chunk, ranges)),
-      hold
+        : context.unsynced.change(ino, chunk, (chunks) => chunks.write(ino, chunk, ranges, undefined, attempting)),
+      hold, isFree: () => this.recovering === null && cached.session.isValid
     }, context.volume.chunkSizeBytes)
     if (cached.attr !== null) this.localAttr(cached.attr)
     if (cached.lease === 'exclusive' && cached.attr !== null) this.extent.taken(cached.attr)

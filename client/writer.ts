@@ -15,10 +15,16 @@ export interface WriteRecord {
 }
 
 export interface ChunkWriterComponents {
-  send: (chunk: number, ranges: readonly ChunkRange[]) => Promise<void>
+  /** `attempting` is asked before each attempt: what it throws ends the request. */
+  send: (chunk: number, ranges: readonly ChunkRange[], attempting: () => void) => Promise<void>
   /** Null when requests may be sent now; else a promise after which it is worth asking again. */
   hold: () => Promise<void> | null
+  /** Requests may be sent now. */
+  isFree: () => boolean
 }
+
+/** Of an attempt that may not be made now. */
+const heldBack = new Error('held back')
 
 interface Piece {
   chunk: number
@@ -51,6 +57,8 @@ export class ChunkWriter {
   private bytesInFlight = 0
   private bytes = 0
   private held = false
+  /** The last reason to give up what was not acknowledged. */
+  private abandoned: { error: unknown } | null = null
 
   constructor (components: ChunkWriterComponents, chunkSize: number) {
     this.components = components
@@ -102,8 +110,9 @@ export class ChunkWriter {
     return waits.length === 0 ? null : Promise.all(waits).then(() => {})
   }
 
-  /** Drops what was not sent yet: its records fail with `error`. */
+  /** Drops what was not sent yet, and does not send again what was: the records fail with `error`. */
   abandon (error: unknown): void {
+    this.abandoned = { error }
     for (const piece of [...this.waiting]) {
       this.waiting.delete(piece)
       this.finish(piece, error)
@@ -168,7 +177,25 @@ export class ChunkWriter {
       for (const piece of pieces) this.finish(piece, error)
       this.pump()
     }
-    this.components.send(pieces[0]!.chunk, pieces).then(() => { answered(null) }, answered)
+    this.sendWhileFree(pieces).then(() => { answered(null) }, answered)
+  }
+
+  /** No attempt is made at what was given up, nor while the file is not surely held: others may have written since. */
+  private async sendWhileFree (pieces: Piece[]): Promise<void> {
+    const { components: { send, hold, isFree }, abandoned } = this
+    const attempting = (): void => {
+      if (this.abandoned !== null && this.abandoned !== abandoned) throw this.abandoned.error
+      if (!isFree()) throw heldBack
+    }
+    for (;;) {
+      try {
+        await send(pieces[0]!.chunk, pieces, attempting)
+        return
+      } catch (error) {
+        if (error !== heldBack) throw error
+        await hold()
+      }
+    }
   }
 
   private finish (piece: Piece, error: unknown): void {

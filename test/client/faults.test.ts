@@ -317,6 +317,39 @@ describe('client: faults', () => {
     expect((await b.get('f')).subarray(100_000).equals(Buffer.alloc(60_000, 'b'))).to.equal(true)
   })
 
+  it('a write that is asked for again and again does not come after those of others, once the session has expired', async () => {
+    await a.put('f', pattern(100_000))
+    const { ino } = await a.run(a.volume.lookup(1, 'f'))
+    let session = ''
+    let writer = ''
+    let away = false
+    cluster.onRequest = (method, body) => {
+      if (method === 'meta.session' && body.client === 'c') session = body.session
+      if (method === 'data.write' && writer === '') writer = body.writer
+      return away && (body.session === session || (method === 'data.write' && body.writer === writer)) ? new AtollError('ATOLL_UNAVAILABLE', 'not now') : undefined
+    }
+    const c = await cluster.client('c', { journal: { record: () => 1, settle: () => {} } })
+    const file = await c.run(c.volume.open(ino, { write: true }))
+    await c.run(file.write(0, [Buffer.alloc(100, 'c')]))
+    await c.run(file.flush())
+    away = true
+    cluster.resetCounts()
+    await c.run(file.write(50_000, [Buffer.alloc(20_000, 'c')]))
+    await cluster.clock.advance(10_000)
+    expect(cluster.count('data.write')).to.be.greaterThan(1)
+    const next = await b.run(b.volume.open(ino, { write: true }))
+    await b.run(next.write(40_000, [Buffer.alloc(60_000, 'b')]))
+    await b.run(next.sync())
+    away = false
+    await cluster.clock.advance(10_000)
+    expect((await a.get('f')).subarray(40_000).equals(Buffer.alloc(60_000, 'b'))).to.equal(true)
+    expect(await c.code(file.sync())).to.equal('EIO')
+    expect(await c.code(file.sync())).to.equal('well')
+    await c.run(file.write(99_999, [Buffer.from('c')]))
+    await c.run(file.sync())
+    expect((await a.get('f')).subarray(40_000).toString()).to.equal(`${'b'.repeat(59_999)}c`)
+  })
+
   it('what cannot be written back because another changed the file meanwhile is an error of every handle, once', async () => {
     const { file } = await a.run(a.volume.create(1, 'f', { mode: 0o644, exclusive: true }, me))
     const other = await a.run(a.volume.open(file.ino, { write: true }))

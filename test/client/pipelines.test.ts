@@ -34,7 +34,8 @@ function makeWriter (chunkSize = 4 * mebi) {
       const extents = ranges.flatMap(({ offset, length }) => [offset, length])
       sent.push({ chunk, offset: ranges[0]!.offset, bytes: Buffer.concat(data), parts: data.length, extents, answer: (error) => { error === undefined ? resolve() : reject(error) } })
     }),
-    hold: () => null
+    hold: () => null,
+    isFree: () => true
   }, chunkSize)
   let sequence = 0
   const write = (offset: number, data: Buffer): void => {

@@ -190,7 +190,7 @@ export class Leader {
     if (leases.of(session.id, ino) === 'exclusive') return null
     const gate = this.truncations.get(ino) ?? this.intents.blocked(ino, 'read', ticket)
     if (gate !== null) return gate
-    return leases.conflicts(session.id, ino, 'shared') ? this.recallWriter(session, ino) : null
+    return leases.conflicts(session.id, ino, 'shared') ? this.recallWriter(session.id, ino) : null
   }
 
   /** Whether an inode may go along with an answer about something else. */
@@ -219,8 +219,13 @@ export class Leader {
     for (const { session } of [...this.leases.holders(ino)]) this.leases.release(session, ino)
   }
 
-  private async recallWriter (session: LiveSession, ino: number): Promise<void> {
-    const writers = this.leases.holders(ino).filter((lease) => lease.session !== session.id && lease.held === 'exclusive')
+  /** Resolves when nobody else decides by itself what is in the inode: until then the store may lack what others were told. */
+  async decided (self: string, ino: number): Promise<void> {
+    while (this.leases.conflicts(self, ino, 'shared')) await this.recallWriter(self, ino)
+  }
+
+  private async recallWriter (self: string, ino: number): Promise<void> {
+    const writers = this.leases.holders(ino).filter((lease) => lease.session !== self && lease.held === 'exclusive')
     await Promise.all(writers.map((lease) => this.recalls.recall(lease.session, ino, 'shared')))
     this.requireLeading()
   }

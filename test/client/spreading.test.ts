@@ -50,6 +50,20 @@ describe('client: directories below a full metadata partition', () => {
     expect((await b.run(b.volume.getattr(home))).nlink).to.equal(82)
   })
 
+  it('nor is a name in the way that the holder of the directory was told is gone, whichever partition the other end is in', async () => {
+    const b = await cluster.client('b')
+    const elsewhere = (await mkdirs(8, b, 1)).find((ino) => metadataIndexOf(ino) !== metadataIndexOf(home))!
+    const ino = await b.put('source', '', elsewhere)
+    await a.run(a.volume.mkdir(home, 'made', 0o755, me))
+    await cluster.clock.advance(100)
+    await a.run(a.volume.syncNames())
+    cluster.resetCounts()
+    await a.run(a.volume.unlink(home, 'file-0', me))
+    expect(cluster.requests, 'it is the holder that decides').to.equal(0)
+    expect((await b.run(b.volume.link(ino, home, 'file-0', me))).nlink).to.equal(2)
+    expect((await a.run(a.volume.lookup(home, 'file-0'))).ino).to.equal(ino)
+  })
+
   it('stay with it while the client has not heard that it is full', async () => {
     expect(spread(await mkdirs(10))).to.deep.equal(new Set([metadataIndexOf(home)]))
   })

@@ -20,7 +20,7 @@ import { requireDirectory } from './reads.ts'
 export function mkdirAcross (leader: Leader, session: LiveSession, request: CreateRequest, home: number): Promise<Answer<CreateResponse>> {
   const { op, dir, name, caller } = request
   return attempt(leader, session, op, async () => {
-    const fault = nameFault(name) ?? (await entryAnywhere(leader, dir, name) === null ? null : 'EEXIST')
+    const fault = nameFault(name) ?? (await entryAnywhere(leader, session.id, dir, name) === null ? null : 'EEXIST')
     if (fault !== null) return fault
     const parent = requireDirectory(leader.store.inodes.get(dir), dir)
     const owned = inherit(parent, { ...caller, mode: request.mode })
@@ -41,7 +41,7 @@ export function mkdirAcross (leader: Leader, session: LiveSession, request: Crea
 export function removeAcross (leader: Leader, session: LiveSession, request: UnlinkRequest | RmdirRequest, isDirectory: boolean): Promise<Answer<RemoveResponse>> {
   const { op, dir, name } = request
   return attempt(leader, session, op, async () => {
-    const entry = await entryAnywhere(leader, dir, name)
+    const entry = await entryAnywhere(leader, session.id, dir, name)
     if (entry === null) return 'ENOENT'
     if ((entry.type === modes.directory) !== isDirectory) return isDirectory ? 'ENOTDIR' : 'EISDIR'
     if (isHere(leader, entry.ino)) throw new AtollError('ATOLL_ALL_HERE', 'everything lives in this partition')
@@ -62,7 +62,7 @@ export function removeAcross (leader: Leader, session: LiveSession, request: Unl
 
 export function linkAcross (leader: Leader, session: LiveSession, { op, ino, dir, name }: LinkRequest): Promise<Answer<LinkResponse>> {
   return attempt(leader, session, op, async () => {
-    const fault = nameFault(name) ?? (await entryAnywhere(leader, dir, name) === null ? null : 'EEXIST')
+    const fault = nameFault(name) ?? (await entryAnywhere(leader, session.id, dir, name) === null ? null : 'EEXIST')
     if (fault !== null) return fault
     return {
       own: [{ kind: 'insert', dir, name, ino, type: 0, expect: null, links: 0 }],
@@ -80,8 +80,8 @@ export function linkAcross (leader: Leader, session: LiveSession, { op, ino, dir
 export function renameAcross (leader: Leader, session: LiveSession, request: RenameRequest): Promise<Answer<RenameResponse>> {
   const { op, dir, name, newDir, newName, flags, open } = request
   return attempt(leader, session, op, async () => {
-    const entry = await entryAnywhere(leader, dir, name)
-    const target = await entryAnywhere(leader, newDir, newName)
+    const entry = await entryAnywhere(leader, session.id, dir, name)
+    const target = await entryAnywhere(leader, session.id, newDir, newName)
     const fault = renameFault(entry ?? undefined, target ?? undefined, newName, flags)
     if (fault !== null) return fault
     if (entry!.ino === target?.ino) return { ino: entry!.ino, replaced: entry!.ino }

@@ -45,8 +45,10 @@ async function parentHere (leader: Leader, ino: number): Promise<number> {
   return inode.parent
 }
 
-export async function entryAnywhere (leader: Leader, dir: number, name: string): Promise<EntryAnswer | null> {
+/** @param self The session that asks. In another partition the name may lack what others were told: the transaction finds out. */
+export async function entryAnywhere (leader: Leader, self: string, dir: number, name: string): Promise<EntryAnswer | null> {
   if (isHere(leader, dir)) {
+    await leader.decided(self, dir)
     requireDirectory(leader.store.inodes.get(dir), dir)
     return leader.store.entry(dir, name) ?? null
   }

@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync
 import { join } from 'node:path'
 import { AtollError, codeOf, messageOf } from '../fsnode/protocol/errors.ts'
 import type { Address } from '../fsnode/protocol/ports.ts'
-import { findByArguments, findByEnvironment, isAlive, type ProcessId } from './processes.ts'
+import { findByArguments, findByEnvironment, identify, isAlive, type ProcessId } from './processes.ts'
 
 /** What the embedded scheduler writes for the commands: where the cluster is and how it was asked for. */
 export interface ClusterFile {
@@ -99,6 +99,31 @@ export class DataDirectory {
   }
 
   writeScheduler (file: SchedulerFile): void { replaceFile(this.schedulerFile, file) }
+
+  /** Until `removeStopper`, or its end, this process is known to stop what runs here. Only told: a full disk keeps nobody from stopping. */
+  addStopper (): void {
+    try {
+      replaceFile(this.stopperFile(process.pid), identify(process.pid))
+    } catch {
+      // Others see then that it stops when it has stopped.
+    }
+  }
+
+  removeStopper (): void { rmSync(this.stopperFile(process.pid), { force: true }) }
+
+  /** Other processes that are stopping what runs here: a command, or the scheduler, which ends its nodes. */
+  stoppers (): ProcessId[] {
+    let names: string[]
+    try {
+      names = readdirSync(this.schedulerDirectory).filter((name) => /^stopping\.\d+\.json$/.test(name))
+    } catch {
+      return []
+    }
+    const found = names.map((name) => readJson(join(this.schedulerDirectory, name), (id: ProcessId) => typeof id.pid === 'number'))
+    return found.filter((id) => id !== null).filter((id) => id.pid !== process.pid && isAlive(id))
+  }
+
+  private stopperFile (pid: number): string { return join(this.schedulerDirectory, `stopping.${pid}.json`) }
 
   mounts (): MountRecord[] {
     let names: string[]

@@ -34,8 +34,20 @@ interface TakeDownInit {
   quiet: boolean
 }
 
-/** Unmounts, stops the nodes, then the scheduler. Goes on after a failure and reports the first one at the end. False when nothing was running. */
-export async function takeDown (directory: DataDirectory, { scheduler, quiet }: TakeDownInit): Promise<boolean> {
+/**
+ * Unmounts, stops the nodes, then the scheduler. Goes on after a failure and reports the first one at the end. Joins in when another
+ * process is stopping the same. False when nothing was running.
+ */
+export async function takeDown (directory: DataDirectory, init: TakeDownInit): Promise<boolean> {
+  directory.addStopper()
+  try {
+    return await stopAll(directory, init)
+  } finally {
+    directory.removeStopper()
+  }
+}
+
+async function stopAll (directory: DataDirectory, { scheduler, quiet }: TakeDownInit): Promise<boolean> {
   const say = (line: string): void => { if (!quiet) print(line) }
   const mounts = directory.mounts()
   let failure: unknown = null

@@ -58,7 +58,10 @@ async function embedded (options: SchedulerOptions): Promise<void> {
   const settings: ClusterSettings = { nodes: options.nodes, replicas: options.replicas ?? Math.min(3, options.nodes), placement: options.placement ?? 'hawaii' }
   const log = createLogger('scheduler')
   const ended = Promise.withResolvers<'stop' | 'leave'>()
-  const stop = (): void => { ended.resolve('stop') }
+  const stop = (): void => {
+    directory.addStopper()
+    ended.resolve('stop')
+  }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop)
   // Whoever starts another one in its place, with other settings, has the nodes go on.
   process.on('SIGUSR2', () => { ended.resolve('leave') })
@@ -94,4 +97,5 @@ async function embedded (options: SchedulerOptions): Promise<void> {
   }
   log.info('ending the nodes')
   await running.shutdown()
+  directory.removeStopper()
 }

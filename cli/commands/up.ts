@@ -8,6 +8,7 @@ import { print, printError, startProgress } from '../output.ts'
 import { isAlive, type ProcessId } from '../processes.ts'
 import { bringUp } from '../start/bring-up.ts'
 import { preflight } from '../start/preflight.ts'
+import { untilStopped } from '../start/stopping.ts'
 import { takeDown } from './down.ts'
 import { placementOption, wholeNumber } from './volume.ts'
 
@@ -38,6 +39,7 @@ async function up (options: UpOptions): Promise<void> {
   const interrupted = new AbortController()
   const interrupt = (): void => { interrupted.abort(new AtollError('ATOLL_INTERRUPTED', 'interrupted before everything was up: it is stopped again')) }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupt)
+  await untilStopped(directory, interrupted.signal)
   const settings = settle(directory, options)
   preflight(directory, mountPoint)
   const wasRunning = isAnythingRunning(directory)
@@ -47,15 +49,15 @@ async function up (options: UpOptions): Promise<void> {
     await bringUp(directory, { settings, mountPoint, progress, signal: interrupted.signal, onScheduler: (id) => { scheduler = id } })
   } catch (error) {
     progress.fail()
-    // Nothing half started stays behind; what others started and use stays, unless they asked to stop it.
-    const isStop = codeOf(error) === 'ATOLL_INTERRUPTED' && options.detach !== true
+    // Nothing half started stays behind; what others started and use stays, unless they, or others, asked to stop it.
+    const isStop = codeOf(error) === 'ATOLL_CLUSTER_STOPPING' || (codeOf(error) === 'ATOLL_INTERRUPTED' && options.detach !== true)
     if (!wasRunning || isStop) await takeDown(directory, { scheduler, quiet: true })
     throw error
   }
   if (options.detach === true) return
   print('Ctrl-C stops it; the data stays.')
-  await stopped(directory, interrupted.signal)
-  await takeDown(directory, { scheduler, quiet: false })
+  if (await stopped(directory, interrupted.signal)) await takeDown(directory, { scheduler, quiet: false })
+  else print('it was stopped by another command')
 }
 
 /** What runs from a directory that was removed meanwhile is nobody's any more. */
@@ -86,20 +88,26 @@ function settle (directory: DataDirectory, options: UpOptions): ClusterSettings 
   return settings
 }
 
-/** Resolves at the signal. A scheduler that dies meanwhile is told of: files stay available without it. */
-async function stopped (directory: DataDirectory, signal: AbortSignal): Promise<void> {
+/** True at the signal, false when others have stopped all there was. A scheduler that dies meanwhile is told of: files stay available without it. */
+async function stopped (directory: DataDirectory, signal: AbortSignal): Promise<boolean> {
+  const ended = Promise.withResolvers<boolean>()
   let told = 0
   const look = setInterval(() => {
     const scheduler = directory.readScheduler()?.process
-    if (scheduler === undefined || scheduler.pid === told || isAlive(scheduler)) return
+    if (scheduler === undefined || isAlive(scheduler) || directory.stoppers().length > 0) return
+    if (directory.mounts().length === 0 && !isAnythingRunning(directory)) {
+      ended.resolve(false)
+      return
+    }
+    if (scheduler.pid === told) return
     told = scheduler.pid
     printError(new AtollError('ATOLL_SCHEDULER_DOWN', `the scheduler (process ${scheduler.pid}) is gone; files stay available`, {
       hint: `start it again, in another terminal: atoll up --detach --data ${directory.path}`
     }))
   }, lookMs)
-  await new Promise<void>((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => { resolve() })
-  })
+  if (signal.aborted) ended.resolve(true)
+  else signal.addEventListener('abort', () => { ended.resolve(true) })
+  const isAsked = await ended.promise
   clearInterval(look)
+  return isAsked
 }

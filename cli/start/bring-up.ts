@@ -7,6 +7,7 @@ import { reportStatus } from '../commands/status.ts'
 import type { ClusterFile, ClusterSettings, DataDirectory } from '../data-directory.ts'
 import type { Progress } from '../output.ts'
 import { identify, isAlive, spawnDetached, type ProcessId } from '../processes.ts'
+import { requireNoStopper } from './stopping.ts'
 import { StartWatch } from './watch.ts'
 
 export const mainVolume = 'main'
@@ -123,6 +124,7 @@ async function ensureMount (directory: DataDirectory, file: ClusterFile, path: s
 async function healthy (cluster: Cluster, directory: DataDirectory, signal: AbortSignal): ReturnType<typeof reportStatus> {
   for (const endMs = performance.now() + healthLimitMs; ;) {
     const report = await reportStatus(cluster, { data: directory.path })
+    requireNoStopper(directory)
     if (report.partitions.healthy === report.partitions.total || performance.now() > endMs) return report
     signal.throwIfAborted()
     await new Promise((resolve) => { setTimeout(resolve, healthPollMs) })

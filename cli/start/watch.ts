@@ -3,6 +3,7 @@ import { AtollError } from '../../fsnode/protocol/errors.ts'
 import type { ClusterFile, DataDirectory } from '../data-directory.ts'
 import { lastError } from '../log-tail.ts'
 import { isAlive, type ProcessId } from '../processes.ts'
+import { requireNoStopper } from './stopping.ts'
 
 const pollMs = 25
 /** How often the processes of a start are looked at while something else is awaited. */
@@ -57,6 +58,7 @@ export class StartWatch {
 
   private look (what: string): void {
     const { scheduler, logOffsetBytes, limitMs } = this.init
+    requireNoStopper(this.directory)
     if (!isAlive(scheduler)) throw lastError(this.directory.log('scheduler'), 'the scheduler', logOffsetBytes)
     const failing = this.file?.failing[0]
     if (failing !== undefined) throw lastError(this.directory.nodeLog(failing.id), failing.id, 0, failing.reason)

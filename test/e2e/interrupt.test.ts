@@ -1,5 +1,6 @@
 import { expect } from 'chai'
 import { setTimeout as delay } from 'node:timers/promises'
+import { DataDirectory } from '../../cli/data-directory.ts'
 import { canMount, isAlive, kill, Place, sh, start, until, type Running } from './harness.ts'
 
 /** Moments of a start at which it is interrupted, in milliseconds after the one before. */
@@ -63,6 +64,47 @@ describe('Ctrl-C', function () {
     await place.up()
     expect(await sh(`cat '${place.mount}/file'`)).to.equal('kept\n')
     await place.untilHealthy()
+  })
+
+  it('given while the one in the foreground stops: it waits for that, then really starts; `down` meanwhile stops the same', async () => {
+    await place.atoll('down', '--data', place.data)
+    for (const other of ['nothing', 'down'] as const) {
+      const first = startUp()
+      await until('in the foreground', () => first.text().includes('Ctrl-C stops it'))
+      await sh(`echo ${other} > '${place.mount}/file'`)
+      const { pid } = place.clusterFile.scheduler
+      kill(first.child.pid!, 'SIGINT')
+      await until('it stops', () => new DataDirectory(place.data).stoppers().length > 0)
+      const down = other === 'down' ? start(place.command('down', '--data', place.data)) : null
+      if (down !== null) await until('`down` joins in', () => new DataDirectory(place.data).stoppers().some(({ pid }) => pid === down.child.pid))
+      const second = await place.up()
+      expect(isAlive(pid)).to.equal(false)
+      expect(await ended(first)).to.equal(0)
+      expect(second.stderr).to.match(/waiting for process \d+, which is stopping the cluster/)
+      if (down !== null) expect((await down.outcome).code, down.text()).to.equal(0)
+      expect(isAlive(place.clusterFile.scheduler.pid)).to.equal(true)
+      expect(await sh(`cat '${place.mount}/file'`)).to.equal(`${other}\n`)
+      await place.down()
+    }
+  })
+
+  it('is not needed in the foreground when `down` has stopped the cluster: that one ends, too', async () => {
+    const up = startUp()
+    await until('in the foreground', () => up.text().includes('Ctrl-C stops it'))
+    await place.down()
+    expect(await ended(up)).to.equal(0)
+    expect(up.text()).to.include('it was stopped by another command').and.to.not.include('ATOLL_SCHEDULER_DOWN')
+  })
+
+  it('a start under which the cluster is stopped says so, with its code, and leaves nothing behind', async () => {
+    await place.up()
+    const late = start(place.command('up', '--detach', '--data', place.data, '--mount', place.folder('late')))
+    await until('it mounts', () => late.text().includes('mounting on'))
+    await place.down()
+    const { code, stderr } = await late.outcome
+    expect(stderr).to.match(/^atoll: ATOLL_CLUSTER_STOPPING: .*\n {2}start it again: atoll up --data /m)
+    expect(code).to.equal(1)
+    expect(place.leftovers).to.deep.equal({ processes: [], mounts: [] })
   })
 
   it('in the foreground of a cluster whose scheduler is killed: it is told, another start takes over, Ctrl-C ends all', async () => {

@@ -1,7 +1,7 @@
+import { identify } from '../fsnode/protocol/processes.ts'
 import type { FrameworkStatus } from '../scheduler/framework/index.ts'
 import type { Embedded } from '../scheduler/embedded.ts'
 import type { ClusterFile, ClusterSettings, DataDirectory } from './data-directory.ts'
-import { identify } from './processes.ts'
 
 /** A node that ended this often in a row will hardly do better the next time. */
 export const failedStartsMin = 2

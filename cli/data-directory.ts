@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync
 import { join } from 'node:path'
 import { AtollError, codeOf, messageOf } from '../fsnode/protocol/errors.ts'
 import type { Address } from '../fsnode/protocol/ports.ts'
-import { findByArguments, findByEnvironment, identify, isAlive, type ProcessId } from './processes.ts'
+import { findByArguments, findByEnvironment, identify, isAlive, type ProcessId } from '../fsnode/protocol/processes.ts'
 
 /** What the embedded scheduler writes for the commands: where the cluster is and how it was asked for. */
 export interface ClusterFile {

@@ -3,10 +3,12 @@ import type { Command } from 'commander'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
 import { silentLog } from '../../fsnode/protocol/pino-log.ts'
 import { systemClock, systemRandom } from '../../fsnode/protocol/system.ts'
+import { isAlive, type ProcessId } from '../../fsnode/protocol/processes.ts'
+import { clearDeadJournals } from '../../fuse/mount/journal-owner.ts'
 import { DataDirectory } from '../data-directory.ts'
 import { dataDirectoryDefault } from '../find-cluster.ts'
 import { print } from '../output.ts'
-import { isAlive, stopProcess, type ProcessId } from '../processes.ts'
+import { stopProcess } from '../processes.ts'
 import { unmount } from './mount.ts'
 
 /** The scheduler stops its nodes before it goes. */
@@ -59,6 +61,7 @@ async function stopAll (directory: DataDirectory, { scheduler, quiet }: TakeDown
       failure ??= error
     }
   }
+  clearDeadJournals()
   // SIGTERM makes a scheduler end its tasks, wait for them, and exit.
   const known = [scheduler, directory.readScheduler()?.process].filter((id) => id != null && isAlive(id)) as ProcessId[]
   const strays = directory.schedulerProcesses().filter(({ pid }) => !known.some((id) => id.pid === pid))

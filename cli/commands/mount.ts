@@ -2,13 +2,15 @@ import { resolve } from 'node:path'
 import { Option, type Command } from 'commander'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
 import type { Address } from '../../fsnode/protocol/ports.ts'
+import { findByEnvironment, identify, isAlive } from '../../fsnode/protocol/processes.ts'
 import { mountedAt, unmountKernel, fileSystemType } from '../../fuse/device/mounts.ts'
+import { clearDeadJournals } from '../../fuse/mount/journal-owner.ts'
 import { startMount } from '../../fuse/mount/start.ts'
 import { workerEnvironment } from '../../fuse/mount/types.ts'
 import type { DataDirectory, MountRecord } from '../data-directory.ts'
 import { clusterAddresses, clusterOptionText, connectTo, dataDirectoryOf, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { print } from '../output.ts'
-import { findByEnvironment, identify, isAlive, stopProcess, waitGone } from '../processes.ts'
+import { stopProcess, waitGone } from '../processes.ts'
 
 export type Driver = 'kernel' | 'fuse-native'
 
@@ -90,6 +92,7 @@ async function unmountOrphan (record: MountRecord): Promise<void> {
   for (const worker of workers) {
     if (!(await waitGone(worker, orphanEndMsMax))) await stopProcess(worker, 1000)
   }
+  clearDeadJournals()
 }
 
 function isWorkerOf (text: string, path: string): boolean {

@@ -3,10 +3,11 @@ import type { ClusterMap, DataPartition } from '../../partitioning/types.ts'
 import type { Cluster } from '../../client/connect.ts'
 import { codeOf, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { NodeStatus } from '../../fsnode/protocol/manager.ts'
+import { isAlive } from '../../fsnode/protocol/processes.ts'
 import { mountedAt } from '../../fuse/device/mounts.ts'
 import { clusterOptionText, dataDirectoryOf, isEmbedded, withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { formatBytes, print, printJson, printTable } from '../output.ts'
-import { childrenOf, isAlive, residentBytesOf } from '../processes.ts'
+import { childrenOf, residentBytesOf } from '../processes.ts'
 
 const askTimeoutMs = 2_000
 

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
+import type { ProcessId } from '../../fsnode/protocol/processes.ts'
 import type { DataDirectory } from '../data-directory.ts'
 import { startProgress } from '../output.ts'
-import type { ProcessId } from '../processes.ts'
 
 /** A start waits so long for those who stop the cluster. */
 export const stoppingLimitMs = 120_000

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
+import { isAlive, type ProcessId } from '../../fsnode/protocol/processes.ts'
 import type { ClusterFile, DataDirectory } from '../data-directory.ts'
 import { lastError } from '../log-tail.ts'
-import { isAlive, type ProcessId } from '../processes.ts'
 import { requireNoStopper } from './stopping.ts'
 
 const pollMs = 25

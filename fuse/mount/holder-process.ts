@@ -1,8 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { createHash } from 'node:crypto'
-import { accessSync, closeSync, constants, existsSync, readlinkSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { closeSync, existsSync, rmSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { codeOf, messageOf, type ErrorDetails } from '../../fsnode/protocol/errors.ts'
 import { bulkProcessEnvironment, bulkProcessFlags } from '../../fsnode/protocol/engine-flags.ts'
@@ -10,6 +7,7 @@ import type { Clock, Logger, Random, Timer } from '../../fsnode/protocol/ports.t
 import { threadPoolSize } from '../device/kernel-device.ts'
 import { mountKernel, openDevice, tuneMount, unmountKernel } from '../device/mounts.ts'
 import type { Negotiated } from '../protocol/init.ts'
+import { claimJournal, defaultJournal } from './journal-owner.ts'
 import { isDeadButHeld } from './process-state.ts'
 import { restartDelayMs, stableAfterMs } from './restarts.ts'
 import { workerDeviceFd, workerEnvironment, type Failure, type HolderInit, type HolderMessage, type StopMessage, type WorkerInit, type WorkerMessage, type WorkerOutcome } from './types.ts'
@@ -64,6 +62,7 @@ export class HolderProcess {
   async start (): Promise<void> {
     const { mountPoint, source, mountOptions } = this.init
     this.discardOldJournal()
+    this.claimJournal()
     try {
       this.fd = openDevice()
       this.mounting = mountKernel({ fd: this.fd, path: mountPoint, source, options: mountOptions })
@@ -217,6 +216,16 @@ export class HolderProcess {
     this.removeJournal()
   }
 
+  /** Whoever comes later knows by it whether this mount is still there. */
+  private claimJournal (): void {
+    if (this.journal === null) return
+    try {
+      claimJournal(this.journal)
+    } catch (error) {
+      this.components.log.warn('the journal could not be made yet', { journal: this.journal, error: messageOf(error) })
+    }
+  }
+
   private removeJournal (): void {
     if (this.journal !== null) rmSync(this.journal, { force: true })
   }
@@ -225,19 +234,4 @@ export class HolderProcess {
 export function failureOf (error: unknown): Failure {
   const { hint } = (error as { details?: ErrorDetails } | null)?.details ?? {}
   return { code: codeOf(error), message: messageOf(error), ...(hint === undefined ? {} : { hint }) }
-}
-
-/** One for each mount point of each mount name space, in memory: what is written there survives a process at the cost of a copy. */
-export function defaultJournal (mountPoint: string): string {
-  const name = createHash('sha256').update(`${readlinkSync('/proc/self/ns/mnt')} ${mountPoint}`).digest('hex').slice(0, 16)
-  return join(memoryDirectory(), `atoll-${name}.journal`)
-}
-
-function memoryDirectory (): string {
-  try {
-    accessSync('/dev/shm', constants.W_OK)
-    return '/dev/shm'
-  } catch {
-    return tmpdir()
-  }
 }

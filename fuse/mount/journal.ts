@@ -8,7 +8,7 @@ import { Ring } from './ring.ts'
 export const journalBytesDefault = 32 * 1024 * 1024
 
 const magic = 0x4b4c5441 // "ATLK"
-const superblockBytes = 4096
+export const superblockBytes = 4096
 const headerBytes = 56
 const trailerBytes = 16
 const stateAt = 4
@@ -33,7 +33,7 @@ const sequencesPerGeneration = 2 ** 40
  * survive the death of the worker. (Not of the machine: fsync is what that takes.)
  *
  * File: a superblock {magic u32, pad, sequence u64, position u64} that tells where the oldest record
- * is, then the ring. Record: {magic u32, state u32, sequence u64, ino u64, offset u64, length u64,
+ * is, and behind that whose it is (journal-owner.ts); then the ring. Record: {magic u32, state u32, sequence u64, ino u64, offset u64, length u64,
  * kind u64, operation u64}, data, {sequence u64, length u64}. With the kind of a write is its generation. In the record of a change, ino is the
  * index of its partition, offset its generation and sequence. A record counts when its trailer matches: it is written
  * last, so a write that was cut short is none.
@@ -76,7 +76,7 @@ export class FileJournal implements WriteJournal {
     if (size < superblockBytes + headerBytes) {
       // Written and not merely extended: what tmpfs has given it cannot run out later.
       const zeros = Buffer.alloc(1 << 20)
-      for (let at = 0; at < superblockBytes + capacity;) at += writeSync(fd, zeros, 0, Math.min(zeros.length, superblockBytes + capacity - at), at)
+      for (let at = superblockBytes; at < superblockBytes + capacity;) at += writeSync(fd, zeros, 0, Math.min(zeros.length, superblockBytes + capacity - at), at)
       const journal = new FileJournal(fd, new Ring({ capacity }))
       journal.writeSuperblock()
       return journal

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { AtollError, codeOf, messageOf } from '../../fsnode/protocol/errors.ts'
 import { systemClock } from '../../fsnode/protocol/system.ts'
 import { devicePath, isDisconnected, mountedAt, unmountKernel } from '../device/mounts.ts'
+import { clearDeadJournals } from './journal-owner.ts'
 import { holderEnvironment, type HolderInit, type HolderMessage, type MountInit } from './types.ts'
 
 /** How long a mount may take until it answers: the client finds its cluster in that time. Milliseconds. */
@@ -38,6 +39,7 @@ export async function startMount (init: MountInit, { signal, onHolder }: StartMo
   checkMachine()
   const mountPoint = await prepareMountPoint(init.mountPoint)
   signal?.throwIfAborted()
+  clearDeadJournals()
   const holder = spawnHolder({ ...init, mountPoint, source: init.source ?? 'atoll', mountOptions: init.mountOptions ?? ['nosuid', 'nodev'] })
   const abort = (): void => { holder.kill('SIGTERM') }
   signal?.addEventListener('abort', abort)

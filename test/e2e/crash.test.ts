@@ -1,6 +1,7 @@
 import { expect } from 'chai'
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { childrenOf } from '../../cli/processes.ts'
+import { defaultJournal } from '../../fuse/mount/journal-owner.ts'
 import { canMount, isAlive, kill, managerLeader, Place, processesNaming, run, sh, start, sumOf, until, type Running } from './harness.ts'
 
 const largeMb = 96
@@ -135,7 +136,11 @@ describe('kill -9 of any process', function () {
     await until('gone', () => ![holder, ...workers].some(isAlive))
     expect((await run(['stat', place.mount])).code).to.not.equal(0)
     const problem = (await place.status()).problems.find(({ code }) => code === 'ATOLL_MOUNT_DEAD')!
-    await sh(withCommand(problem.command))
+    const journal = defaultJournal(place.mount)
+    expect(existsSync(journal)).to.equal(true)
+    await place.well('umount', place.mount, '--data', place.data)
+    expect(existsSync(journal), 'its journal').to.equal(false)
+    await sh(withCommand(problem.command.split(' && ')[1]!))
     expect(await sumOf(`${place.mount}/copy-0`)).to.equal(sum)
     expect((await place.status()).problems).to.deep.equal([])
   })
@@ -144,7 +149,9 @@ describe('kill -9 of any process', function () {
     for (const pid of processesNaming(place.root)) kill(pid, 'SIGKILL')
     await until('gone', () => processesNaming(place.root).length === 0)
     expect((await place.atoll('status', '--data', place.data)).code).to.equal(3)
+    expect(existsSync(defaultJournal(place.mount))).to.equal(true)
     await place.down()
+    expect(existsSync(defaultJournal(place.mount)), 'its journal').to.equal(false)
     expect(place.leftovers).to.deep.equal({ processes: [], mounts: [] })
     const again = await place.down()
     expect(again.stdout).to.include('nothing was running')

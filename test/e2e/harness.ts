@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { StatusReport } from '../../cli/commands/status.ts'
 import type { ClusterFile } from '../../cli/data-directory.ts'
-import { defaultJournal } from '../../fuse/mount/holder-process.ts'
+import { defaultJournal } from '../../fuse/mount/journal-owner.ts'
 
 export const atoll = fileURLToPath(new URL('../../cli/atoll.js', import.meta.url))
 

@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import { expect } from 'chai'
 import { codeOf } from '../../fsnode/protocol/errors.ts'
 import { mountedAt, mountTable, unmountKernel } from '../../fuse/device/mounts.ts'
-import { defaultJournal } from '../../fuse/mount/holder-process.ts'
+import { clearDeadJournals, defaultJournal } from '../../fuse/mount/journal-owner.ts'
 import { startMount, type StartedMount } from '../../fuse/mount/start.ts'
 import type { MountInit } from '../../fuse/mount/types.ts'
 
@@ -345,9 +345,24 @@ os.fsync(f.fileno()); f.close(); print(len(os.listdir('.')))
       process.kill(mounted.holderPid, 'SIGKILL')
       await until(() => isGone(mounted.holderPid), 'the end of the holder')
       expect(await shell('cat f; echo y > g; ls')).to.equal('x\nf\ng')
+      expect(clearDeadJournals()).to.not.include(defaultJournal(mountPoint))
       expect(await unmountKernel(mountPoint, { lazy: false })).to.equal(true)
       await until(() => isGone(worker!), 'the end of the worker')
-      rmSync(defaultJournal(mountPoint), { force: true })
+      expect(clearDeadJournals()).to.include(defaultJournal(mountPoint))
+    })
+
+    it('when both are killed their journal is gone after the next mount, wherever that is; one of a mount that lives stays', async () => {
+      const [dead, alive, next] = ['dead', 'alive', 'next'].map((name) => join(directory, name)) as [string, string, string]
+      for (const path of [dead, alive, next]) mkdirSync(path)
+      await mount({ mountPoint: alive })
+      const { holderPid } = await mount({ mountPoint: dead })
+      const killed = [holderPid, ...childrenOf(holderPid)]
+      for (const pid of killed) process.kill(pid, 'SIGKILL')
+      await until(() => killed.every(isGone), 'the end of both')
+      expect([dead, alive].map(defaultJournal).map(existsSync)).to.deep.equal([true, true])
+      await mount({ mountPoint: next })
+      expect([dead, alive, next].map(defaultJournal).map(existsSync)).to.deep.equal([false, true, true])
+      await unmountKernel(dead, { lazy: true })
     })
 
     it('a worker of which the kernel keeps a thread until a read is answered is replaced all the same', async () => {

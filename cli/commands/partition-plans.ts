@@ -8,6 +8,7 @@ import type { Move } from '../../partitioning/planner-types.ts'
 import type { MembersChange } from '../../partitioning/types.ts'
 import { withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { formatBytes, print, printJson, printTable, startProgress } from '../output.ts'
+import { isOver, requireDone, summaryLine } from '../plan-summary.ts'
 import { formatSeconds, planCost } from '../plan-time.ts'
 import { byteSize, wholeNumber } from './volume.ts'
 
@@ -17,7 +18,6 @@ type MoveOptions = ClusterOptions & Json & Wait & { from: string, to: string }
 type RebalanceOptions = ClusterOptions & Json & Wait & { dryRun?: boolean, volume?: string }
 
 const pollMs = 500
-const overPhases = ['ended', 'aborted', 'replaced']
 
 export function planCommands (partition: Command): void {
   withClusterOptions(partition.command('move <id>'))
@@ -100,9 +100,7 @@ async function follow (cluster: Cluster, begun: PlanSummary, options: Json & Wai
   const plan = options.wait === true ? await untilOver(cluster, begun, options.json === true) : begun
   if (options.json === true) printJson(plan)
   else print(options.wait === true ? summaryLine(plan) : `${summaryLine(plan)}; watch it: atoll partition plan ${plan.id}`)
-  if (options.wait === true && (plan.phase !== 'ended' || plan.movesGivenUp > 0)) {
-    throw new AtollError('ATOLL_PLAN_NOT_DONE', `plan ${plan.id} ${plan.phase}; ${plan.movesGivenUp} moves were given up`, { hint: `see which: atoll partition plan ${plan.id}` })
-  }
+  if (options.wait === true) requireDone(plan)
 }
 
 async function followMembers (cluster: Cluster, id: string, options: ClusterOptions & Json & Wait): Promise<void> {
@@ -123,16 +121,12 @@ async function untilOver (cluster: Cluster, begun: PlanSummary, quiet: boolean):
   const progress = startProgress(quiet)
   for (let plan = begun; ; await delay(pollMs)) {
     plan = (await cluster.router.toManager('manager.plan', { plan: begun.id })).body.plan
-    if (overPhases.includes(plan.phase)) {
+    if (isOver(plan)) {
       progress.done(`plan ${plan.id} ${plan.phase}`)
       return plan
     }
     progress.step(summaryLine(plan))
   }
-}
-
-function summaryLine ({ id, why, phase, moves, movesDone, bytes, bytesDone }: PlanSummary): string {
-  return `plan ${id} (${why}) ${phase}: ${movesDone} of ${moves} moves, ${formatBytes(bytesDone)} of ${formatBytes(bytes)}`
 }
 
 function showPlans ({ plans, settings }: PlansResponse, { json }: Json): void {

@@ -5,6 +5,7 @@ import { AtollError } from '../../fsnode/protocol/errors.ts'
 import type { SetVolumeRequest } from '../../fsnode/protocol/manager.ts'
 import { clusterOptionText, withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { formatBytes, print, printJson, printTable } from '../output.ts'
+import { newestPlan, untilMoved } from './volume-moves.ts'
 import { metadataText, partitionsText, untilGrown } from './volume-split.ts'
 
 interface Json { json?: boolean }
@@ -31,7 +32,7 @@ export function volumeCommand (program: Command): void {
   withClusterOptions(volume.command('show <name>')).description('one file system').option('--json', 'for programs').action(show)
   withClusterOptions(volume.command('set <name> <setting=value...>'))
     .description('change a file system while it serves: placement=hawaii|tivoli, replicas=N; what must move for it is a plan; data-partitions=N: as many as now times a power of two, each is split into two; metadata-partitions=N: new directories are spread over so many')
-    .option('--wait', 'until all data partitions are split, and the new metadata partitions serve')
+    .option('--wait', 'until what moves for it has moved, all data partitions are split, and the new metadata partitions serve')
     .option('--json', 'for programs')
     .action(set)
   withClusterOptions(volume.command('remove <name>'))
@@ -93,13 +94,18 @@ async function show (name: string, options: ClusterOptions & Json): Promise<void
 async function set (name: string, assignments: string[], options: ClusterOptions & Json & { wait?: boolean }): Promise<void> {
   const changes = settingsOf(assignments)
   await withCluster(options, async (cluster) => {
+    const [wait, quiet] = [options.wait === true, options.json === true]
+    const before = cluster.map.volumes.find((volume) => volume.name === name)
+    const planBefore = wait ? await newestPlan(cluster) : 0
     const { volume } = (await cluster.router.toManager('manager.set-volume', { name, ...changes })).body
-    const last = options.wait === true ? await untilGrown(cluster, name, options.json === true) : volume
-    if (options.json === true) {
+    const last = wait ? await untilGrown(cluster, name, quiet) : volume
+    const mayMove = changes.replicas !== undefined || changes.placement !== undefined
+    if (wait && mayMove) await untilMoved(cluster, name, { planBefore, isOtherPolicy: volume.placement !== before?.placement, quiet })
+    if (quiet) {
       printJson(last)
       return
     }
-    print(`volume ${last.name}: ${last.placement}, ${last.replicas} replicas; what moves for it: atoll partition plans${clusterOptionText(options)}`)
+    print(`volume ${last.name}: ${last.placement}, ${last.replicas} replicas${wait ? '' : `; what moves for it: atoll partition plans${clusterOptionText(options)}`}`)
     if (last.dataPartitionsWanted !== undefined) print(`its data partitions are split until there are ${last.dataPartitionsWanted}; how far: atoll volume show ${last.name}${clusterOptionText(options)}`)
     if (last.metadataPartitionsWanted !== undefined) print(`it has ${last.metadataPartitionsWanted} metadata partitions as soon as the new ones serve`)
   })

@@ -64,6 +64,15 @@ export function balance (input: BalanceInput): Omit<MapChange, 'base'> | null {
   return even.length > 0 ? { even } : null
 }
 
+/** Whether a plan for the volume may follow from what changed last: its own settings, or the nodes. */
+export function isUndecided (input: BalanceInput, volume: VolumeInfo): boolean {
+  const { state } = input
+  if (state.settings.automatic) return state.even(volume.id) !== evenSignature(input, volume)
+  // Only what is endangered moves then.
+  const running = state.plans.unfinished.find(({ kind }) => kind !== 'move')
+  return running?.basis !== clusterSignature(input) && state.map.data.some((partition) => partition.volume === volume.id && isEndangered(input, partition, volume.replicas))
+}
+
 /** Every volume, or one, as even as it can be. */
 export function rebalancePlan (input: BalanceInput, only?: VolumeInfo): PlanHead | null {
   const { state } = input

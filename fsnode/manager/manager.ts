@@ -2,12 +2,12 @@ import type { ClusterMap, NodeInfo, VolumeInfo } from '../../partitioning/types.
 import { AtollError } from '../protocol/errors.ts'
 import type {
   BalanceSettings, ControlPlanRequest, CreateVolumeRequest, DrainNodeRequest, HeartbeatRequest, HeartbeatResponse, LoadsResponse, MapBackup, MapRequest, MapResponse,
-  MembersChangedRequest, MovePartitionRequest, PlanResponse, PlansResponse, PlanSummary, RebalanceRequest, RebalanceResponse, RegisterRequest, RemoveNodeRequest,
+  MembersChangedRequest, MovePartitionRequest, PlanResponse, PlansRequest, PlansResponse, PlanSummary, RebalanceRequest, RebalanceResponse, RegisterRequest, RemoveNodeRequest,
   RemoveVolumeRequest, RestoreRequest, RestoreResponse,
   ReplicaSyncedRequest, ReportReplicaRequest, SetVolumeRequest, SplitPartitionRequest, YieldNodeRequest, YieldNodeResponse
 } from '../protocol/manager.ts'
 import type { GroupStatus } from '../raft/types.ts'
-import { evenSignature } from './balancer.ts'
+import { evenSignature, isUndecided } from './balancer.ts'
 import { decisionWaitMsMax, formerIncarnationsMax, nodeLeaseMs, nodesMax, yieldWaitMs } from './bounds.ts'
 import type { Notice } from './leader-facts.ts'
 import { Leadership, type LeadershipComponents } from './leadership.ts'
@@ -195,9 +195,11 @@ export class Manager {
     return { plan, moves: plan === null ? [] : [...leadership.state.plans.get(plan.id)?.moves ?? []] }
   }
 
-  async plans (): Promise<PlansResponse> {
-    const { state } = await this.lead()
-    return { plans: state.plans.all.reverse().map(summaryOf), settings: state.settings }
+  /** Rejects with ATOLL_NO_SUCH_VOLUME. */
+  async plans ({ volume }: PlansRequest = {}): Promise<PlansResponse> {
+    const { state, balanceInput } = await this.lead()
+    const undecided = volume === undefined ? {} : { undecided: isUndecided(balanceInput, volumeNamed(state, volume)) }
+    return { plans: state.plans.all.reverse().map(summaryOf), settings: state.settings, ...undecided }
   }
 
   /** Rejects with ATOLL_NO_SUCH_PLAN. */

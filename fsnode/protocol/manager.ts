@@ -106,8 +106,15 @@ export interface MovePartitionResponse { plan: PlanSummary | null }
 export interface RebalanceRequest { dryRun?: boolean, volume?: string, token?: string }
 /** `plan` is null on a dry run, and where everything is even. */
 export interface RebalanceResponse { plan: PlanSummary | null, moves: Move[] }
-/** The newest first; ended ones are kept for a while. */
-export interface PlansResponse { plans: PlanSummary[], settings: BalanceSettings }
+/** With the name of a volume, it is told whether its replicas are to be looked at yet. */
+export interface PlansRequest { volume?: string }
+export interface PlansResponse {
+  /** The newest first; ended ones are kept for a while. */
+  plans: PlanSummary[]
+  settings: BalanceSettings
+  /** Of the volume that was asked for: it, or the nodes, changed, and whether a plan follows is not decided yet. */
+  undecided?: boolean
+}
 export interface PlanRequest { plan: number }
 export interface PlanResponse { plan: PlanSummary, moves: PlannedMove[] }
 /** Without a plan: all of them, and `automatic` is switched, too. */
@@ -180,7 +187,7 @@ export interface ManagerMethods {
   'manager.members-changed': { request: MembersChangedRequest, response: MapResponse }
   'manager.move-partition': { request: MovePartitionRequest, response: MovePartitionResponse }
   'manager.rebalance': { request: RebalanceRequest, response: RebalanceResponse }
-  'manager.plans': { request: Empty, response: PlansResponse }
+  'manager.plans': { request: PlansRequest, response: PlansResponse }
   'manager.plan': { request: PlanRequest, response: PlanResponse }
   'manager.control-plan': { request: ControlPlanRequest, response: PlansResponse }
   'manager.remove-node': { request: RemoveNodeRequest, response: Empty }

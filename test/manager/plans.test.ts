@@ -409,6 +409,35 @@ describe('plans of moves', () => {
     }).timeout(20_000)
   }
 
+  for (const automatic of [true, false]) {
+    it(`whether a plan follows from other settings of a volume is undecided until it is made (balancing by itself ${automatic ? 'on' : 'off'})`, async () => {
+      await begin()
+      await cluster.createVolume({ dataPartitions: 10, replicas: 2 })
+      await cluster.clock.advance(30_000)
+      const { volumes: [{ name }] } = cluster.map as ClusterMap & { volumes: [{ name: string }] }
+      await ask('manager.set-balance', { automatic })
+      const look = (): Promise<Methods['manager.plans']['response']> => ask('manager.plans', { volume: name })
+      const before = await look()
+      expect(before.undecided).to.equal(false)
+      await ask('manager.set-volume', { name, replicas: 3 })
+      let seen = await look()
+      for (let turns = 0; seen.undecided === true && turns < 100; turns++) {
+        expect(seen.plans.length).to.equal(before.plans.length)
+        await cluster.clock.advance(100)
+        seen = await look()
+      }
+      expect([seen.undecided, seen.plans.length]).to.deep.equal([false, before.plans.length + 1])
+      await planEnds(seen.plans[0]!.id)
+      expect(cluster.map.data.map(({ replicas }) => replicas.length)).to.deep.equal(Array(10).fill(3))
+      await ask('manager.set-volume', { name, replicas: 2 })
+      await cluster.clock.advance(10_000)
+      // What is merely too many waits until balancing is on.
+      const after = await look()
+      expect([after.undecided, after.plans.length]).to.deep.equal([false, before.plans.length + (automatic ? 2 : 1)])
+      expect(await failure(ask('manager.plans', { volume: 'none' }))).to.equal('ATOLL_NO_SUCH_VOLUME')
+    })
+  }
+
   it('other weights of nodes, while it serves, are a plan of the least moves, which ends balanced', async () => {
     await begin()
     await cluster.createVolume({ dataPartitions: 40 })

@@ -6,7 +6,7 @@ import type { BalanceSettings, PlannedMove, PlansResponse, PlanSummary } from '.
 import { systemRandom } from '../../fsnode/protocol/system.ts'
 import type { Move } from '../../partitioning/planner-types.ts'
 import type { MembersChange } from '../../partitioning/types.ts'
-import { withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
+import { clusterOptionText, withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { formatBytes, print, printJson, printTable, startProgress } from '../output.ts'
 import { isOver, requireDone, summaryLine } from '../plan-summary.ts'
 import { formatSeconds, planCost } from '../plan-time.ts'
@@ -18,6 +18,12 @@ type MoveOptions = ClusterOptions & Json & Wait & { from: string, to: string }
 type RebalanceOptions = ClusterOptions & Json & Wait & { dryRun?: boolean, volume?: string }
 
 const pollMs = 500
+
+const balancingStops = 'balancing by itself is off, but for what is endangered, until: atoll partition resume (or: budget --automatic on)'
+
+function balancingIsOff (options: ClusterOptions): string {
+  return `nodes do not fill up and volumes do not even out by themselves until: atoll partition resume${clusterOptionText(options)}`
+}
 
 export function planCommands (partition: Command): void {
   withClusterOptions(partition.command('move <id>'))
@@ -45,16 +51,18 @@ export function planCommands (partition: Command): void {
     .option('--json', 'for programs')
     .action(showPlan)
   for (const [action, what] of [
-    ['pause', 'what has begun is finished, nothing else begins; without a number: all plans, and no new ones are made but for what is endangered'],
-    ['resume', 'goes on; without a number: all plans, and nodes fill up by themselves again'],
-    ['cancel', 'unfinished copies are dropped, what is done stays; without a number: all plans']
+    ['pause', `what has begun is finished, nothing else begins; without a number: all plans, and ${balancingStops}`],
+    ['resume', 'goes on; without a number: all plans. In both cases nodes fill up and volumes even out by themselves again'],
+    ['cancel', `unfinished copies are dropped, what is done stays; without a number: all plans. Then, and with the number of a plan that is no "move", ${balancingStops}`]
   ] as const) {
     withClusterOptions(partition.command(`${action} [plan]`))
       .description(what)
       .option('--json', 'for programs')
       .action(async (plan: string | undefined, options: ClusterOptions & Json) => {
         const request = { action, ...(plan !== undefined && { plan: planNumber(plan) }) }
-        showPlans((await withCluster(options, ({ router }) => router.toManager('manager.control-plan', request))).body, options)
+        const { body } = await withCluster(options, ({ router }) => router.toManager('manager.control-plan', request))
+        showPlans(body, options)
+        if (options.json !== true && action !== 'resume' && !body.settings.automatic) print(`\n${balancingIsOff(options)}`)
       })
   }
   withClusterOptions(partition.command('budget'))

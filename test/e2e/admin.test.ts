@@ -110,6 +110,15 @@ describe('an operator looks at partitions and moves them', function () {
     expect(await counts()).to.deep.equal([2])
   })
 
+  it('cancel without a number says that the cluster does not balance by itself any more, and resume that it does; so does the help', async () => {
+    expect(await text('partition', 'cancel')).to.match(/^balancing by itself: off; (.*\n)*\nnodes do not fill up and volumes do not even out by themselves until: atoll partition resume --data .+\n$/)
+    expect(await text('partition', 'resume')).to.match(/^balancing by itself: on; /).and.to.not.include('until:')
+    for (const verb of ['pause', 'cancel']) {
+      const help = (await place.well('partition', verb, '--help')).stdout.replaceAll(/\s+/g, ' ')
+      expect(help).to.include('without a number: all plans').and.to.include('balancing by itself is off, but for what is endangered, until: atoll partition resume')
+    }
+  })
+
   it('backup writes the map; a restore is refused unless it is confirmed, and while the cluster knows the volume', async () => {
     const file = place.path('map.json')
     const counts = await json<Record<string, number>>('partition', 'backup', file)

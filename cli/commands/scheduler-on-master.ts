@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { bulkProcessEnvironment, bulkProcessFlags } from '../../fsnode/protocol/engine-flags.ts'
 import { AtollError, messageOf } from '../../fsnode/protocol/errors.ts'
 import { openLevelKv } from '../../fsnode/protocol/level-kv.ts'
+import type { Clock, Kv, Logger, Random } from '../../fsnode/protocol/ports.ts'
 import { createLogger } from '../../fsnode/protocol/pino-log.ts'
 import { systemClock, systemRandom } from '../../fsnode/protocol/system.ts'
 import { tcpNetwork } from '../../fsnode/protocol/tcp-network.ts'
@@ -52,7 +53,7 @@ export interface MasterOptions {
 
 const tokenBytes = 32
 
-/** The framework against real masters. Runs until SIGTERM; the nodes go on without it. */
+/** The framework against real masters. Runs until SIGTERM; the nodes go on without it. From when it listens on, the commands that operate it find it. */
 export async function schedulerOnMaster (options: MasterOptions): Promise<void> {
   if (options.master === undefined) {
     throw new AtollError('ATOLL_USAGE', 'which master?', { hint: 'atoll scheduler --master HOST:PORT,... or zk://HOST:PORT,.../mesos; for a cluster on this machine: atoll up' })
@@ -63,29 +64,63 @@ export async function schedulerOnMaster (options: MasterOptions): Promise<void> 
   const components = { clock: systemClock, random: systemRandom, log }
   const tls = tlsOf(options)
   const credentials = options.secretFile === undefined ? undefined : parseCredentials(read(options.secretFile, '--secret-file'), options.principal)
+  const masters = isZooKeeperUrl(options.master) ? [options.master] : options.master.split(',')
   const kv = await openLevelKv({ directory: join(directory, 'framework') })
   const artifact = options.artifact === true ? await buildArtifact(join(directory, 'artifact')) : undefined
   const operator = new OperatorServer({ log }, operatorInit(options, artifact))
   const url = await operator.listen()
+  writeOperatorFile(directory, { url, token: operatorToken(directory), pid: process.pid })
   const signal = new Promise<void>((resolve) => { process.once('SIGTERM', () => { resolve() }).once('SIGINT', () => { resolve() }) })
-  const outside = { ...components, network: tcpNetwork }
-  if (options.cluster !== undefined) {
-    const store = new ClusterStateStore(outside, { seeds: () => options.cluster!.split(',').map(parseAddress) })
-    const turn = await waitForTurn({ ...components, kv, store }, { cancelled: signal, onWatch: (head) => { log.info('standing by', { acts: head.api }) } })
-    store.close()
-    if (turn === 'cancelled') {
-      await operator.close()
-      await kv.close()
-      return
-    }
+  try {
+    const process = { components, kv, operator, signal }
+    if (await isOurTurn(options, process)) await act(options, { ...process, masters, tls, credentials, url, artifact })
+  } finally {
+    await operator.close()
+    await kv.close()
+    rmSync(join(directory, operatorFileName), { force: true })
   }
+}
+
+interface Process {
+  components: { clock: Clock, random: Random, log: Logger }
+  kv: Kv
+  operator: OperatorServer
+  /** Resolves when the process is to end. */
+  signal: Promise<void>
+}
+
+interface Acting extends Process {
+  masters: string[]
+  tls: TlsOptions | undefined
+  credentials: ReturnType<typeof parseCredentials> | undefined
+  /** Of the operator API. */
+  url: string
+  artifact: Artifact | undefined
+}
+
+/** Waits while another scheduler acts. False: it is to end before that. */
+async function isOurTurn ({ cluster }: MasterOptions, { components, kv, operator, signal }: Process): Promise<boolean> {
+  if (cluster === undefined) return true
+  const store = new ClusterStateStore({ ...components, network: tcpNetwork }, { seeds: () => cluster.split(',').map(parseAddress) })
+  const onWatch = ({ api }: { api: string }): void => {
+    components.log.info('standing by', { acts: api })
+    operator.standBy(api)
+  }
+  const turn = await waitForTurn({ ...components, kv, store }, { cancelled: signal, onWatch })
+  store.close()
+  return turn !== 'cancelled'
+}
+
+async function act (options: MasterOptions, { components, kv, operator, signal, masters, tls, credentials, url, artifact }: Acting): Promise<void> {
+  const { log } = components
+  const outside = { ...components, network: tcpNetwork }
   const framework = await startFramework({
     ...components,
     kv,
     masterClientFactory: httpMasterClient(components),
     clusterLinkFactory: routerLink(outside)
   }, {
-    masters: isZooKeeperUrl(options.master) ? [options.master] : options.master.split(','),
+    masters,
     role: options.role,
     principal: options.principal,
     ...(credentials !== undefined && { secret: credentials.secret }),
@@ -102,7 +137,6 @@ export async function schedulerOnMaster (options: MasterOptions): Promise<void> 
     ...programOf(options, artifact, url)
   })
   operator.use(framework)
-  writeOperatorFile(directory, { url, token: operatorToken(directory), pid: process.pid })
   const mirror = new StateMirror({ ...components, kv, store: new ClusterStateStore(outside, { seeds: () => seedsOf(framework), nodesWanted: () => framework.status().nodesWanted }) }, { clusterId: framework.status().clusterId, api: url })
   framework.onChange(() => { mirror.touch() })
   await mirror.start()
@@ -115,8 +149,6 @@ export async function schedulerOnMaster (options: MasterOptions): Promise<void> 
     mirror.close()
     await operator.close()
     await framework.close()
-    await kv.close()
-    rmSync(join(directory, operatorFileName), { force: true })
   }
 }
 

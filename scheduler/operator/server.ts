@@ -31,6 +31,8 @@ export class OperatorServer {
   readonly #init: OperatorServerInit
   readonly #server: Server
   #framework: Framework | undefined
+  /** Where the API of the scheduler that acts is, as that one says. */
+  #acts: string | undefined
 
   constructor ({ log }: { log: Logger }, init: OperatorServerInit) {
     this.#log = log
@@ -44,6 +46,9 @@ export class OperatorServer {
     this.#server = init.tls === undefined ? createHttp(listener) : createHttps(init.tls, listener)
     this.#server.requestTimeout = requestTimeoutMs
   }
+
+  /** Another scheduler acts: it says that its API is there. */
+  standBy (api: string): void { this.#acts = api }
 
   /** From now on this process acts. */
   use (framework: Framework | undefined): void { this.#framework = framework }
@@ -82,8 +87,13 @@ export class OperatorServer {
     }
     const body = await bodyOf(request)
     if ('problem' in body) return send(response, failure(400, 'ATOLL_INVALID', body.problem))
-    if (this.#framework === undefined) return send(response, failure(503, 'ATOLL_STANDBY', 'this scheduler stands by: another one acts'))
+    if (this.#framework === undefined) return send(response, this.#standby())
     send(response, await answer(this.#framework, { method: request.method ?? 'GET', path: url.pathname, query: url.searchParams, body: body.json }))
+  }
+
+  #standby (): OperatorAnswer {
+    if (this.#acts === undefined) return failure(503, 'ATOLL_STANDBY', 'this scheduler does not act yet: it starts, or does not reach the cluster to see whether another one acts', 'see its log, and ask again')
+    return failure(503, 'ATOLL_STANDBY', `this scheduler stands by: the one at ${this.#acts} acts`, `ask that one: --api ${this.#acts} --token-file PATH (operator-token in its data directory)`)
   }
 
   #isAllowed ({ headers }: IncomingMessage): boolean {

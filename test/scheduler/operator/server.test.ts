@@ -114,6 +114,12 @@ describe('operator API', () => {
     expect((await ask('GET', '/health', undefined, {})).status).to.equal(200)
     server.use(undefined)
     expect((await ask('GET', '/v1/status')).body.error).to.include({ code: 'ATOLL_STANDBY' })
+    server.standBy('http://10.0.0.1:7000')
+    const { status, body: { error } } = await ask('GET', '/v1/status')
+    expect(status).to.equal(503)
+    expect(error).to.deep.equal({ code: 'ATOLL_STANDBY', message: 'this scheduler stands by: the one at http://10.0.0.1:7000 acts', hint: 'ask that one: --api http://10.0.0.1:7000 --token-file PATH (operator-token in its data directory)' })
+    server.use(framework)
+    expect((await ask('GET', '/v1/status')).status).to.equal(200)
   })
 
   it('describes itself: each path of the description is there, and no other', async () => {

@@ -6,7 +6,7 @@ import type { RaftGroup } from '../raft/types.ts'
 import { encodeCommand, type ArgsOf, type CommandName } from './command.ts'
 import { leaseDurationMs, leaseEvictionBatch, leasesMax, sessionScanMs } from './constants.ts'
 import { Fillings } from './fillings.ts'
-import { Intents, type Intent } from './intents.ts'
+import { Intents, type Intent, type IntentKey } from './intents.ts'
 import { LeaseTable } from './leases.ts'
 import { attrOf } from './records.ts'
 import { Recalls } from './recalls.ts'
@@ -219,9 +219,15 @@ export class Leader {
     for (const { session } of [...this.leases.holders(ino)]) this.leases.release(session, ino)
   }
 
-  /** Resolves when nobody else decides by itself what is in the inode: until then the store may lack what others were told. */
-  async decided (self: string, ino: number): Promise<void> {
-    while (this.leases.conflicts(self, ino, 'shared')) await this.recallWriter(self, ino)
+  /**
+   * Resolves when nobody is changing the name and nobody else decides by itself what is in the directory: until then the
+   * store may lack what others were told. Holds nothing meanwhile. Rejects with ATOLL_BUSY when the name is being changed for `waitMs`.
+   */
+  async decided (self: string, dir: number, name: string, waitMs = Infinity): Promise<void> {
+    do {
+      while (this.leases.conflicts(self, dir, 'shared')) await this.recallWriter(self, dir)
+      await this.free(`${dir}/${name}`, waitMs)
+    } while (this.leases.conflicts(self, dir, 'shared'))
   }
 
   private async recallWriter (self: string, ino: number): Promise<void> {
@@ -269,11 +275,11 @@ export class Leader {
     return this.acquire(self, claims, deadline - this.components.clock.now())
   }
 
-  /** Resolves when nobody is changing the inode. Rejects with ATOLL_BUSY after `waitMs`. */
-  async free (ino: number, waitMs = Infinity): Promise<void> {
+  /** Resolves when nobody is changing the inode or name. Rejects with ATOLL_BUSY after `waitMs`. */
+  async free (key: IntentKey, waitMs = Infinity): Promise<void> {
     const ticket = this.intents.ticket()
     const deadline = this.components.clock.now() + waitMs
-    for (let wait = this.intents.blocked(ino, 'look', ticket); wait !== null; wait = this.intents.blocked(ino, 'look', ticket)) {
+    for (let wait = this.intents.blocked(key, 'look', ticket); wait !== null; wait = this.intents.blocked(key, 'look', ticket)) {
       await (waitMs === Infinity ? wait : this.within(wait, ticket, deadline))
     }
   }

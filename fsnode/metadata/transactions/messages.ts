@@ -15,7 +15,8 @@ export interface PrepareBody {
 export interface PreparedBody { results: PartResult[] }
 
 export type QueryBody =
-  | { kind: 'entry', dir: number, name: string }
+  /** `session`: who asks; what others decide by themselves in the directory is waited for. */
+  | { kind: 'entry', dir: number, name: string, session: string }
   | { kind: 'attr', ino: number }
   /** Of a directory; waits while it is being moved. */
   | { kind: 'parent', ino: number }

@@ -60,6 +60,8 @@ export class Participant {
     if (known?.state === 'prepared') return prepared(known)
     const { parts, session, open, watermark } = request.body as PrepareBody
     try {
+      // What others hold from before this leader is to be given up as well.
+      await leader.admission(session)
       const taken = await leader.acquire(session, () => claimsOf(parts), prepareWaitMs)
       try {
         await leader.propose('prepare-transaction', {

@@ -23,8 +23,8 @@ async function read (leader: Leader, query: QueryBody): Promise<EntryAnswer | At
   const { store } = leader
   switch (query.kind) {
     case 'entry':
-      requireDirectory(store.inodes.get(query.dir), query.dir)
-      return store.entry(query.dir, query.name) ?? null
+      await leader.admission(query.session)
+      return entryHere(leader, query.session, query.dir, query.name, prepareWaitMs)
     case 'attr': {
       const inode = store.inodes.get(query.ino)
       if (inode === undefined) throw posixError('ENOENT', `inode ${query.ino}`)
@@ -45,14 +45,17 @@ async function parentHere (leader: Leader, ino: number): Promise<number> {
   return inode.parent
 }
 
-/** @param self The session that asks. In another partition the name may lack what others were told: the transaction finds out. */
+/** What the name stands for, with everything that others were told. @param self The session that asks. */
 export async function entryAnywhere (leader: Leader, self: string, dir: number, name: string): Promise<EntryAnswer | null> {
-  if (isHere(leader, dir)) {
-    await leader.decided(self, dir)
-    requireDirectory(leader.store.inodes.get(dir), dir)
-    return leader.store.entry(dir, name) ?? null
-  }
-  return await ask(leader, dir, { kind: 'entry', dir, name }) as EntryAnswer | null
+  if (isHere(leader, dir)) return entryHere(leader, self, dir, name)
+  return await ask(leader, dir, { kind: 'entry', dir, name, session: self }) as EntryAnswer | null
+}
+
+async function entryHere (leader: Leader, self: string, dir: number, name: string, waitMs = Infinity): Promise<EntryAnswer | null> {
+  await leader.decided(self, dir, name, waitMs)
+  leader.requireLeading()
+  requireDirectory(leader.store.inodes.get(dir), dir)
+  return leader.store.entry(dir, name) ?? null
 }
 
 /** An inode of another partition, as it is now. */

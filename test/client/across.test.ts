@@ -1,0 +1,77 @@
+import { expect } from 'chai'
+import { homeOfRootChild } from '../../partitioning/directory-homes.ts'
+import { metadataIndexOf } from '../../partitioning/routing.ts'
+import { me, TestCluster, type TestVolume } from './cluster.ts'
+import { Machine } from './machine.ts'
+
+const partitions = 3
+const noReplace = 1
+const exchange = 2
+
+/** A client that decides by itself what is in a directory of its own. */
+interface Owner { machine: Machine, client: TestVolume, dir: number }
+
+describe('client: operations across partitions between directories that clients hold', () => {
+  let cluster: TestCluster
+  /** In partition 1, and in partition 2. */
+  let a: Owner
+  let b: Owner
+
+  beforeEach(async () => {
+    cluster = await TestCluster.open({ metadataPartitions: partitions })
+    a = await owner('a', 1)
+    b = await owner('b', 2)
+  })
+
+  async function owner (host: string, index: number): Promise<Owner> {
+    const machine = new Machine(cluster, host)
+    const client = await machine.start()
+    const name = Array.from({ length: 99 }, (_, at) => `${host}${at}`).find((each) => homeOfRootChild(each, partitions) === index)!
+    const dir = (await client.run(client.volume.mkdir(1, name, 0o755, me))).ino
+    expect(metadataIndexOf(dir)).to.equal(index)
+    const each = { machine, client, dir }
+    // It is taken after the second, and inode numbers come behind the first that is made without a message.
+    for (let at = 0; at < 6; at++) {
+      await client.put(`made-${at}`, '', dir)
+      await cluster.clock.advance(100)
+    }
+    await decides(each, () => client.volume.unlink(dir, 'made-0', me))
+    return each
+  }
+
+  /** Without a message. */
+  async function decides ({ client }: Owner, work: () => Promise<unknown>): Promise<void> {
+    await client.run(client.volume.syncNames())
+    cluster.resetCounts()
+    await client.run(work())
+    expect(cluster.requests, 'it is the holder that decides').to.equal(0)
+  }
+
+  it('find what the holder was told is gone, or is there', async () => {
+    await decides(b, () => b.client.volume.unlink(b.dir, 'made-1', me))
+    expect(await a.client.code(a.client.volume.rename(a.dir, 'made-1', b.dir, 'made-1', noReplace, me))).to.equal('well')
+    await b.client.put('again-1', '', b.dir)
+    expect(await a.client.code(a.client.volume.rename(a.dir, 'made-2', b.dir, 'again-1', exchange, me))).to.equal('well')
+    expect(await a.client.names(a.dir)).to.deep.equal(['made-2', 'made-3', 'made-4', 'made-5'])
+    expect(await b.client.names(b.dir)).to.deep.equal(['again-1', 'made-1', 'made-2', 'made-3', 'made-4', 'made-5'])
+  })
+
+  it('that cross each other both happen, soon, whatever their clients have decided and not sent', async () => {
+    for (let round = 0; round < 20; round++) {
+      const begun = cluster.clock.now()
+      const both = await cluster.run(Promise.all([a, b].map(async (from) => {
+        const to = from === a ? b : a
+        const { client: { volume }, dir } = from
+        await volume.mkdir(dir, `d-${round}`, 0o755, me)
+        await volume.mknod(dir, `f-${round}`, 0o100644, 0, me)
+        await volume.rename(dir, `f-${round}`, to.dir, `f-${round}`, exchange, me).catch(() => {})
+        await volume.unlink(dir, `made-${round}`, me).catch(() => {})
+        await volume.rename(dir, `d-${round}`, to.dir, `moved-${round}`, noReplace, me)
+        return to.client.volume.rename(to.dir, `moved-${round}`, dir, `d-${round}`, noReplace, me)
+      })))
+      expect(both).to.have.length(2)
+      expect(cluster.clock.now() - begun, 'milliseconds').to.be.lessThan(3_000)
+    }
+    for (const { client, dir } of [a, b]) expect((await client.names(dir)).filter((name) => name.startsWith('d-'))).to.have.length(20)
+  })
+})

@@ -68,12 +68,14 @@ export class ChangeStream {
     return true
   }
 
-  /** Null when the partition has all changes that were added; otherwise resolves when it has those. */
-  drained (): Promise<void> | null {
+  /** Null when the partition has all changes that were added, or those that concern an inode; otherwise resolves when it has those. */
+  drained (ino?: number): Promise<void> | null {
     if (this.queue.length === 0 || this.closed) return null
+    const last = ino === undefined ? this.queue.at(-1) : this.queue.findLast(({ change }) => concerns(change, ino))
+    if (last === undefined) return null
     this.urgent = true
     this.hurry?.()
-    return new Promise((resolve) => { this.waiters.push({ upTo: this.last!, generation: this.generation, resolve }) })
+    return new Promise((resolve) => { this.waiters.push({ upTo: last.sequence, generation: this.generation, resolve }) })
   }
 
   /** What an earlier process of the same session had told to have happened. Before `opened`. */
@@ -215,3 +217,7 @@ export class ChangeStream {
   }
 }
 
+function concerns (change: Change, ino: number): boolean {
+  const { held, made } = inodesOf(change)
+  return made === ino || held.includes(ino)
+}

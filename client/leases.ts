@@ -69,7 +69,7 @@ export class Leases implements SessionOwner {
     sessions.find(request.partition)?.guard.disturb(request.ino)
     const cached = cache.get(request.ino)
     if (cached === undefined) {
-      await sessions.find(request.partition)?.changes?.drained()
+      await sessions.find(request.partition)?.changes?.drained(request.ino)
       await this.invalidate(invalidationOf(request))
       return { open: false }
     }
@@ -168,8 +168,9 @@ export class Leases implements SessionOwner {
     cached.recall = recall
     if (cached.lease === 'exclusive' && cached.directory !== null) this.context.held.wanted(cached.ino)
     try {
-      // From here on everything of this inode is the partition's to decide; what was decided here before gets there first.
-      await cached.session.changes?.drained()
+      // From here on everything of this inode is the partition's to decide; what was decided of it here before gets there first.
+      // What was decided of others may be waiting for this very answer.
+      await cached.session.changes?.drained(cached.ino)
       if (request.names !== undefined) await this.giveUpNames(cached, request.names)
       else if (request.to === 'shared') await this.giveUpWriting(cached, recall)
       else await this.giveUpAll(cached, recall)

@@ -21,8 +21,8 @@ describe('client: changes under exclusive leases', () => {
   })
 
   /** Inode numbers come behind the first thing that is made. */
-  async function directory (client: TestVolume): Promise<number> {
-    const top = await client.run(client.volume.mkdir(1, 'top', 0o755, me))
+  async function directory (client: TestVolume, name = 'top'): Promise<number> {
+    const top = await client.run(client.volume.mkdir(1, name, 0o755, me))
     await client.run(client.volume.mkdir(top.ino, 'first', 0o755, me))
     await cluster.clock.advance(100)
     const made = await client.run(client.volume.mkdir(top.ino, 'dir', 0o755, me))
@@ -354,5 +354,40 @@ describe('client: changes under exclusive leases', () => {
     await a.run(a.volume.rename(dir, 'new', dir, 'old', 0, me))
     expect(cluster.count('data.write')).to.be.greaterThan(0)
     expect((await a.get('old', dir)).length).to.equal(100_000)
+  })
+
+  it('that take the last names of files which the others have open do not wait for each other', async () => {
+    const b = await new Machine(cluster, 'b').start()
+    const owners = [{ client: a, dir, name: 'x' }, { client: b, dir: await directory(b, 'top-of-b'), name: 'y' }]
+    const inos: number[] = []
+    for (const { client, dir, name } of owners) {
+      const { file } = await client.run(client.volume.create(dir, name, { mode: 0o644, exclusive: true }, me))
+      await client.run(file.release())
+      await client.run(client.volume.syncNames())
+      inos.push(file.ino)
+    }
+    const opened = await cluster.run(Promise.all(owners.map(({ client }, at) => client.volume.open(inos[1 - at]!, { write: false }))))
+    // Each has its own file for itself again; the other one has it open without a lease.
+    for (const [at, { client, dir, name }] of owners.entries()) {
+      const file = await client.run(client.volume.open(inos[at]!, { write: true }))
+      await client.run(file.write(0, [Buffer.from('content')]))
+      await client.run(file.flush())
+      await client.run(file.release())
+      await client.run(client.volume.setattr(dir, { mode: 0o700 }, me))
+      await client.run(client.volume.lookup(dir, name))
+      await client.run(client.volume.getattr(inos[at]!))
+    }
+    await cluster.clock.advance(1_000)
+    for (const { client } of owners) await client.run(client.volume.syncNames())
+    cluster.resetCounts()
+    await cluster.run(Promise.all(owners.map(({ client, dir, name }) => client.volume.unlink(dir, name, me))))
+    expect(cluster.requests, 'it is the holders that decide').to.equal(0)
+    const begun = cluster.clock.now()
+    await cluster.run(Promise.all(owners.map(({ client }) => client.volume.syncNames())))
+    expect(cluster.clock.now() - begun, 'milliseconds').to.be.lessThan(1_000)
+    for (const [at, { client }] of owners.entries()) {
+      expect(Buffer.concat(await client.run(opened[at]!.read(0, 100))).toString()).to.equal('content')
+      await client.run(opened[at]!.release())
+    }
   })
 })

@@ -186,10 +186,10 @@ export class Namespace {
     const { sessions, operations, leases, ownChanges, held } = this.context
     const { inos, names = [] } = subject
     const session = sessions.of(ino)
-    // Other partitions may take part.
+    // From here on nothing of what it changes is decided here. Other partitions may take part: they must have what was.
+    ownChanges.begin(inos, names)
     await held.settled()
     const since = session.guard.begin()
-    ownChanges.begin(inos, names)
     try {
       const body = { ...request, op: operations.next(by, step) } as unknown as Omit<Methods[M]['request'], 'partition' | 'session'>
       const answer = await session.call(method, body, { mutation: true })

@@ -26,8 +26,7 @@ describe('client: operations across partitions between directories that clients 
   async function owner (host: string, index: number): Promise<Owner> {
     const machine = new Machine(cluster, host)
     const client = await machine.start()
-    const name = Array.from({ length: 99 }, (_, at) => `${host}${at}`).find((each) => homeOfRootChild(each, partitions) === index)!
-    const dir = (await client.run(client.volume.mkdir(1, name, 0o755, me))).ino
+    const dir = (await client.run(client.volume.mkdir(1, nameIn(index, host), 0o755, me))).ino
     expect(metadataIndexOf(dir)).to.equal(index)
     const each = { machine, client, dir }
     // It is taken after the second, and inode numbers come behind the first that is made without a message.
@@ -74,4 +73,59 @@ describe('client: operations across partitions between directories that clients 
     }
     for (const { client, dir } of [a, b]) expect((await client.names(dir)).filter((name) => name.startsWith('d-'))).to.have.length(20)
   })
+
+  describe('by whoever holds what takes part', () => {
+    /** Of client `a`, in partition 2. */
+    let other: Owner
+
+    beforeEach(async () => {
+      const dir = (await a.client.run(a.client.volume.mkdir(1, nameIn(2, 'other'), 0o755, me))).ino
+      other = { ...a, dir }
+      for (let at = 0; at < 6; at++) {
+        await a.client.put(`made-${at}`, '', dir)
+        await cluster.clock.advance(100)
+      }
+      await decides(other, () => a.client.volume.unlink(dir, 'made-0', me))
+    })
+
+    it('never take a directory from under what it has just made there', async () => {
+      const { volume } = a.client
+      const sub = (await a.client.run(volume.mkdir(other.dir, 'sub', 0o755, me))).ino
+      await a.client.run(volume.rename(other.dir, 'sub', a.dir, 'sub', 0, me))
+      await a.client.run(volume.getattr(sub))
+      await decides({ ...other, dir: sub }, () => volume.mknod(sub, 'f', 0o100644, 0, me))
+      await decides({ ...other, dir: sub }, () => volume.unlink(sub, 'f', me))
+      await a.client.run(volume.lookup(a.dir, 'sub'))
+      const slow = (await a.client.run(volume.lookup(a.dir, 'made-1'))).ino
+      const waits: Record<string, Promise<void>> = { '7.m.1': later(400) }
+      cluster.onRequest = async (method, { partition }) => {
+        if (method === 'meta.changes') await waits[partition]
+        return undefined
+      }
+      await decides(a, () => volume.setattr(slow, { mode: 0o600 }, me))
+      const removed = volume.rmdir(a.dir, 'sub', me).then(() => 'well', (error) => error.code)
+      await cluster.clock.advance(200)
+      waits['7.m.2'] = later(1_000)
+      const made = volume.mknod(sub, 'f', 0o100644, 0, me).then(() => 'well', (error) => error.code)
+      expect((await cluster.run(Promise.all([removed, made]))).sort().join()).to.be.oneOf(['ENOTEMPTY,well', 'ENOENT,well'])
+      await a.client.run(volume.syncNames())
+      await expectSame(a.dir, other.dir)
+    })
+  })
+
+  function later (ms: number): Promise<void> { return new Promise((resolve) => { cluster.clock.setTimer(resolve, ms) }) }
+
+  async function expectSame (...inos: number[]): Promise<void> {
+    for (const ino of inos) {
+      const known = await a.client.run(a.client.volume.getattr(ino))
+      const names = (known.mode & 0o170000) === 0o040000 ? await a.client.names(ino) : null
+      const c = await cluster.client()
+      expect(await c.run(c.volume.getattr(ino))).to.deep.equal(known)
+      if (names !== null) expect(await c.names(ino)).to.deep.equal(names)
+    }
+  }
+
+  function nameIn (index: number, prefix: string): string {
+    return Array.from({ length: 99 }, (_, at) => `${prefix}${at}`).find((each) => homeOfRootChild(each, partitions) === index)!
+  }
 })

@@ -256,8 +256,8 @@ export class Namespace {
 
   private noteMoved (session: MetadataSession, ino: number, attr: InodeAttr | undefined, parent: number, since: number): void {
     const cached = this.context.cache.get(ino)
-    if (attr !== undefined) this.context.inodes.install(session, attr, since)
-    else if (cached !== undefined) cached.attr = null
+    const known = attr === undefined ? null : this.context.inodes.install(session, attr, since)
+    if (known === null && cached !== undefined) cached.attr = null
     if (cached?.directory != null) cached.directory.parent = parent
   }
 

@@ -15,6 +15,7 @@ import type { MetadataStateMachine } from './state-machine.ts'
 import type { MetadataStore } from './store.ts'
 import { Coordinator } from './transactions/coordinator.ts'
 import { Participant } from './transactions/participant.ts'
+import { Pledges } from './transactions/pledges.ts'
 import type { ChunkStore, Outcome, PartitionRouter } from './types.ts'
 
 export interface LeaderComponents {
@@ -57,6 +58,7 @@ export class Leader {
   readonly recalls: Recalls
   /** Cuts of chunks under way: nobody else may touch the file until they are done. */
   readonly truncations = new Map<number, Promise<void>>()
+  readonly pledges = new Pledges()
   readonly coordinator = new Coordinator(this)
   readonly participant = new Participant(this)
   readonly fillings = new Fillings(this)
@@ -99,6 +101,7 @@ export class Leader {
     this.timer?.cancel()
     this.participant.stop()
     this.intents.close(error)
+    this.pledges.close(error)
     for (const session of this.sessions.values()) session.end()
     for (const { reject } of this.claimWaiters.splice(0)) reject(error)
   }
@@ -187,7 +190,7 @@ export class Leader {
   /** null if the inode's attributes may be read and leased by the session now; otherwise what to await before asking again. */
   readGate (session: LiveSession, ino: number, ticket: number): Promise<unknown> | null {
     const { leases } = this
-    if (leases.of(session.id, ino) === 'exclusive') return null
+    if (leases.of(session.id, ino) === 'exclusive') return this.pledges.of(session.id, ino)
     const gate = this.truncations.get(ino) ?? this.intents.blocked(ino, 'read', ticket)
     if (gate !== null) return gate
     return leases.conflicts(session.id, ino, 'shared') ? this.recallWriter(session.id, ino) : null
@@ -196,7 +199,7 @@ export class Leader {
   /** Whether an inode may go along with an answer about something else. */
   isReadable (session: LiveSession, ino: number): boolean {
     const { leases, intents } = this
-    if (leases.of(session.id, ino) === 'exclusive') return true
+    if (leases.of(session.id, ino) === 'exclusive') return this.pledges.of(session.id, ino) === null
     return !leases.conflicts(session.id, ino, 'shared') && !intents.isTaken(ino, 'write') && !intents.isTaken(ino, 'change') && !this.truncations.has(ino)
   }
 

@@ -1,4 +1,5 @@
 import { expect } from 'chai'
+import { AtollError } from '../../fsnode/protocol/errors.ts'
 import { homeOfRootChild } from '../../partitioning/directory-homes.ts'
 import { metadataIndexOf } from '../../partitioning/routing.ts'
 import { me, TestCluster, type TestVolume } from './cluster.ts'
@@ -88,6 +89,39 @@ describe('client: operations across partitions between directories that clients 
       await decides(other, () => a.client.volume.unlink(dir, 'made-0', me))
     })
 
+    it('leave it with the attributes that others see', async () => {
+      const { volume } = a.client
+      const sub = (await a.client.run(volume.mkdir(a.dir, 'sub', 0o755, me))).ino
+      const file = (await a.client.run(volume.lookup(a.dir, 'made-1'))).ino
+      await cluster.clock.advance(10)
+      await a.client.run(volume.rename(a.dir, 'sub', other.dir, 'sub', 0, me))
+      await a.client.run(volume.rename(a.dir, 'made-1', other.dir, 'made-1', 0, me))
+      await a.client.run(volume.link(file, other.dir, 'linked', me))
+      await expectSame(sub, file, a.dir, other.dir)
+      await a.client.run(volume.rename(other.dir, 'sub', a.dir, 'back', 0, me))
+      await a.client.run(volume.rename(other.dir, 'made-2', a.dir, 'made-2', 0, me))
+      await expectSame(sub, (await a.client.run(volume.lookup(a.dir, 'made-2'))).ino, a.dir, other.dir)
+    })
+
+    it('also when the other partition hears late that they have happened', async () => {
+      const { volume } = a.client
+      const sub = (await a.client.run(volume.mkdir(a.dir, 'sub', 0o755, me))).ino
+      const moved = (await a.client.run(volume.lookup(other.dir, 'made-1'))).ino
+      late(4_000)
+      await a.client.run(volume.rename(a.dir, 'sub', other.dir, 'sub', 0, me))
+      await a.client.run(volume.mknod(other.dir, 'decided', 0o100644, 0, me))
+      const nlink = (await a.client.run(volume.getattr(other.dir))).nlink
+      expect(nlink).to.equal(3)
+      expect((await a.client.names(other.dir))).to.include.members(['sub', 'decided'])
+      late(4_000)
+      await a.client.run(volume.link(moved, a.dir, 'linked', me))
+      expect((await a.client.run(volume.getattr(moved))).nlink).to.equal(2)
+      await a.client.run(volume.unlink(other.dir, 'made-1', me))
+      expect((await a.client.run(volume.getattr(moved))).nlink).to.equal(1)
+      await cluster.clock.advance(6_000)
+      await expectSame(sub, moved, a.dir, other.dir)
+    })
+
     it('never take a directory from under what it has just made there', async () => {
       const { volume } = a.client
       const sub = (await a.client.run(volume.mkdir(other.dir, 'sub', 0o755, me))).ino
@@ -114,6 +148,12 @@ describe('client: operations across partitions between directories that clients 
   })
 
   function later (ms: number): Promise<void> { return new Promise((resolve) => { cluster.clock.setTimer(resolve, ms) }) }
+
+  function late (ms: number): void {
+    let isAway = true
+    cluster.onTransaction = (step) => { if (isAway && (step === 'commit' || step === 'outcome')) throw new AtollError('ATOLL_UNAVAILABLE', 'away') }
+    cluster.clock.setTimer(() => { isAway = false }, ms)
+  }
 
   async function expectSame (...inos: number[]): Promise<void> {
     for (const ino of inos) {

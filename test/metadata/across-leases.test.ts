@@ -110,6 +110,18 @@ describe('operations across partitions and what the holder of an exclusive lease
     expect((await b.call('meta.getattr', { ino: dir }, 2)).attr.nlink).to.equal(2)
   })
 
+  it('nor what a session decides of what its own operation is about to change: as the next process of a mount may', async () => {
+    await b.call('meta.lease', { ino: from, mode: 'exclusive' }, 1)
+    await b.call('meta.lease', { ino: source, mode: 'exclusive' }, 1)
+    a.onRecall = ({ names }) => names === undefined ? Promise.resolve() : new Promise((resolve) => { cluster.clock.setTimer(resolve, 300) })
+    const moved = b.code(b.start('meta.rename', { dir: from, name: 'source', newDir: dir, newName: 'moved', flags: 0, open: false }, 1))
+    await cluster.clock.advance(100)
+    const { failed } = await b.call('meta.changes', { first: 1 }, 1, [packed(['unlink', 5n, from, 'source', source])])
+    expect(failed).to.deep.equal([[1, 'ENOENT']])
+    expect(await cluster.clock.run(moved)).to.equal('well')
+    expect((await a.call('meta.lookup', { dir, name: 'moved' }, 2)).ino).to.equal(source)
+  })
+
   describe('what was decided for another partition, which cannot be told of it yet,', () => {
     beforeEach(async () => {
       let isAway = true

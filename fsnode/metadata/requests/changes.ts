@@ -37,6 +37,7 @@ async function perform (leader: Leader, session: LiveSession, first: number, lis
   requireLeases(leader, session, held)
   for (const ino of held) leader.intents.force(ino)
   try {
+    for (const ino of held) for (let under = leader.pledges.of(session.id, ino); under !== null; under = leader.pledges.of(session.id, ino)) await under
     for (const ino of held) for (let cut = leader.truncations.get(ino); cut !== undefined; cut = leader.truncations.get(ino)) await cut
     if (!leader.store.writer.hasRoom) await leader.store.writer.room()
     const holders = await openElsewhere(leader, session, fresh)

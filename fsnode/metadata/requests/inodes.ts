@@ -100,6 +100,7 @@ export async function lease (leader: Leader, session: LiveSession, { ino, mode }
 export async function acquire (leader: Leader, session: LiveSession, ino: number, mode: LeaseMode): Promise<LeaseResponse> {
   if (mode === 'shared') return readInode(leader, session, ino, (inode) => describe(leader.store, inode))
   for (;;) {
+    for (let under = leader.pledges.of(session.id, ino); under !== null; under = leader.pledges.of(session.id, ino)) await under
     const held = leader.leases.of(session.id, ino) === 'exclusive'
     const answer = await leader.changeInode(session, ino, async () => {
       await trimAfterVanishedWriter(leader, ino)

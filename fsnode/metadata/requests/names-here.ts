@@ -150,7 +150,7 @@ export function leased (leader: Leader, session: LiveSession, ino: number): Inod
 
 /** Left out while somebody else is changing names there: the attributes would be old before they arrive. */
 export function directoryAttr (leader: Leader, session: LiveSession, dir: number): InodeAttr | undefined {
-  if (!leader.intents.isOnlyChanger(dir, session.id) || leader.leases.conflicts(session.id, dir, 'shared')) return undefined
+  if (!leader.intents.isOnlyChanger(dir, session.id) || leader.pledges.of(session.id, dir) !== null || leader.leases.conflicts(session.id, dir, 'shared')) return undefined
   const inode = leader.store.inodes.get(dir)
   if (inode === undefined) return undefined
   leader.grant(session, dir)

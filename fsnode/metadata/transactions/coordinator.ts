@@ -59,6 +59,7 @@ export class Coordinator {
   async run<T> (session: LiveSession, op: number, plan: Plan, answer: (decided: Decided) => T): Promise<T> {
     const { leader } = this
     const taken = await leader.acquire(session.id, () => claimsOf(plan.own))
+    const happened = leader.pledges.hold(session.id, taken.intents)
     try {
       const own = withHolders(plan.own, taken.open, session.id, plan.open)
       const begun = await leader.propose('begin-transaction', { parts: own, session: session.id, op, coordinator: leader.components.group.id })
@@ -68,10 +69,12 @@ export class Coordinator {
       const participants = plan.shares.map(({ partition }) => partition)
       const parts = plan.complete?.(own, shares) ?? own
       await leader.propose('decide-transaction', { id, commit: true, parts, participants, outcome: decided.outcome })
+      happened()
       await this.patiently(this.tell(id, participants))
       leader.requireLeading()
       return answer(decided)
     } finally {
+      happened()
       leader.intents.release(taken.intents)
     }
   }

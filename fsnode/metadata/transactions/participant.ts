@@ -7,7 +7,7 @@ import type { Intent } from '../intents.ts'
 import type { Transaction } from '../types.ts'
 import { claimsOf, coordinatorIndexOf, sequenceOf, withHolders, type PrepareBody, type PreparedBody } from './messages.ts'
 
-interface Held { intents: Intent[], timer: Timer | null, checks: number }
+interface Held { intents: Intent[], happened: () => void, timer: Timer | null, checks: number }
 
 /** The leader's side of transactions that other partitions coordinate. */
 export class Participant {
@@ -26,7 +26,7 @@ export class Participant {
       if (transaction.state !== 'prepared') continue
       const intents = intentsOf(claimsOf(transaction.parts))
       for (const { key, mode } of intents) this.leader.intents.hold(key, mode)
-      this.hold(transaction.id, intents)
+      this.hold(transaction, intents)
     }
   }
 
@@ -74,7 +74,7 @@ export class Participant {
       }
       const transaction = leader.store.transactions.get(id)!
       this.holdMade(transaction, taken.intents)
-      this.hold(id, taken.intents)
+      this.hold(transaction, taken.intents)
       return prepared(transaction)
     } catch (error) {
       leader.requireLeading()
@@ -91,8 +91,8 @@ export class Participant {
     }
   }
 
-  private hold (id: string, intents: Intent[]): void {
-    const held: Held = { intents, timer: null, checks: 0 }
+  private hold ({ id, session }: Transaction, intents: Intent[]): void {
+    const held: Held = { intents, happened: this.leader.pledges.hold(session, intents), timer: null, checks: 0 }
     this.held.set(id, held)
     this.checkLater(id, held)
   }
@@ -102,6 +102,7 @@ export class Participant {
     if (held === undefined) return
     held.timer?.cancel()
     this.held.delete(id)
+    held.happened()
     this.leader.intents.release(held.intents)
   }
 

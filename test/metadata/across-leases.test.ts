@@ -41,8 +41,8 @@ describe('operations across partitions and what the holder of an exclusive lease
     expect(await fsck(cluster)).to.deep.equal([])
   })
 
-  function nameIn (index: number): string {
-    for (let at = 0; ; at++) if (homeOfRootChild(`d${at}`, partitions) === index) return `d${at}`
+  function nameIn (index: number, prefix = 'd'): string {
+    for (let at = 0; ; at++) if (homeOfRootChild(`${prefix}${at}`, partitions) === index) return `${prefix}${at}`
   }
 
   /** The holder was told that these have happened, and sends them when it is asked to give something up. */
@@ -123,17 +123,26 @@ describe('operations across partitions and what the holder of an exclusive lease
   })
 
   describe('what was decided for another partition, which cannot be told of it yet,', () => {
+    let isAway: boolean
+
     beforeEach(async () => {
-      let isAway = true
+      isAway = true
       cluster.onTransaction = ({ step }) => { if (isAway && (step === 'commit' || step === 'outcome')) throw new AtollError('ATOLL_UNAVAILABLE', 'away') }
       expect(await cluster.clock.run(rename(0, 'moved'))).to.equal('well')
       for (const index of [0, 1, 2]) for (const client of [a, b]) await client.call('meta.renew', {}, index)
-      cluster.clock.setTimer(() => { isAway = false }, 1_000)
+      cluster.clock.setTimer(() => { isAway = false }, 2_500)
     })
 
     it('counts for what comes after there', async () => {
       expect(await b.code(b.call('meta.rename', { dir, name: 'moved', newDir: from, newName: 'back', flags: 0, open: false }, 2))).to.equal('well')
       expect((await b.call('meta.lookup', { dir: from, name: 'back' }, 1)).ino).to.equal(source)
+    })
+
+    it('nor is a directory that was made there missing for who asks for it again', async () => {
+      const request = { dir: 1, name: nameIn(2, 'e'), mode: directory, exclusive: true, lease: 'shared' as const, caller: { uid: 1, gid: 1 }, op: 900 }
+      isAway = true
+      const { attr } = await b.call('meta.create', request)
+      expect((await b.call('meta.create', request)).attr).to.deep.equal(attr)
     })
 
     it('and for what comes after from elsewhere', async () => {

@@ -26,6 +26,8 @@ async function read (leader: Leader, query: QueryBody): Promise<EntryAnswer | At
       await leader.admission(query.session)
       return entryHere(leader, query.session, query.dir, query.name, prepareWaitMs)
     case 'attr': {
+      await leader.free(query.ino)
+      leader.requireLeading()
       const inode = store.inodes.get(query.ino)
       if (inode === undefined) throw posixError('ENOENT', `inode ${query.ino}`)
       return describe(store, inode)

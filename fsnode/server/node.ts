@@ -6,7 +6,7 @@ import { AtollError, messageOf } from '../protocol/errors.ts'
 import { openLevelKv } from '../protocol/level-kv.ts'
 import type { NodeHello } from '../protocol/manager.ts'
 import type { NodeSpec } from '../protocol/node-spec.ts'
-import type { Clock, Logger, Network, Random } from '../protocol/ports.ts'
+import type { Clock, Kv, Logger, Network, Random } from '../protocol/ports.ts'
 import { loadOrCreateIdentity } from '../raft/identity.ts'
 import { openLibp2pTransport } from '../raft/libp2p-transport.ts'
 import { AddressBook } from './address-book.ts'
@@ -14,6 +14,7 @@ import { assembleNode, type NodeStores } from './assembly.ts'
 import { managerAddressesIn } from './manager-addresses.ts'
 import { succeed } from './process-record.ts'
 import { Usage } from './usage.ts'
+import { nodeUsageFiles, watchedFiles, watchedKv } from './watched-files.ts'
 
 export interface NodeComponents { clock: Clock, random: Random, network: Network, log: Logger }
 
@@ -40,9 +41,10 @@ export async function startNode (components: NodeComponents, { spec, onReplaced 
   const hello: NodeHello = { clusterId, nodeId, incarnation: random.bytes(8).toString('hex'), peerId: identity.peerId, host, rpcPort, raftPort }
   const book = new AddressBook(components)
   const transport = await openLibp2pTransport({ clock, random, log, resolve: (node) => book.resolve(node) }, { self: nodeId, identity, host, port: raftPort })
-  const stores = await openStores(directories)
-  const usage = new Usage(clock, directories.root, directories.chunks, spec.capacityBytes)
-  const node = await assembleNode({ ...components, book, transport, stores, files: nodeFiles, addresses: managerAddressesIn(directories.root), usage }, {
+  const usage = new Usage({ clock, files: nodeUsageFiles }, { directory: directories.root, chunks: directories.chunks, reservedBytes: spec.capacityBytes })
+  const stores = await openStores(directories, () => { usage.databaseChanged() })
+  const files = watchedFiles(nodeFiles, (directory) => { usage.chunksChanged(directory) })
+  const node = await assembleNode({ ...components, book, transport, stores, files, addresses: managerAddressesIn(directories.root), usage }, {
     spec, hello, previous: succeed(directories.root, hello.incarnation), chunkStore: { directory: directories.chunks }, onReplaced
   })
   void usage.start()
@@ -58,13 +60,14 @@ export async function startNode (components: NodeComponents, { spec, onReplaced 
 
 type Directories = Record<'root' | 'identity' | 'raft' | 'manager' | 'metadata' | 'chunks', string>
 
-async function openStores (directories: Directories): Promise<NodeStores> {
+async function openStores (directories: Directories, changed: () => void): Promise<NodeStores> {
   const directoryOf = (partition: string): string => join(directories.metadata, partition)
+  const open = async (directory: string): Promise<Kv> => watchedKv(await openLevelKv({ directory }), changed)
   return {
-    raft: await openLevelKv({ directory: directories.raft }),
-    openManager: () => openLevelKv({ directory: directories.manager }),
-    openMetadata: (partition) => openLevelKv({ directory: directoryOf(partition) }),
-    removeMetadata: (partition) => rm(directoryOf(partition), { recursive: true, force: true })
+    raft: await open(directories.raft),
+    openManager: () => open(directories.manager),
+    openMetadata: (partition) => open(directoryOf(partition)),
+    removeMetadata: (partition) => rm(directoryOf(partition), { recursive: true, force: true }).finally(changed)
   }
 }
 

@@ -1,0 +1,98 @@
+import { readdir, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import type { ChunkFile, ChunkFiles } from '../data/files.ts'
+import { nodeFiles } from '../data/node-files.ts'
+import { codeOf } from '../protocol/errors.ts'
+import type { Kv } from '../protocol/ports.ts'
+import type { UsageFiles } from './usage.ts'
+
+/** Passes everything on, and tells after each change in which directory it was. */
+export function watchedFiles (files: ChunkFiles, changed: (directory: string) => void): ChunkFiles {
+  const open = new Map<string, WatchedFile>()
+  const told = <T>(change: Promise<T>, ...directories: string[]): Promise<T> => change.finally(() => { for (const directory of directories) changed(directory) })
+  return {
+    async open (path, create) {
+      const opening = files.open(path, create)
+      const file: WatchedFile = new WatchedFile(await (create ? told(opening, dirname(path)) : opening), path, changed, () => {
+        if (open.get(file.path) === file) open.delete(file.path)
+      })
+      open.set(path, file)
+      return file
+    },
+    unlink: (path) => told(files.unlink(path), dirname(path)),
+    async rename (from, to) {
+      await told(files.rename(from, to), dirname(from), dirname(to))
+      const file = open.get(from)
+      if (file === undefined) return
+      open.delete(from)
+      file.path = to
+      open.set(to, file)
+    },
+    makeDirectory: (path) => files.makeDirectory(path),
+    list: (path) => files.list(path),
+    syncDirectory: (path) => files.syncDirectory(path),
+    removeTree: (path) => told(files.removeTree(path), path),
+    space: (path) => files.space(path)
+  }
+}
+
+class WatchedFile implements ChunkFile {
+  path: string
+  private readonly file: ChunkFile
+  private readonly changed: (directory: string) => void
+  private readonly closed: () => void
+
+  constructor (file: ChunkFile, path: string, changed: (directory: string) => void, closed: () => void) {
+    this.file = file
+    this.path = path
+    this.changed = changed
+    this.closed = closed
+  }
+
+  read (into: Buffer, position: number): Promise<number> { return this.file.read(into, position) }
+
+  write (buffers: readonly Buffer[], position: number): Promise<void> {
+    return this.file.write(buffers, position).finally(() => { this.changed(dirname(this.path)) })
+  }
+
+  truncate (length: number): Promise<void> {
+    return this.file.truncate(length).finally(() => { this.changed(dirname(this.path)) })
+  }
+
+  datasync (): Promise<void> { return this.file.datasync() }
+
+  size (): Promise<number> { return this.file.size() }
+
+  close (): Promise<void> {
+    this.closed()
+    return this.file.close()
+  }
+}
+
+/** Passes everything on, and tells of each change. */
+export function watchedKv (kv: Kv, changed: () => void): Kv {
+  return {
+    get: (key) => kv.get(key),
+    batch: (operations, options) => {
+      changed()
+      return kv.batch(operations, options)
+    },
+    iterate: (range) => kv.iterate(range),
+    close: () => kv.close()
+  }
+}
+
+const blockBytes = 512
+
+export const nodeUsageFiles: UsageFiles = {
+  async entries (directory) {
+    try {
+      return (await readdir(directory, { withFileTypes: true })).map((entry) => ({ name: entry.name, isDirectory: entry.isDirectory() }))
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return null
+      throw error
+    }
+  },
+  allocatedBytes: (path) => stat(path).then(({ blocks }) => blocks * blockBytes, () => 0),
+  space: (directory) => nodeFiles.space(directory)
+}

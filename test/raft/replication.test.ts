@@ -203,6 +203,23 @@ describe('raft leaders', () => {
     expect(busy.takeAppends('b').filter(({ entries }) => entries.length === 0)).to.deep.equal([])
   })
 
+  it('of different groups on one node send their heartbeats in the same ticks, whenever they sent last', () => {
+    for (const reads of [1, 2, 3, 4]) {
+      const [one, other] = [leaderAlone(), leaderAlone()]
+      const beats: Array<[number, number]> = []
+      for (let turn = 0; turn < 36; turn++) {
+        for (const leader of [one, other]) leader.now += 51
+        if (turn < reads) other.do({ type: 'read' })
+        one.tick()
+        other.tick()
+        beats.push([one.takeAppends('b').length, other.takeAppends('b').length])
+      }
+      const later = beats.slice(8)
+      expect(later.map(([first]) => first)).to.deep.equal(later.map(([, second]) => second))
+      expect(later.filter(([first]) => first > 0).length).to.be.within(14, 15)
+    }
+  })
+
   it('read entries that have left the memory from disk, once', () => {
     const leader = leaderAlone({ limits: { cacheBytesMax: 400 } })
     leader.receive('c', appended({ index: 1 }))

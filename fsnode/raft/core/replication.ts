@@ -144,15 +144,22 @@ function clearInFlight (progress: Progress): void {
  * says so at once.
  */
 export function heartbeat (state: RaftState, effects: Effects, force: boolean): void {
-  // Half a tick early is better than one and a half late.
-  const due = state.now - state.timing.heartbeatMs + state.timing.tickMs / 2
   for (const [member, progress] of state.progress) {
     replicate(state, effects, member, progress)
-    if (!force && progress.sentAt > due) continue
+    if (!force && !isHeartbeatDue(state, progress.sentAt)) continue
     const prevIndex = progress.mode === 'snapshot' ? 0 : progress.next - 1
     if (prevIndex > 0 && state.log.termAt(prevIndex) === undefined) beginSnapshot(state, effects, member, progress)
     pushAppend(state, effects, member, progress, progress.mode === 'snapshot' ? 0 : prevIndex, [])
   }
+}
+
+/**
+ * All groups of a node see the same clock, and send theirs in the same ticks, the first of each interval of it: so those to one node
+ * travel together. Half a tick early is better than one and a half late.
+ */
+function isHeartbeatDue ({ now, timing: { heartbeatMs, tickMs } }: RaftState, sentAt: number): boolean {
+  const inNextInterval = Math.floor(now / heartbeatMs) > Math.floor(sentAt / heartbeatMs)
+  return sentAt <= now - (inNextInterval ? tickMs / 2 : heartbeatMs - tickMs / 2)
 }
 
 export function onAppendResponse (state: RaftState, effects: Effects, from: NodeId, response: AppendResponse): void {

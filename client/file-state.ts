@@ -3,7 +3,7 @@ import { byteLengthOf } from '../fsnode/protocol/frame.ts'
 import type { InodeAttr } from '../fsnode/protocol/metadata.ts'
 import type { AcceptedWrite, LateErrors, WriteOptions } from './accepted-write.ts'
 import { BaseVersion } from './base-version.ts'
-import { sessionsPerRequestMax, writeQueueBytesMax } from './bounds.ts'
+import { sessionsPerRequestMax } from './bounds.ts'
 import type { VolumeContext } from './context.ts'
 import { Extent } from './extent.ts'
 import { FileReading } from './file-reading.ts'
@@ -11,6 +11,7 @@ import type { CachedInode } from './inode-cache.ts'
 import { InlineContent, nothing } from './inline-content.ts'
 import { JournaledWrites } from './journaled-writes.ts'
 import { lostError } from './unsynced-chunks.ts'
+import { WriteAdmission, type Obstacle } from './write-admission.ts'
 import { ChunkWriter } from './writer.ts'
 
 /**
@@ -51,17 +52,7 @@ export class FileState {
   private committing: Promise<void> | null = null
   /** The last handle was dropped and no name is left. */
   private gone = false
-  /** Those who wait for the lease in order to write. */
-  private waitingForLease = 0
-  /** Writes that are not admitted yet. */
-  private arriving = 0
-  /** Those of them for whom it was granted and who have not used it yet. */
-  private entitled = 0
-  private admitted = 0
-  /** Of the writes that were admitted and have not ended. */
-  private queuedBytes = 0
-  private shut = 0
-  private exclusiveWork: Promise<void> = Promise.resolve()
+  private readonly admission: WriteAdmission
   private readonly wakers: Array<() => void> = []
   private recovering: Promise<void> | null = null
 
@@ -72,6 +63,14 @@ export class FileState {
     this.extent = new Extent(context, cached)
     this.uncommitted = new JournaledWrites(context.journal)
     this.reading = new FileReading(context, cached)
+    this.admission = new WriteAdmission({
+      cached,
+      obstacle: (granted) => this.obstacle(granted),
+      hasLease: () => this.hasLease,
+      takeLease: () => context.leases.exclusive(cached),
+      until: (condition) => this.until(condition),
+      wake: () => { this.wake() }
+    })
     const hold = (): Promise<void> | null => this.recovering ?? (cached.session.isValid ? null : cached.session.ready())
     const holdMoved = (): Promise<void> | null => {
       if (this.moved === null) throw this.lateErrors.last ?? posixError('ESTALE')
@@ -87,11 +86,11 @@ export class FileState {
     if (cached.lease === 'exclusive' && cached.attr !== null) this.extent.taken(cached.attr)
   }
 
-  get isDirty (): boolean { return this.local !== null || this.admitted > 0 || this.underWay.size > 0 }
+  get isDirty (): boolean { return this.local !== null || this.admission.admitted > 0 || this.underWay.size > 0 }
 
   get hasOwnContent (): boolean { return this.content !== null }
 
-  get isIdle (): boolean { return this.handles === 0 && !this.isDirty && this.arriving === 0 && this.shut === 0 && this.recovering === null }
+  get isIdle (): boolean { return this.handles === 0 && !this.isDirty && this.admission.isUnused && this.recovering === null }
 
   /** The server's attributes with what was changed here. */
   localAttr (attr: InodeAttr): InodeAttr {
@@ -104,7 +103,7 @@ export class FileState {
   /** The exclusive lease was granted with these attributes; `asked`: to those who wait for it. */
   leaseTaken (attr: InodeAttr, asked: boolean): void {
     this.extent.taken(attr)
-    if (asked) this.entitled = this.waitingForLease
+    if (asked) this.admission.leaseGranted()
     if (this.base.isInDoubt && !this.base.settle(attr.version)) this.lose(posixError('EIO', 'the file was changed by others while this client was cut off'))
   }
 
@@ -112,7 +111,7 @@ export class FileState {
   leaseLost (expired: boolean): void {
     this.reading.drop()
     this.extent.lost()
-    this.entitled = 0
+    this.admission.leaseLost()
     this.wake()
     if (!expired) return
     this.mayBeOrphan = true
@@ -134,22 +133,17 @@ export class FileState {
     const length = byteLengthOf(data)
     if (length === 0) return given
     if (given < 0 || !Number.isSafeInteger(given) || given + length > this.extent.endMax) throw posixError('EFBIG')
-    const obstacle = this.obstacle(false)
-    if (obstacle === null) {
-      this.admit(length)
-    } else {
-      this.arriving++
+    const entering = this.admission.enter(length)
+    if (entering !== null) {
       try {
-        await this.admission(length, obstacle)
+        await entering
       } finally {
-        this.arriving--
-        this.wake()
+        this.admission.arrived()
       }
     }
     const offset = append ? Math.max(given, this.cached.knownAttr!.size) : given // under the lease nobody else moves the end
     if (offset + length > this.extent.endMax) {
-      this.admitted--
-      this.queuedBytes -= length
+      this.admission.leave(length)
       this.wake()
       throw posixError('EFBIG')
     }
@@ -202,7 +196,7 @@ export class FileState {
   /** For close(2): what is in the journal may follow, if the nodes surely have room; otherwise the caller must hear of a full cluster. */
   async flushBehind (): Promise<void> {
     const { journal, room } = this.context
-    if (journal?.changes === undefined || !this.isDirty || this.arriving > 0 || [...this.underWay].some(({ token }) => token === null) || !room.isPlenty) return await this.flush()
+    if (journal?.changes === undefined || !this.isDirty || this.admission.arriving > 0 || [...this.underWay].some(({ token }) => token === null) || !room.isPlenty) return await this.flush()
     this.flush().catch((error) => { this.noteLate(error) })
   }
 
@@ -234,7 +228,7 @@ export class FileState {
   async writeBack (shut: boolean): Promise<void> {
     for (;;) {
       const upTo = this.accepted
-      await this.until(() => this.base.isInDoubt || (shut ? this.admitted === 0 && this.entitled === 0 : this.hasEnded(upTo)))
+      await this.until(() => this.base.isInDoubt || (shut ? this.admission.isSettled : this.hasEnded(upTo)))
       if (this.local === null || this.base.isInDoubt) return
       try {
         await this.commit(shut ? this.accepted : upTo, this.local.size)
@@ -246,21 +240,11 @@ export class FileState {
   }
 
   /** Runs `work` while no write is accepted and all accepted ones are committed; the lease may go meanwhile. */
-  async alone<T> (work: () => Promise<T>): Promise<T> {
-    this.shut++
-    const before = this.exclusiveWork
-    let finish = (): void => {}
-    this.exclusiveWork = new Promise((resolve) => { finish = resolve })
-    try {
-      await before
-      await this.until(() => this.admitted === 0)
+  alone<T> (work: () => Promise<T>): Promise<T> {
+    return this.admission.alone(async () => {
       await this.flush()
       return await work()
-    } finally {
-      this.shut--
-      finish()
-      this.wake()
-    }
+    })
   }
 
   /** The size was set by the server, which cut what is beyond. */
@@ -269,51 +253,11 @@ export class FileState {
     this.extent.cut(attr)
   }
 
-  /** Until the exclusive lease is held, the inline content at hand, room in the queue and no door shut. Nothing is awaited when all is so. */
-  private async admission (length: number, first: Promise<unknown> | 'lease'): Promise<void> {
-    const { cached } = this
-    // Who waited for the lease uses it once, even if it is recalled already: else two writers could take it from each other for ever.
-    let granted = false
-    for (let obstacle: Promise<unknown> | 'lease' | null = first; obstacle !== null; obstacle = this.obstacle(granted)) {
-      if (obstacle !== 'lease') {
-        await obstacle
-        continue
-      }
-      this.waitingForLease++
-      try {
-        if (!cached.session.isValid) await cached.session.ready()
-        if (!this.hasLease) {
-          // A recall waits for those who are entitled; this one has to wait for the recall.
-          if (cached.recall !== null) this.turnUsed()
-          await this.context.leases.exclusive(cached)
-        }
-        granted = true
-      } finally {
-        this.waitingForLease--
-        this.turnUsed()
-      }
-    }
-    this.admit(length)
-  }
-
-  private admit (length: number): void {
-    if (this.cached.recall !== null) this.cached.recall.served = true
-    this.admitted++
-    this.queuedBytes += length
-  }
-
-  private turnUsed (): void {
-    this.entitled = Math.max(0, this.entitled - 1)
-    this.wake()
-  }
-
-  /** What must be over before a write is accepted. */
-  private obstacle (granted: boolean): Promise<unknown> | 'lease' | null {
+  /** Until no door is shut, there is room in the queue, the exclusive lease is held and the inline content at hand. */
+  private obstacle (granted: boolean): Obstacle {
     const { cached } = this
     if (this.gone) throw posixError('ESTALE', 'the file is gone')
-    if (this.shut > 0 || this.queuedBytes >= writeQueueBytesMax) {
-      return this.until(() => this.shut === 0 && this.queuedBytes < writeQueueBytesMax)
-    }
+    if (this.admission.isClosed) return this.until(() => !this.admission.isClosed)
     if (this.recovering !== null) return this.recovering
     if (cached.recall?.phase === 'shut' && !(granted && this.hasLease)) return cached.recall.done
     if (!this.hasLease || !cached.session.isValid) return 'lease'
@@ -432,8 +376,7 @@ export class FileState {
 
   private writeEnded (write: AcceptedWrite): void {
     this.underWay.delete(write)
-    this.admitted--
-    this.queuedBytes -= write.end - write.offset
+    this.admission.leave(write.end - write.offset)
     if (write.sequence === this.movedBy) this.moveEnded(write.failure === null)
     if (write.failure !== null) {
       if (write.token !== null) {
@@ -562,7 +505,7 @@ export class FileState {
     this.lostUpTo = this.accepted
     this.writer.abandon(posixError('ESTALE'))
     this.wake()
-    await this.until(() => this.admitted === 0 && this.committing === null)
+    await this.until(() => this.admission.admitted === 0 && this.committing === null)
     this.committed = this.accepted
     this.local = null
     this.content = null

@@ -7,6 +7,8 @@ import type { SimRandom } from '../../sim/random.ts'
 import { quietLog } from './logs.ts'
 import { calm } from './model-chaos.ts'
 import type { Chaos, Mishap } from './model-chaos.ts'
+import { ModelFaults } from './model-faults.ts'
+import type { FaultyMaster } from './model-faults.ts'
 import { ModelHttp } from './model-http.ts'
 import type { ModelScheduling, ModelStream } from './model-http.ts'
 import { ModelMaintenance } from './model-maintenance.ts'
@@ -23,11 +25,9 @@ const tickMs = 500
 const updateRepeatMs = 10_000
 const heartbeatMs = 15_000
 const delayMsMax = 3_000
-/** From the start of a new master until its last agent has registered. */
-const restartMsMax = 30_000
 
 /** A small master with its agents: naive, in memory, on virtual time. Keeps the rules that the framework relies on. */
-export class ModelMaster implements ModelScheduling, MaintainedMaster {
+export class ModelMaster implements ModelScheduling, MaintainedMaster, FaultyMaster {
   chaos: Chaos = calm
   readonly agents: ModelAgent[] = []
   readonly tasks = new Map<string, ModelTask>()
@@ -42,6 +42,7 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
   readonly mishaps = new Map<Mishap, number>()
   readonly http: ModelHttp
   readonly maintenance: ModelMaintenance
+  readonly faults: ModelFaults
   frameworkId = 'framework-1'
   subscriptions = 0
   tornDown = false
@@ -55,8 +56,6 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
   readonly #random: SimRandom
   readonly #offers = new Map<string, { agent: ModelAgent, items: Item[] }>()
   #session: Session | null = null
-  /** By chance, to be healed by chance. */
-  readonly #partitioned = new Set<ModelAgent>()
   readonly #removed = new Set<string>()
   #frameworks = 1
   readonly #operations = new Map<string, ModelOperation>()
@@ -68,6 +67,7 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
     this.#random = random
     this.http = new ModelHttp({ master: this, clock, random: random.fork() })
     this.maintenance = new ModelMaintenance(this, { clock, random: random.fork() })
+    this.faults = new ModelFaults(this, { clock, random })
     this.#tick()
   }
 
@@ -132,77 +132,35 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
     this.#update(task, state, reason)
   }
 
-  partition (agent: ModelAgent): void {
-    agent.reachable = false
-    for (const [id, offer] of [...this.#offers]) if (offer.agent === agent) this.#rescind(id)
-    for (const task of this.liveTasks().filter((each) => each.agent === agent)) this.#tell(task, 'TASK_UNREACHABLE')
-  }
-
-  heal (agent: ModelAgent): void {
-    agent.reachable = true
-    this.#partitioned.delete(agent)
-    this.#endOrphans(agent)
-    for (const task of this.tasks.values()) {
-      if (task.agent !== agent || task.isOrphan) continue
-      if (!isTerminal(task.state)) this.#tell(task, task.state, 'REASON_AGENT_REREGISTERED')
-      this.#deliver(task)
-    }
-  }
-
-  /** MARK_AGENT_GONE. */
-  markGone (agent: ModelAgent): void {
-    const tasks = this.liveTasks().filter((each) => each.agent === agent)
-    agent.isGone = true
-    agent.reachable = false
-    agent.returnsAtMs = null
-    for (const [id, offer] of [...this.#offers]) if (offer.agent === agent) this.#rescind(id)
-    for (const task of tasks) {
-      task.state = 'TASK_GONE_BY_OPERATOR'
-      task.updates = []
-      this.#tell(task, 'TASK_GONE_BY_OPERATOR', 'REASON_AGENT_REMOVED_BY_OPERATOR')
-    }
-  }
-
-  /** Starts the master anew: agents come back one after another. */
-  restart (): void {
-    for (const agent of this.agents) if (!agent.isGone) agent.returnsAtMs = this.#clock.now() + this.#random.below(restartMsMax)
-    this.disconnect()
-  }
-
   /** The subscription breaks. */
   disconnect (): void {
     this.#session?.stream.end()
     this.#endSession()
   }
 
-  isAsked (agent: ModelAgent): boolean { return this.#isKnown(agent) && this.liveTasks().some((task) => task.agent === agent && !task.isOrphan) }
+  isAsked (agent: ModelAgent): boolean { return this.isKnown(agent) && this.liveTasks().some((task) => task.agent === agent && !task.isOrphan) }
 
-  takeDown (agent: ModelAgent): void {
-    this.#partitioned.delete(agent)
-    agent.reachable = false
-    for (const [id, offer] of [...this.#offers]) if (offer.agent === agent) this.#rescind(id)
-    for (const task of this.liveTasks().filter((each) => each.agent === agent)) {
-      for (const item of agent.items) if (item.task === task.info.task_id.value) item.task = null
-      task.state = 'TASK_LOST'
-      task.updates = []
-      this.#tell(task, 'TASK_LOST', 'REASON_AGENT_REMOVED')
-    }
-  }
-
-  bringBack (agent: ModelAgent): void { this.heal(agent) }
+  takeDown (agent: ModelAgent): void { this.faults.takeDown(agent) }
+  bringBack (agent: ModelAgent): void { this.faults.heal(agent) }
   tell (event: SchedulerEvent): void { this.#sendLate(event) }
 
-  /** As after a failover timeout: the id is burnt, tasks are killed where they are reached, what is reserved stays. */
-  forget (): void {
+  isKnown (agent: ModelAgent): boolean { return agent.reachable && agent.returnsAtMs === null }
+
+  removeFramework (): void {
     this.#removed.add(this.frameworkId)
     this.disconnect()
     this.#operations.clear()
-    for (const task of this.tasks.values()) {
-      task.isOrphan = true
-      task.updates = []
-    }
-    for (const agent of this.agents) this.#endOrphans(agent)
   }
+
+  rescind (which: (agent: ModelAgent) => boolean): void {
+    for (const [id, { agent }] of [...this.#offers]) {
+      if (!which(agent)) continue
+      this.#release(id)
+      this.#sendLate({ type: 'RESCIND', rescind: { offer_id: { value: id } } })
+    }
+  }
+
+  elect (): void { this.http.elect() }
 
   subscribe (streamId: string, info: FrameworkInfo, stream: ModelStream): void {
     this.infos.push(info)
@@ -223,7 +181,7 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
     this.#session = { stream, streamId, suppressed: false, heartbeatAtMs: this.#clock.now() + heartbeatMs }
     this.#send({ type: 'SUBSCRIBED', subscribed: { framework_id: { value: this.frameworkId }, heartbeat_interval_seconds: heartbeatMs / 1000 } })
     this.#allocate()
-    for (const task of this.tasks.values()) this.#deliver(task)
+    for (const task of this.tasks.values()) this.deliver(task)
     for (const operation of this.#operations.values()) this.#deliverOperation(operation)
   }
 
@@ -262,7 +220,7 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
 
   #tick (): void {
     if (this.#stopped) return
-    this.#misfortune()
+    this.faults.strike()
     this.#heartbeat()
     this.#allocate()
     this.maintenance.tick(this.agents, this.#session !== null)
@@ -276,60 +234,12 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
     this.#send({ type: 'HEARTBEAT' })
   }
 
-  #misfortune (): void {
-    const { chaos } = this
-    const random = this.#random
-    for (const task of this.liveTasks()) if (this.happens('failTask')) this.endTask(task.info.task_id.value)
-    for (const id of [...this.#offers.keys()]) if (this.happens('rescind')) this.#rescind(id)
-    for (const agent of this.agents) {
-      if (agent.isGone) continue
-      if (agent.returnsAtMs !== null && agent.returnsAtMs <= this.#clock.now()) this.#returned(agent)
-      if (!agent.reachable) {
-        // Half a minute on average, so some last longer than the framework waits for a proof.
-        if (this.#partitioned.has(agent) && (chaos.partition === 0 || random.chance(0.015))) this.heal(agent)
-      } else if (this.happens('partition')) {
-        this.#partitioned.add(agent)
-        this.partition(agent)
-      }
-    }
-    if (this.happens('disconnect')) this.disconnect()
-    if (this.happens('restart')) this.restart()
-    if (this.happens('forget')) this.forget()
-    if (this.happens('election')) {
-      this.restart()
-      this.http.elect()
-    }
-    const alive = this.agents.filter(({ isGone }) => !isGone)
-    if (alive.length > 1 && this.happens('gone')) {
-      this.markGone(random.pick(alive))
-      this.addAgent()
-    }
-  }
-
-  /** It registers with the new master, which learns of its tasks. */
-  #returned (agent: ModelAgent): void {
-    agent.returnsAtMs = null
-    this.#endOrphans(agent)
-    for (const task of this.tasks.values()) {
-      if (task.agent !== agent || task.isOrphan || !agent.reachable) continue
-      if (!isTerminal(task.state)) this.#tell(task, task.state, 'REASON_AGENT_REREGISTERED')
-      this.#deliver(task)
-    }
-  }
-
-  #endOrphans (agent: ModelAgent): void {
-    if (!this.#isKnown(agent)) return
-    for (const task of this.liveTasks()) if (task.isOrphan && task.agent === agent) this.endTask(task.info.task_id.value, 'TASK_KILLED')
-  }
-
-  #isKnown (agent: ModelAgent): boolean { return agent.reachable && agent.returnsAtMs === null }
-
   #allocate (): void {
     const session = this.#session
     if (session === null || session.suppressed) return
     const offers: Offer[] = []
     for (const agent of this.agents) {
-      if (!this.#isKnown(agent)) continue
+      if (!this.isKnown(agent)) continue
       const items = free(agent)
       const refused = agent.filters.some((filter) => filter.untilMs > this.#clock.now() && items.every((item) => filter.items.has(item)))
       if (items.length === 0 || refused) continue
@@ -358,11 +268,6 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
             { name: 'ports', type: 'RANGES', ranges: { range: [...agent.ports].map((port) => ({ begin: port, end: port })) }, allocation_info }
           ])
     }
-  }
-
-  #rescind (id: string): void {
-    this.#release(id)
-    this.#sendLate({ type: 'RESCIND', rescind: { offer_id: { value: id } } })
   }
 
   #release (id: string): Item[] {
@@ -406,7 +311,7 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
       case 'KILL': {
         const task = this.tasks.get(call.kill.task_id.value)
         if (task === undefined || task.isOrphan) this.#reconcile([[call.kill.task_id.value, call.kill.agent_id?.value]])
-        else if (!isTerminal(task.state) && this.#isKnown(task.agent)) {
+        else if (!isTerminal(task.state) && this.isKnown(task.agent)) {
           this.onKill(task.info.name)
           this.endTask(task.info.task_id.value, 'TASK_KILLED')
         }
@@ -508,7 +413,7 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
   #deliverOperation (operation: ModelOperation): void {
     const uuid = operation.status.uuid!.value
     if (this.#stopped || this.#operations.get(uuid) !== operation) return
-    if (this.#isKnown(operation.agent) && !this.happens('loseFeedback')) this.#sendLate({ type: 'UPDATE_OPERATION_STATUS', update_operation_status: { status: operation.status } })
+    if (this.isKnown(operation.agent) && !this.happens('loseFeedback')) this.#sendLate({ type: 'UPDATE_OPERATION_STATUS', update_operation_status: { status: operation.status } })
     this.#clock.setTimer(() => { this.#deliverOperation(operation) }, updateRepeatMs)
   }
 
@@ -557,32 +462,32 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
     const uuid = this.#random.bytes(16).toString('base64')
     const { task_id, agent_id } = task.info
     task.updates.push({ task_id, agent_id, state, uuid, source: 'SOURCE_EXECUTOR', ...(reason === undefined ? {} : { reason }) })
-    if (task.updates.length === 1) this.#deliver(task)
+    if (task.updates.length === 1) this.deliver(task)
   }
 
-  #deliver (task: ModelTask): void {
+  deliver (task: ModelTask): void {
     const status = task.updates[0]
-    if (status === undefined || !this.#isKnown(task.agent) || this.#session === null) return
+    if (status === undefined || !this.isKnown(task.agent) || this.#session === null) return
     this.#sendLate({ type: 'UPDATE', update: { status } })
     if (this.happens('repeatUpdate')) this.#send({ type: 'UPDATE', update: { status } })
-    this.#clock.setTimer(() => { if (task.updates[0] === status && !this.#stopped) this.#deliver(task) }, updateRepeatMs)
+    this.#clock.setTimer(() => { if (task.updates[0] === status && !this.#stopped) this.deliver(task) }, updateRepeatMs)
   }
 
   #acknowledge (taskId: string, uuid: string): void {
     const task = this.tasks.get(taskId)
     if (task === undefined || task.updates[0]?.uuid !== uuid) return
     task.updates.shift()
-    this.#deliver(task)
+    this.deliver(task)
   }
 
-  #tell ({ info, isOrphan }: ModelTask, state: TaskState, reason?: string): void {
+  tellTask ({ info, isOrphan }: ModelTask, state: TaskState, reason?: string): void {
     if (isOrphan || (reason !== 'REASON_RECONCILIATION' && this.happens('loseNews'))) return
     this.#status(info, { state, ...(reason === undefined ? {} : { reason }) })
   }
 
   #reconcile (asked: Array<[string, string | undefined]>): void {
     const reason = 'REASON_RECONCILIATION'
-    if (asked.length === 0) for (const task of this.liveTasks().filter(({ agent }) => agent.returnsAtMs === null)) this.#tell(task, task.agent.reachable ? task.state : 'TASK_UNREACHABLE', reason)
+    if (asked.length === 0) for (const task of this.liveTasks().filter(({ agent }) => agent.returnsAtMs === null)) this.tellTask(task, task.agent.reachable ? task.state : 'TASK_UNREACHABLE', reason)
     for (const [id, agentId] of asked) {
       const found = this.tasks.get(id)
       const task = found?.isOrphan === true ? undefined : found
@@ -597,7 +502,7 @@ export class ModelMaster implements ModelScheduling, MaintainedMaster {
       else if (agent === undefined) this.#status(info, { state: 'TASK_UNKNOWN', reason })
       else if (!agent.reachable) this.#status(info, { state: 'TASK_UNREACHABLE', reason })
       else if (task === undefined || (isTerminal(task.state) && task.updates.length === 0)) this.#status(info, { state: 'TASK_GONE', reason })
-      else this.#tell(task, task.updates[0]?.state ?? task.state, reason)
+      else this.tellTask(task, task.updates[0]?.state ?? task.state, reason)
     }
   }
 }

@@ -7,17 +7,17 @@ export const partitionAware: Scenario[] = [
     await harness.start({ replaceAfterMs: 60_000 })
     await running(3)
     const agent = harness.master.liveTasks()[2]!.agent
-    harness.master.partition(agent)
+    harness.master.faults.partition(agent)
     await harness.until(() => harness.status().nodes.filter(({ state }) => state === 'running').length === 3, 'a stand-in')
     await harness.clock.advance(20_000)
-    harness.master.heal(agent)
+    harness.master.faults.heal(agent)
     await settled(3)
   }),
 
   scenario('GONE_BY_OPERATOR: data is moved, another node takes the place, the old one is forgotten', 4, async ({ harness, running, settled }) => {
     await harness.start()
     await running(3)
-    harness.master.markGone(harness.master.liveTasks()[1]!.agent)
+    harness.master.faults.markGone(harness.master.liveTasks()[1]!.agent)
     await settled(3)
     await harness.until(() => harness.cluster.map.nodes.length === 3, 'three nodes in the map')
   })

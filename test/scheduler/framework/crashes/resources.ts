@@ -27,9 +27,9 @@ export const surplus: Scenario[] = [
     const [agent] = harness.master.agents
     await harness.start()
     await harness.until(() => harness.master.reservedIds().size > 0, 'a reservation')
-    harness.master.partition(agent!)
+    harness.master.faults.partition(agent!)
     await harness.clock.advance(90_000)
-    harness.master.heal(agent!)
+    harness.master.faults.heal(agent!)
     await settled(3)
   }),
 

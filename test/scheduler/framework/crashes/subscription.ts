@@ -41,7 +41,7 @@ export const removed: Scenario[] = [
     await running(3)
     await harness.clock.advance(10_000)
     const volumes = [...harness.master.reservedIds()].sort()
-    harness.master.forget()
+    harness.master.faults.forget()
     await harness.until(() => harness.status().problem?.final === true, 'the end')
     expect(harness.status().problem!.code).to.equal('ATOLL_MESOS_REMOVED')
     const [subscriptions, calls] = [harness.master.infos.length, harness.master.calls.length]
@@ -59,7 +59,7 @@ export const removed: Scenario[] = [
     await running(3)
     await harness.clock.advance(10_000)
     const volumes = [...harness.master.reservedIds()].sort()
-    harness.master.forget()
+    harness.master.faults.forget()
     await harness.until(() => !['framework-1', null].includes(harness.status().frameworkId), 'another id')
     await settled(3)
     expect([...harness.master.reservedIds()].sort()).to.deep.equal(volumes)
@@ -82,7 +82,7 @@ export const reconciliation: Scenario[] = [
     await running(3)
     await harness.clock.advance(60_000)
     const { length } = harness.master.launches
-    harness.master.restart()
+    harness.master.faults.restart()
     await harness.clock.advance(60_000)
     await settled(3)
     expect(harness.master.launches).to.have.length(length)

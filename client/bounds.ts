@@ -106,6 +106,13 @@ export const blockIdleMs = 30_000
 /** Blocks on their way to whoever caches above. */
 export const offersMax = 64
 
+// Short-circuit reads.
+/** After a file of a node could not be read, nodes are asked for bytes for so long. */
+export const shortCircuitPauseMs = 10_000
+/** Files of nodes that are kept open, and how long nobody has read one that is not. */
+export const localFilesMax = 64
+export const localFileIdleMs = 1_000
+
 // Reads at other replicas than the primary (Tivoli).
 /** What a read costs however short it is counts as so many bytes. */
 export const readUnitBytes = 64 * kibi

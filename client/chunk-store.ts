@@ -1,11 +1,19 @@
 import type { VolumeInfo } from '../partitioning/types.ts'
 import type { ChunkPosition } from '../fsnode/protocol/data.ts'
 import type { Methods } from '../fsnode/protocol/methods.ts'
+import type { Answer } from '../fsnode/protocol/peer.ts'
 import type { Clock, Random } from '../fsnode/protocol/ports.ts'
 import type { ClusterRouter } from '../fsnode/protocol/router.ts'
 import { ReplicaReads } from './replica-reads.ts'
+import { ShortCircuit, type LocalFiles } from './short-circuit.ts'
 
-export interface ChunkStoreComponents { router: ClusterRouter, clock: Clock, random: Random }
+export interface ChunkStoreComponents {
+  router: ClusterRouter
+  clock: Clock
+  random: Random
+  /** For short-circuit reads; null: there are none. */
+  files: LocalFiles | null
+}
 
 /** Part of a write, within a chunk. */
 export interface ChunkRange { offset: number, length: number, data: readonly Buffer[] }
@@ -15,6 +23,7 @@ export class ChunkStore {
   private readonly components: ChunkStoreComponents
   private readonly volume: VolumeInfo
   private readonly replicas: ReplicaReads
+  private readonly shortCircuit: ShortCircuit | null
   /** With `order`: an attempt that was overtaken on its way must not undo a later one. */
   private readonly writer: string
   private order = 0
@@ -23,6 +32,7 @@ export class ChunkStore {
     this.components = components
     this.volume = volume
     this.replicas = new ReplicaReads(components)
+    this.shortCircuit = components.files === null ? null : new ShortCircuit(components.files, components.clock)
     this.writer = components.random.bytes(8).toString('hex')
   }
 
@@ -52,8 +62,12 @@ export class ChunkStore {
       const answered = await this.replicas.read(partition(), { ino, chunk, offset, length })
       if (answered !== null) return answered
     }
-    const { payload } = await this.components.router.toPrimary(partition, 'data.read', (epoch, { id }) => ({ partition: id, epoch, ino, chunk, offset, length }))
-    return payload
+    const ask = (machine?: string): Promise<Answer<'data.read'>> => this.components.router.toPrimary(partition, 'data.read', (epoch, { id }) => ({
+      partition: id, epoch, ino, chunk, offset, length, ...(machine !== undefined && { machine })
+    }))
+    const { body: { file }, payload } = await ask(this.shortCircuit?.machine)
+    if (file === undefined) return payload
+    return await this.shortCircuit!.read(file) ?? (await ask()).payload
   }
 
   /** Resolves as `write` does. */

@@ -8,6 +8,8 @@ import { systemClock, systemRandom } from '../fsnode/protocol/system.ts'
 import { tcpNetwork } from '../fsnode/protocol/tcp-network.ts'
 import { VolumeFileSystem, type MountedVolumeInit } from './file-api/mounted-volume.ts'
 import type { MountedVolume } from './file-api/types.ts'
+import { systemFiles } from './local-files.ts'
+import type { LocalFiles } from './short-circuit.ts'
 import { silentLog } from './silent-log.ts'
 import type { VolumeClient, WriteJournal } from './types.ts'
 import { AtollVolumeClient } from './volume-client.ts'
@@ -18,6 +20,8 @@ export interface ClientComponents {
   clock: Clock
   random: Random
   log: Logger
+  /** For short-circuit reads of nodes on this machine; null: there are none. */
+  files: LocalFiles | null
 }
 
 export interface ConnectInit {
@@ -63,7 +67,7 @@ export interface Cluster {
 export async function connect (init: ConnectInit, components: Partial<ClientComponents> = {}): Promise<Cluster> {
   const seeds = init.nodes.map((node) => typeof node === 'string' ? parseAddress(node) : node)
   const complete: ClientComponents = {
-    network: tcpNetwork, clock: systemClock, random: systemRandom, log: silentLog, ...components
+    network: tcpNetwork, clock: systemClock, random: systemRandom, log: silentLog, files: systemFiles, ...components
   }
   const router = new ClusterRouter(complete, { seeds })
   try {

@@ -24,6 +24,7 @@ import { OwnChanges } from './own-changes.ts'
 import { ReadAheadBudget } from './reader.ts'
 import { Room } from './room.ts'
 import { SessionTable } from './session-table.ts'
+import type { LocalFiles } from './short-circuit.ts'
 import type { Invalidation, Offer, OpenFile, OperationContext, SetAttributes, StatFs, VolumeClient, WriteJournal } from './types.ts'
 import { UnsyncedChunks } from './unsynced-chunks.ts'
 
@@ -34,6 +35,8 @@ export interface VolumeClientComponents {
   log: Logger
   /** Where acknowledged writes survive a crash of this process. */
   journal: WriteJournal | null
+  /** For short-circuit reads of nodes on this machine; null: there are none. */
+  files: LocalFiles | null
 }
 
 export interface VolumeClientInit {
@@ -66,7 +69,7 @@ export class AtollVolumeClient implements VolumeClient {
   private closing: Promise<void> | null = null
 
   constructor (components: VolumeClientComponents, init: VolumeClientInit) {
-    const { clock, random, log, journal } = components
+    const { clock, random, log, journal, files } = components
     const { volume, client } = init
     this.init = init
     this.chunkSizeBytes = volume.chunkSizeBytes
@@ -77,7 +80,7 @@ export class AtollVolumeClient implements VolumeClient {
     // Each part holds the context and looks the others up in it when it needs them.
     const context = {} as { -readonly [part in keyof VolumeContext]: VolumeContext[part] }
     const leases = new Leases(context)
-    const chunks = new ChunkStore({ router: this.router, clock, random }, volume)
+    const chunks = new ChunkStore({ router: this.router, clock, random, files }, volume)
     this.context = Object.assign(context, {
       volume, clock, random, log, journal, leases, chunks,
       operations: new OperationNumbers(clock),

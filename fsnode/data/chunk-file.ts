@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib'
 import { AtollError, posixError } from '../protocol/errors.ts'
 import { bulkBuffers } from '../protocol/buffer-pool.ts'
+import type { FileRange } from '../protocol/data.ts'
 import { byteLengthOf } from '../protocol/frame.ts'
 import { BlockSums, SliceReader, sumWithZeros, WholeBlockSums } from './block-sums.ts'
 import { blockBytes, blockCount, chunkBytesMax, decodeHeader, encodeHeader, headerBytes, tableBytes, type ChunkHeader } from './chunk-header.ts'
@@ -82,6 +83,17 @@ export class OpenChunk {
     const first = Math.floor(offset / blockBytes)
     const bytes = await this.readBlocks(first, blockCount(end))
     return bytes.subarray(offset - first * blockBytes, end - first * blockBytes)
+  }
+
+  /** Where in the file the bytes are, with their checksums; null: there are none. */
+  locate (offset: number, length: number): Omit<FileRange, 'path'> | null {
+    this.requireSound()
+    const end = Math.min(offset + length, this.length)
+    if (end <= offset) return null
+    const first = Math.floor(offset / blockBytes)
+    const start = first * blockBytes
+    const sums = Buffer.from(tableBytes(this.sums.table, this.length).subarray(first * 4, blockCount(end) * 4))
+    return { position: headerBytes + start, length: Math.min(blockCount(end) * blockBytes, this.length) - start, blockBytes, sums, skip: offset - start, count: end - offset }
   }
 
   /** `whole`: checksums of the whole blocks of the payload, if they are known. */

@@ -2,6 +2,7 @@ import { dirname, join } from 'node:path'
 import { hashInode } from '../../partitioning/routing.ts'
 import type { DiskMeasure } from '../../partitioning/types.ts'
 import { AtollError, codeOf, messageOf, posixError } from '../protocol/errors.ts'
+import type { FileRange } from '../protocol/data.ts'
 import { byteLengthOf } from '../protocol/frame.ts'
 import type { Clock, Logger, Timer } from '../protocol/ports.ts'
 import type { WholeBlockSums } from './block-sums.ts'
@@ -130,6 +131,18 @@ export class ChunkStore {
       return this.meter.measure('read', length, () => chunk.read(offset, length))
     })
   }
+
+  /** Where others on this machine read the bytes; null: there are none, or nobody can. The place is good for as long as the checksums match. */
+  locate (name: ChunkName, offset: number, length: number): Promise<FileRange | null> {
+    return this.run(name, true, async (slot) => {
+      const place = (await this.load(slot))?.locate(offset, length)
+      const path = this.components.files.outside?.pathOf(slot.path)
+      return place === undefined || place === null || path === undefined ? null : { path, ...place }
+    })
+  }
+
+  /** Of those who may read where `locate` says. */
+  get machine (): string | null { return this.components.files.outside?.machine ?? null }
 
   /** `whole`: checksums of the whole blocks of the payload, if they are known. */
   write (name: ChunkName, offset: number, payload: readonly Buffer[], whole?: WholeBlockSums): Promise<void> {

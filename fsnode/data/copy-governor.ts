@@ -47,6 +47,7 @@ export class CopyGovernor {
   /** Copies that wait for their turn: others of this node, or of others, are felt meanwhile. */
   private waiting = 0
   private wasWaiting = false
+  private copiedMs = -Infinity
 
   constructor (clock: Clock) {
     this.clock = clock
@@ -72,9 +73,13 @@ export class CopyGovernor {
       await new Promise<void>((resolve) => { this.clock.setTimer(resolve, waitMs) })
       this.waiting--
     }
+    this.copiedMs = this.clock.now()
     this.allowance -= bytes
     this.window.copied += bytes
   }
+
+  /** Copies are under way, or were a moment ago. */
+  get isCopying (): boolean { return this.waiting > 0 || this.clock.now() - this.copiedMs < governorWindowMsMax }
 
   /** Bytes per second that copies may take beside clients, now. */
   get bytesPerSecond (): number { return this.rate }

@@ -10,8 +10,8 @@ import type { DataPartitionReplica } from './replica.ts'
 
 const chunkIndexMax = 0xffffffff
 
-/** Answers 'data.*' and 'replica.*' with the replicas of this node. */
-export function dataHandlers (find: (partitionId: string) => DataPartitionReplica | undefined): Handlers {
+/** Answers 'data.*' and 'replica.*' with the replicas of this node. `machine`: whose processes may read the chunk files, too. */
+export function dataHandlers (find: (partitionId: string) => DataPartitionReplica | undefined, machine: string | null): Handlers {
   const replicaOf = (partition: string): DataPartitionReplica => {
     const replica = find(partition)
     if (replica === undefined) throw new AtollError('ATOLL_STALE_EPOCH', `partition ${partition} has no replica here`)
@@ -37,7 +37,10 @@ export function dataHandlers (find: (partitionId: string) => DataPartitionReplic
     },
     'data.read': async (request) => {
       requireRead(request)
-      const bytes = await chunkReplicaOf(request).read(request)
+      const replica = chunkReplicaOf(request)
+      const file = request.machine !== undefined && request.machine === machine ? await replica.locate(request) : null
+      if (file !== null) return { body: { file } }
+      const bytes = await replica.read(request)
       return { body: {}, payload: [bytes], release: () => { bulkBuffers.give(bytes) } }
     },
     'data.truncate': async (request) => {

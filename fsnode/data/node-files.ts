@@ -1,6 +1,7 @@
 import fs from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, resolve as resolvePath } from 'node:path'
 import { codeOf } from '../protocol/errors.ts'
+import { machineId } from '../protocol/machine.ts'
 import type { ChunkFile, ChunkFiles } from './files.ts'
 
 /**
@@ -81,6 +82,8 @@ function after (buffers: readonly Buffer[], count: number): readonly Buffer[] {
 const { O_CREAT, O_EXCL, O_RDWR } = fs.constants
 
 export const nodeFiles: ChunkFiles = {
+  get outside () { return { machine: machineId(), pathOf: (path: string) => resolvePath(path) } },
+
   open (path, create) {
     return new Promise((resolve, reject) => {
       fs.open(path, create ? O_RDWR | O_CREAT | O_EXCL : O_RDWR, 0o600, (error, descriptor) => {

@@ -46,7 +46,7 @@ export class DataPartitions {
 
   handlers (): Handlers {
     return {
-      ...dataHandlers((partition) => this.find(partition)),
+      ...dataHandlers((partition) => this.find(partition), this.components.store.machine),
       'replica.passed': (request) => ({ body: this.passed(request) })
     }
   }

@@ -1,5 +1,5 @@
 import type { DataPartition, NodeId } from '../../partitioning/types.ts'
-import type { ChunkMutation, ChunkPosition, DataWriteRequest, ReplicaApplyRequest, ReplicaDigestsRequest, ReplicaDigestsResponse } from '../protocol/data.ts'
+import type { ChunkMutation, ChunkPosition, DataWriteRequest, FileRange, ReplicaApplyRequest, ReplicaDigestsRequest, ReplicaDigestsResponse } from '../protocol/data.ts'
 import { AtollError, codeOf, messageOf, posixError } from '../protocol/errors.ts'
 import { bulkBuffers } from '../protocol/buffer-pool.ts'
 import { byteLengthOf } from '../protocol/frame.ts'
@@ -158,21 +158,30 @@ export class Primary {
   get position (): ChunkPosition { return { origin: this.origin, order: this.lastOrder } }
 
   /** What the chunk holds, once all of it is committed. */
-  async read (ino: number, chunk: number, offset: number, length: number): Promise<Buffer> {
+  read (ino: number, chunk: number, offset: number, length: number): Promise<Buffer> {
+    return this.whenCommitted(ino, chunk, offset, length, (name) => this.components.store.read(name, offset, length))
+  }
+
+  /** Where that is, for a reader on this machine; null: it must be read. */
+  locate (ino: number, chunk: number, offset: number, length: number): Promise<FileRange | null> {
+    return this.whenCommitted(ino, chunk, offset, length, (name) => this.components.store.locate(name, offset, length))
+  }
+
+  private async whenCommitted<T> (ino: number, chunk: number, offset: number, length: number, look: (name: ChunkName) => Promise<T>): Promise<T> {
     const name = this.nameOf(ino, chunk)
     const key = keyOf(name)
     for (let attempt = 0; ; attempt++) {
       const open = this.overlapping(key, offset, length)
-      let bytes: Buffer
+      let found: T
       try {
-        bytes = await this.components.store.read(name, offset, length)
+        found = await look(name)
       } catch (error) {
         if (codeOf(error) !== 'ATOLL_BAD_CHECKSUM' || attempt > 0) throw error
         await this.heal(name)
         continue
       }
       // One that failed may have left bytes that are no longer there.
-      if (open.length === 0 || (await Promise.all(open.map(succeeds))).every(Boolean)) return bytes
+      if (open.length === 0 || (await Promise.all(open.map(succeeds))).every(Boolean)) return found
       this.requireOffice()
     }
   }

@@ -1,7 +1,7 @@
 import { holdsChunk } from '../../partitioning/routing.ts'
 import type { DataPartition, NodeId, ReplicaState } from '../../partitioning/types.ts'
 import type {
-  ChunkPosition, DataPositionRequest, DataReadRequest, DataSyncRequest, DataTruncateRequest, DataWriteRequest, DataZeroRequest, ReplicaApplyRequest, ReplicaApplyResponse,
+  ChunkPosition, DataPositionRequest, DataReadRequest, DataSyncRequest, DataTruncateRequest, DataWriteRequest, DataZeroRequest, FileRange, ReplicaApplyRequest, ReplicaApplyResponse,
   ReplicaDigestsRequest, ReplicaDigestsResponse, ReplicaJoinedRequest, ReplicaLeaseRequest, ReplicaPassedRequest, ReplicaPassedResponse, ReplicaPullRequest, ReplicaSettledRequest
 } from '../protocol/data.ts'
 import { AtollError } from '../protocol/errors.ts'
@@ -210,6 +210,20 @@ export class DataPartitionReplica {
     this.load.reads++
     this.load.readBytes += bytes.length
     return bytes
+  }
+
+  /**
+   * Where the bytes are, for a reader on this machine; null: it must read through the node. Under Tivoli the disk's measurements decide who
+   * leads and who reads, and copies make way for clients by what their reads take here: both want to see the reads.
+   */
+  async locate (request: DataReadRequest): Promise<FileRange | null> {
+    const primary = this.requirePrimary(request.epoch)
+    if (this.tivoli || this.components.governor?.isCopying === true) return null
+    const range = await primary.locate(request.ino, request.chunk, request.offset, request.length)
+    if (range === null) return null
+    this.load.reads++
+    this.load.readBytes += range.count
+    return range
   }
 
   /** Takes its place in the chunk's order before it returns. */

@@ -39,8 +39,26 @@ export interface DataWriteRequest extends ChunkMutation {
   extents?: number[]
 }
 export const extentsMax = 256
-/** Answered with up to `length` bytes as payload; fewer (or none) where the chunk ends: the rest reads as zeros. */
-export interface DataReadRequest extends ChunkAddress { offset: number, length: number }
+/**
+ * Answered with up to `length` bytes as payload; fewer (or none) where the chunk ends: the rest reads as zeros. `machine`: the reader's (see
+ * machine.ts); where it is the node's, too, the answer may say where the bytes are, in place of them.
+ */
+export interface DataReadRequest extends ChunkAddress { offset: number, length: number, machine?: string }
+export interface DataReadResponse { file?: FileRange }
+
+/** Bytes in a file of the node's, for a short-circuit read: with their checksums, by which a reader knows that it has what the node meant. */
+export interface FileRange {
+  path: string
+  /** Where in the file the blocks begin that hold the bytes, and how long they are together. */
+  position: number
+  length: number
+  blockBytes: number
+  /** CRC-32 of each block, u32 little endian. */
+  sums: Uint8Array
+  /** Where in the blocks the bytes begin, and how many there are. */
+  skip: number
+  count: number
+}
 /** Bytes of the chunk from `length` on are gone; 0 removes the chunk. Never makes it longer. */
 export interface DataTruncateRequest extends ChunkMutation { length: number }
 /** The bytes read as zeros afterwards; the chunk keeps its length. */
@@ -130,7 +148,7 @@ export interface DataScrubResponse { chunks: number, bytes: number, damaged: num
 export interface DataMethods {
   'data.scrub': { request: DataScrubRequest, response: DataScrubResponse }
   'data.write': { request: DataWriteRequest, response: Empty }
-  'data.read': { request: DataReadRequest, response: Empty }
+  'data.read': { request: DataReadRequest, response: DataReadResponse }
   'data.truncate': { request: DataTruncateRequest, response: Empty }
   'data.zero': { request: DataZeroRequest, response: Empty }
   'data.sync': { request: DataSyncRequest, response: Empty }

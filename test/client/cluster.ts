@@ -92,7 +92,7 @@ export class TestCluster {
   /** A cluster connection from a host of its own. */
   connect (host = `client${++this.clients}`, patienceMs?: number): Promise<Cluster> {
     return connect({ nodes: ['n0:1', 'n1:1', 'n2:1'].slice(0, this.map.nodes.length), patienceMs, client: host }, {
-      network: this.network.host(host), clock: this.clock, random: this.random.fork(), log: silent
+      network: this.network.host(host), clock: this.clock, random: this.random.fork(), log: silent, files: null
     })
   }
 
@@ -103,7 +103,7 @@ export class TestCluster {
   /** A client that caches few inodes. */
   async small (inodesMax = 20): Promise<TestVolume> {
     const network = this.network.host(`client${++this.clients}`)
-    const volume = new AtollVolumeClient({ network, clock: this.clock, random: this.random.fork(), log: silent, journal: null }, {
+    const volume = new AtollVolumeClient({ network, clock: this.clock, random: this.random.fork(), log: silent, journal: null, files: null }, {
       volume: this.volume, seeds: [{ host: 'n0', port: 1 }], client: 'small', cache: { inodesMax }
     })
     await this.run(volume.start())

@@ -24,7 +24,7 @@ export class Machine {
     const { cluster, host, store } = this
     const ports = this.ports = new ProcessPorts(cluster.clock, cluster.network.host(host))
     const journal = this.journal = new SimJournal(store, { isAlive: () => ports.alive, place: () => 0, writesMax: 10_000 })
-    const volume = new AtollVolumeClient({ network: ports.network, clock: ports.clock, random: cluster.random.fork(), log: silent, journal }, {
+    const volume = new AtollVolumeClient({ network: ports.network, clock: ports.clock, random: cluster.random.fork(), log: silent, journal, files: null }, {
       volume: cluster.volume, seeds: [{ host: 'n0', port: 1 }], session: `session-of-${host}`, client: host, plentyBytes
     })
     await cluster.run(volume.start())

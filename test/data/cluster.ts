@@ -178,7 +178,7 @@ export class SimNode {
   constructor (cluster: SimCluster, id: NodeId, capacityBytes?: number) {
     this.cluster = cluster
     this.id = id
-    this.files = new MemoryFiles({ clock: cluster.clock, random: cluster.random.fork() }, { delayMsMax: 0.4, ...(capacityBytes === undefined ? {} : { capacityBytes }) })
+    this.files = new MemoryFiles({ clock: cluster.clock, random: cluster.random.fork() }, { delayMsMax: 0.4, host: id, ...(capacityBytes === undefined ? {} : { capacityBytes }) })
   }
 
   get alive (): boolean { return this.partitions !== null }

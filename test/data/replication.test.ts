@@ -1,10 +1,12 @@
 import { expect } from 'chai'
+import { crc32 } from 'node:zlib'
 import { blockBytes, headerBytes } from '../../fsnode/data/chunk-header.ts'
 import { recentChangesMax } from '../../fsnode/data/constants.ts'
 import { RecentChanges } from '../../fsnode/data/recent-changes.ts'
 import type { DataScrubResponse } from '../../fsnode/protocol/data.ts'
 import { codeOf } from '../../fsnode/protocol/errors.ts'
 import { SimClock } from '../sim/clock.ts'
+import { machine } from '../sim/memory-files.ts'
 import { SimRandom } from '../sim/random.ts'
 import { contentsOf, partitionId, SimClient, SimCluster, type SimNode } from './cluster.ts'
 
@@ -70,6 +72,24 @@ describe('a data partition', () => {
     await clock.advance(990)
     cluster.leaseUntil.set('node-1', 0)
     expect(await failureOf(read('node-1', 1))).to.equal('ATOLL_UNAVAILABLE')
+  })
+
+  it('tells a reader on its machine where committed bytes are, with their checksums', async () => {
+    await start()
+    const bytes = random.bytes(2 * blockBytes + 100)
+    await run(client.write(5, 0, 0, bytes))
+    const read = (from: string): ReturnType<typeof client.router.toPrimary<'data.read'>> =>
+      client.router.toPrimary(partitionId, 'data.read', (epoch) => ({ partition: partitionId, epoch, ino: 5, chunk: 0, offset: blockBytes + 10, length: 5 * blockBytes, machine: from }))
+    const { body: { file }, payload } = await run(read(machine))
+    expect(payload).to.deep.equal([])
+    const found = Buffer.alloc(file!.length)
+    expect(node('node-1').files.peek(file!.path.replace('node-1:', ''), found, file!.position)).to.equal(file!.length)
+    expect(found.subarray(file!.skip, file!.skip + file!.count).equals(bytes.subarray(blockBytes + 10))).to.equal(true)
+    expect([...new Uint32Array(new Uint8Array(file!.sums).buffer)]).to.deep.equal([crc32(found.subarray(0, blockBytes)), crc32(found.subarray(blockBytes))])
+    expect(node('node-1').partitions!.takeLoad()[0]).to.include({ reads: 1, readBytes: bytes.length - blockBytes - 10 })
+    const elsewhere = await run(read('another machine'))
+    expect(elsewhere.body).to.deep.equal({})
+    expect(Buffer.concat(elsewhere.payload).equals(bytes.subarray(blockBytes + 10))).to.equal(true)
   })
 
   it('refuses what is for a chunk as it was before others changed it, whoever is the primary', async () => {

@@ -4,6 +4,7 @@ import type { Logger } from '../../fsnode/protocol/ports.ts'
 import { replay } from '../../fuse/mount/replay.ts'
 import type { SimCluster } from './cluster.ts'
 import { JournalStore, SimJournal } from './journal.ts'
+import { localFiles } from './local-files.ts'
 import { ProcessPorts, type Drift } from './process.ts'
 import type { SimRandom } from './random.ts'
 
@@ -50,7 +51,8 @@ export class SimClient {
     for (;;) {
       const { clock, network } = ports
       const journal = this.journal(ports)
-      const volume = new AtollVolumeClient({ network, clock, random: random.fork(), log: this.log, journal }, {
+      const files = cluster.config.shortCircuit ? localFiles(clock, random.fork(), (host) => cluster.nodes.find((node) => node.host === host)?.disk) : null
+      const volume = new AtollVolumeClient({ network, clock, random: random.fork(), log: this.log, journal, files }, {
         volume: cluster.volume!, seeds: cluster.seeds, session: this.session, client: host, cache: { inodesMax: 8 }, plentyBytes: cluster.config.plentyBytes
       })
       const process: ClientProcess = { name: `${host}.${life}`, volume, ports }

@@ -33,6 +33,8 @@ export interface SimConfig {
   driftMax: number
   /** Records that the journal of each client holds; 0: they have none, and decide nothing by themselves. */
   journalRecordsMax: number
+  /** Clients read the nodes' files where these say that they may. */
+  shortCircuit: boolean
   /** Free bytes on each node from which on clients close files without waiting for the nodes. */
   plentyBytes: number
   /** Pause between two things that an operator does (moves, drains, policies), ms on average; null: there is none. */
@@ -71,6 +73,7 @@ export function drawConfig (random: SimRandom): SimConfig {
     driftMax: random.pick([0, 0.005, 0.02]),
     operateEveryMs: random.pick([null, 1_000, 4_000]),
     journalRecordsMax: random.pick([0, 6, 1_000, 1_000]),
+    shortCircuit: random.chance(0.5),
     plentyBytes: random.pick([0, 0, Infinity]),
     splits: random.pick([0, 0, 1, 2]),
     spreadInodesMin: random.pick([0, 0, 8, 1_000]),

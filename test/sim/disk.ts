@@ -24,17 +24,17 @@ export class SimDisk {
   /** Shared by everything on the disk, so that a change of speed is felt at once. */
   private readonly times = { ...fastMs }
   /** Bytes that chunk files may take; undefined: a disk without end. */
-  private readonly room: { capacityBytes: number, delayMsMax: number }
+  private readonly room: { capacityBytes: number, delayMsMax: number, host: string }
   /** Changes when the machine starts. */
   private boot = 1
   private record: { incarnation: string, boot: number } | null = null
 
-  constructor (clock: Clock, random: SimRandom, capacityBytes: number) {
+  constructor (clock: Clock, random: SimRandom, capacityBytes: number, host: string) {
     this.clock = clock
     this.random = random
     let managers: NodeAddress[] = []
     this.addresses = { load: () => managers, save: (known) => { managers = known } }
-    this.room = { capacityBytes, delayMsMax: fastMs.delayMsMax }
+    this.room = { capacityBytes, delayMsMax: fastMs.delayMsMax, host }
     this.files = new MemoryFiles({ clock, random: random.fork() }, this.room)
   }
 

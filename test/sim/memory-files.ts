@@ -16,7 +16,11 @@ export interface MemoryFilesComponents {
   random?: SimRandom
 }
 
-export interface MemoryFilesInit { capacityBytes?: number, delayMsMax?: number }
+/** `host`: others on its machine may read the files, under `HOST:PATH`. */
+export interface MemoryFilesInit { capacityBytes?: number, delayMsMax?: number, host?: string }
+
+/** All hosts count as one machine. */
+export const machine = 'the machine'
 
 /**
  * A disk in memory. `kill`: the process ends, calls under way are half done. `crash`: the power fails: of
@@ -25,6 +29,7 @@ export interface MemoryFilesInit { capacityBytes?: number, delayMsMax?: number }
  */
 export class MemoryFiles implements ChunkFiles {
   capacityBytes: number
+  readonly outside: ChunkFiles['outside']
   /** While set, writes and syncs fail with this code. */
   failure: string | null = null
   /** Calls of each kind, for tests that count them. */
@@ -42,12 +47,19 @@ export class MemoryFiles implements ChunkFiles {
     this.components = components
     this.init = init
     this.capacityBytes = init.capacityBytes ?? 2 ** 40
+    if (init.host !== undefined) this.outside = { machine, pathOf: (path) => `${init.host}:${path}` }
   }
 
   get paths (): string[] { return [...this.entries.keys()].sort() }
 
   /** A copy of a file's bytes. */
   contents (path: string): Buffer { return Buffer.from(this.nodeOf(path).current) }
+
+  /** As another process reads it. */
+  peek (path: string, into: Buffer, position: number): number {
+    const { current } = this.nodeOf(path)
+    return position >= current.length ? 0 : current.copy(into, 0, position)
+  }
 
   sizeOf (path: string): number { return this.nodeOf(path).current.length }
 

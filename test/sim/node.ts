@@ -61,7 +61,7 @@ export class SimNode {
     this.id = id
     this.host = host
     this.spec = { clusterId, nodeId: id, host, rpcPort, raftPort, dataDirectory: '/', managers, capacityBytes, domain: [host] }
-    this.disk = new SimDisk(components.clock, components.random.fork(), init.capacityBytes)
+    this.disk = new SimDisk(components.clock, components.random.fork(), init.capacityBytes, init.host)
   }
 
   get address (): Address { return { host: this.host, port: this.spec.rpcPort } }

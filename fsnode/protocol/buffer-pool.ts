@@ -1,3 +1,5 @@
+import { noteAllocated } from './buffer-memory.ts'
+
 /** Large buffers that are used again: each new one costs its page faults, and the engine a full collection now and then. */
 export const pooledBufferBytes = 2 * 1024 * 1024 + 64 * 1024
 export const pooledBuffersMax = 12
@@ -18,7 +20,7 @@ export class BufferPool {
   take (length: number): Buffer {
     if (length < pooledBytesMin || length > pooledBufferBytes) return Buffer.allocUnsafe(length)
     const fitting = this.free.findIndex((slab) => slab.length >= length)
-    const slab = fitting === -1 ? Buffer.allocUnsafeSlow(Math.ceil(length / stepBytes) * stepBytes) : this.free.splice(fitting, 1)[0]!
+    const slab = fitting === -1 ? made(Math.ceil(length / stepBytes) * stepBytes) : this.free.splice(fitting, 1)[0]!
     this.lent.set(slab.buffer, { slab, users: 1 })
     return slab.subarray(0, length)
   }
@@ -39,6 +41,11 @@ export class BufferPool {
     this.free.splice(larger === -1 ? this.free.length : larger, 0, slab)
     if (this.free.length > pooledBuffersMax) this.free.shift()
   }
+}
+
+function made (length: number): Buffer {
+  noteAllocated(length)
+  return Buffer.allocUnsafeSlow(length)
 }
 
 /** For each of the buffers. */

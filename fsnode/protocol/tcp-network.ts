@@ -1,6 +1,6 @@
 import { connect, createServer, Socket, type OnReadOpts, type SocketConstructorOpts } from 'node:net'
 import { AtollError, codeOf, messageOf } from './errors.ts'
-import { noteReceived } from './receive-memory.ts'
+import { noteAllocated } from './buffer-memory.ts'
 import type { Address, Connection, Listener, Network } from './ports.ts'
 
 export const keepAliveDelayMs = 5_000
@@ -73,7 +73,10 @@ class TcpConnection implements Connection {
 
   private nextBuffer (): Buffer {
     const place = this.place?.() ?? null
-    if (place === null && this.spare.length < receiveBytesMin) this.spare = Buffer.allocUnsafeSlow(receiveBytes)
+    if (place === null && this.spare.length < receiveBytesMin) {
+      noteAllocated(receiveBytes)
+      this.spare = Buffer.allocUnsafeSlow(receiveBytes)
+    }
     this.target = place ?? this.spare
     return this.target
   }
@@ -83,7 +86,6 @@ class TcpConnection implements Connection {
     // Slices of it may be kept: it is not written to again.
     if (target === this.spare) this.spare = target.subarray(count)
     this.onData(count === target.length ? target : target.subarray(0, count))
-    noteReceived(count)
   }
 }
 

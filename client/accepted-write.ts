@@ -15,5 +15,5 @@ export interface AcceptedWrite extends WriteRecord {
 /** Errors of writes that were acknowledged before they failed: each handle reports them once. */
 export interface LateErrors { count: number, last: unknown }
 
-/** `append`: at the end of the file, if that is beyond the offset. */
+/** `append`: at the end of the file, whatever the offset. */
 export interface WriteOptions { append?: boolean, operationId?: number }

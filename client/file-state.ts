@@ -127,7 +127,7 @@ export class FileState {
   /**
    * Accepts a write. Resolves, with a journal, when it is recorded there; without one, or when that is
    * full, when every in-sync replica has the bytes (small content: when it is in memory, or, with a full
-   * journal, committed). With `append` it goes to the end if that is beyond the offset. Resolves with where it is.
+   * journal, committed). With `append` it goes to the end, wherever that was thought to be. Resolves with where it is.
    */
   async write (given: number, data: readonly Buffer[], { append = false, operationId }: WriteOptions = {}): Promise<number> {
     const length = byteLengthOf(data)
@@ -141,7 +141,7 @@ export class FileState {
         this.admission.arrived()
       }
     }
-    const offset = append ? Math.max(given, this.cached.knownAttr!.size) : given // under the lease nobody else moves the end
+    const offset = append ? this.cached.knownAttr!.size : given // under the lease nobody else moves the end
     if (offset + length > this.extent.endMax) {
       this.admission.leave(length)
       this.wake()

@@ -82,8 +82,8 @@ export interface OpenFile {
    */
   write (offset: number, data: readonly Buffer[], context?: OperationContext): Promise<void>
   /**
-   * As `write`, at the end of the file as it is when the write is accepted, wherever another client has moved it,
-   * but not before `offset`. Resolves with where. Left out by files that only one client has.
+   * As `write`, at the end of the file as it is when the write is accepted, wherever another client has moved it; `offset` is where the
+   * caller takes it to be. Resolves with where it was. Left out by files that only one client has.
    */
   append? (offset: number, data: readonly Buffer[], context?: OperationContext): Promise<number>
   /** Everything written is in the memory of all in-sync replicas, size and mtime are committed: others see it. */

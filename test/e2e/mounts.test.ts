@@ -64,6 +64,11 @@ describe('two mounts of one volume', function () {
     })
   }
 
+  it('who appends to a file that the other mount has cut, through one descriptor all the time, leaves no gap', async () => {
+    const script = `exec 3>> '${one}/cut'; echo before it was cut >&3; : > '${other}/cut'; echo after it >&3; echo and again >&3; cat '${one}/cut' '${other}/cut'`
+    expect(await sh(script)).to.equal('after it\nand again\nafter it\nand again\n')
+  })
+
   for (const killed of [false, true]) {
     it(`appends of both sides all arrive, each once and whole${killed ? ', when both workers are killed meanwhile, too' : ''}`, async () => {
       const count = 400

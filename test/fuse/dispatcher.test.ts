@@ -174,6 +174,17 @@ describe('fuse dispatcher: files', () => {
     expect(volume.readAt(ino, 0, 100).toString(), 'resent and not known: over nobody\'s data').to.equal('1234otherminemore')
   })
 
+  it('an append goes to the real end when another mount has cut the file', async () => {
+    const { kernel, volume } = await start()
+    const { ino, fh } = await kernel.create(1, 'log')
+    await kernel.write(ino, fh, 0, Buffer.from('before'), { flags: 0o2001 })
+    await volume.setattr(ino, { size: 2 }, { uid: 0, gid: 0 })
+    await kernel.write(ino, fh, 6, Buffer.from('after'), { flags: 0o2001 })
+    expect(volume.readAt(ino, 0, 100).toString()).to.equal('beafter')
+    await settle()
+    expect(kernel.notifications, 'the kernel takes the size for a greater one').to.have.length(1)
+  })
+
   it('who only appends does so past the page cache, which would cut what is written', async () => {
     const { kernel } = await start()
     const { ino } = await kernel.create(1, 'log')

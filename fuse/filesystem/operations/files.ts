@@ -130,10 +130,9 @@ async function store (context: FileSystemContext, request: DispatchedRequest, ha
   const { offset, flags, writeFlags, data } = parsed
   handle.dirty = true
   if ((writeFlags & FUSE_WRITE_KILL_SUIDGID) !== 0) await killSuidgid(context, request, handle.ino, handle)
-  // The kernel appends at the size it knows, which another mount may have moved on: the data belongs at the real end.
+  // The kernel appends at the size it knows, which another mount may have changed: the data belongs at the real end.
   const isAppending = (flags & constants.O_APPEND) !== 0 && (writeFlags & FUSE_WRITE_CACHE) === 0
-  const end = isAppending && handle.file.append === undefined ? (await context.client.getattr(handle.ino)).size : 0
-  const position = Math.max(offset, end)
+  const position = isAppending && handle.file.append === undefined ? (await context.client.getattr(handle.ino)).size : offset
   const written = isAppending && handle.file.append !== undefined
     ? handle.file.append(offset, [data], callerOf(request))
     : handle.file.write(position, [data], callerOf(request))

@@ -8,7 +8,7 @@ import type { StatusReport } from '../cli/commands/status.ts'
 import { print, printJson, printTable, startProgress } from '../cli/output.ts'
 import { connect } from '../client/index.ts'
 import { mountNull } from './null-fs.ts'
-import { directoryTarget, filesTarget, runPhases, sizesFull, sizesQuick, type Results } from './run-phases.ts'
+import { directoryTarget, filesTarget, runPhases, sequentially, sizesFull, sizesQuick, type Results } from './run-phases.ts'
 import { measureTcp } from './tcp-limit.ts'
 import { packTree, unpackTree } from './tree.ts'
 import type { BenchFiles, Measured } from './workloads.ts'
@@ -86,10 +86,11 @@ try {
 async function nullPhases (dir: string): Promise<Results> {
   const target = directoryTarget(dropKernelCaches)
   const results: Results = {}
-  results['sequential write'] = await target.phase('sequential write', dir, sizes)
-  await dropKernelCaches()
-  const { stdout } = await run(process.execPath, ['--disable-warning=ExperimentalWarning', fileURLToPath(new URL('read-stream.ts', import.meta.url)), join(dir, 'big'), String(sizes.sequentialMiB)])
-  results['sequential read'] = JSON.parse(stdout) as Measured
+  results['sequential write'] = await sequentially(sizes, () => target.remove(join(dir, 'sequential')), () => target.phase('sequential write', dir, sizes))
+  results['sequential read'] = await sequentially(sizes, dropKernelCaches, async () => {
+    const { stdout } = await run(process.execPath, ['--disable-warning=ExperimentalWarning', fileURLToPath(new URL('read-stream.ts', import.meta.url)), join(dir, 'big'), String(sizes.sequentialMiB)])
+    return JSON.parse(stdout) as Measured
+  })
   return results
 }
 

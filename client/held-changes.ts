@@ -111,7 +111,7 @@ export class HeldChanges {
     const now = this.context.clock.wallNs()
     if (!this.send(held!.cached, ['rmdir', now, dir, name, child.ino], by)) return false
     this.nameChanged(held!, name, 0, 0, now, -1)
-    this.context.cache.drop(child)
+    this.gone(child)
     return true
   }
 
@@ -287,6 +287,12 @@ export class HeldChanges {
       return
     }
     this.context.unsynced.removing(change, cached.ino)
+    this.gone(cached)
+  }
+
+  /** Answers on their way may still know it. */
+  private gone (cached: CachedInode): void {
+    cached.session.guard.disturb(cached.ino)
     this.context.cache.drop(cached)
   }
 

@@ -390,4 +390,27 @@ describe('client: changes under exclusive leases', () => {
       await client.run(opened[at]!.release())
     }
   })
+
+  it('an inode that was removed stays so, whatever answers were still on their way', async () => {
+    const b = await cluster.client('b')
+    const shared = (await b.run(b.volume.mkdir(1, 'shared', 0o755, me))).ino
+    const gone = await a.put('gone', '', shared)
+    const sub = (await a.run(a.volume.mkdir(shared, 'sub', 0o755, me))).ino
+    await a.run(a.volume.getattr(sub))
+    const removals: Array<Promise<void>> = []
+    // When it is taken, its names are read: the removals are decided while the answer is on its way.
+    cluster.onRequest = (method, { dir: listed }) => {
+      if (method !== 'meta.readdir' || listed !== shared || removals.length > 0) return undefined
+      removals.push(a.volume.unlink(shared, 'gone', me), a.volume.rmdir(shared, 'sub', me))
+      cluster.resetCounts()
+      return undefined
+    }
+    await a.run(a.volume.mknod(shared, 'other', 0o100644, 0, me))
+    await cluster.clock.advance(3)
+    expect(removals).to.have.length(2)
+    expect(cluster.count('meta.unlink') + cluster.count('meta.rmdir'), 'it is the holder that decides').to.equal(0)
+    await cluster.run(Promise.all(removals))
+    await cluster.clock.advance(100)
+    for (const ino of [gone, sub]) expect(await a.code(a.volume.getattr(ino))).to.equal('ENOENT')
+  })
 })

@@ -257,14 +257,17 @@ export class Namespace {
   private noteMoved (session: MetadataSession, ino: number, attr: InodeAttr | undefined, parent: number, since: number): void {
     const cached = this.context.cache.get(ino)
     const known = attr === undefined ? null : this.context.inodes.install(session, attr, since)
+    if (known === null) this.outdated(session, ino)
     if (known === null && cached !== undefined) cached.attr = null
     if (cached?.directory != null) cached.directory.parent = parent
   }
 
   /** @param attr Absent: the inode is gone, or in others' hands. */
   private noteInode (session: MetadataSession, ino: number, attr: InodeAttr | undefined, since: number): void {
-    const { cache, inodes, files, unsynced } = this.context
+    const { cache, inodes, files, sessions, unsynced } = this.context
     if (attr !== undefined && inodes.install(session, attr, since) !== null) return
+    if (attr === undefined) sessions.of(ino).guard.disturb(ino)
+    else this.outdated(session, ino)
     const cached = cache.get(ino)
     if (attr === undefined && !files.isOpen(ino)) unsynced.forget(ino)
     if (cached === undefined) return
@@ -274,12 +277,19 @@ export class Namespace {
     else if (cached.attr !== null && (cached.session !== session || attr.version > cached.attr.version)) cached.attr = null
   }
 
+  /** The answer is not of the inode's own partition, whose answers on their way may be older: none of them is kept. */
+  private outdated (session: MetadataSession, ino: number): void {
+    const owner = this.context.sessions.of(ino)
+    if (owner !== session) owner.guard.disturb(ino)
+  }
+
   private noteNames (session: MetadataSession, dir: number, dirAttr: InodeAttr | undefined, since: number, changes: NameChange[]): void {
     const { cache, inodes, sessions } = this.context
     const owner = sessions.of(dir)
     // Without the directory's version, only an own change of the same name could have come later.
     const isLast = owner === session && changes.every(({ name }) => owner.guard.nameUnchanged(dir, name, since))
     for (const { name } of changes) owner.guard.change(dir, name)
+    this.outdated(session, dir)
     const cached = dirAttr !== undefined && owner === session ? inodes.install(session, dirAttr, since) : null
     if (cached !== null) {
       const directory = inodes.directoryOf(cached)

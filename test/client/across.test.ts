@@ -75,6 +75,24 @@ describe('client: operations across partitions between directories that clients 
     for (const { client, dir } of [a, b]) expect((await client.names(dir)).filter((name) => name.startsWith('d-'))).to.have.length(20)
   })
 
+  it('are not hidden by answers of the other partition that are older', async () => {
+    const file = await b.client.put('file', '', b.dir)
+    const sub = (await b.client.run(b.client.volume.mkdir(b.dir, 'sub', 0o755, me))).ino
+    await b.client.run(b.client.volume.syncNames())
+    const { client: { volume } } = a
+    const made = (await a.client.run(volume.mkdir(a.dir, 'made', 0o755, me))).ino
+    const asked = [file, sub].map((ino) => volume.getattr(ino))
+    cluster.onAnswer = (method) => method === 'meta.getattr' ? later(500) : undefined
+    await cluster.clock.advance(10)
+    cluster.onAnswer = () => undefined
+    const linked = await a.client.run(volume.link(file, a.dir, 'linked', me))
+    expect(linked.nlink).to.equal(2)
+    await a.client.run(volume.rename(a.dir, 'made', sub, 'made', 0, me))
+    await cluster.clock.advance(1_000)
+    await Promise.all(asked)
+    await expectSame(file, sub, made, a.dir)
+  })
+
   describe('by whoever holds what takes part', () => {
     /** Of client `a`, in partition 2. */
     let other: Owner

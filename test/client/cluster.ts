@@ -48,6 +48,8 @@ export class TestCluster {
   map: ClusterMap
   /** Asked for every request of a client. */
   onRequest: (method: Method, body: any, node: string) => Fault | Promise<Fault> = () => undefined
+  /** Before an answer to a client leaves. */
+  onAnswer: (method: Method, body: any) => Promise<void> | undefined = () => undefined
   /** Before a message from one partition's leader to another's; a throw loses it. */
   onTransaction: (step: string) => void = () => {}
   /** The disks of all nodes are full. */
@@ -186,6 +188,8 @@ export class TestCluster {
       if (fault instanceof AtollError) throw fault
       if (fault !== 'lose-request') {
         const reply = await (handler as any)(body, payload, context)
+        const held = this.onAnswer(method as Method, body)
+        if (held !== undefined) await held
         if (fault === undefined) return reply
       }
       context.peer.close()

@@ -1,12 +1,12 @@
 import { execFile } from 'node:child_process'
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs, promisify } from 'node:util'
 import { fileURLToPath } from 'node:url'
 import { dropKernelCaches } from '../cli/commands/bench.ts'
 import type { StatusReport } from '../cli/commands/status.ts'
 import { print, printJson, printTable, startProgress } from '../cli/output.ts'
-import { connect } from '../client/index.ts'
+import { withBenchCluster } from './bench-cluster.ts'
 import { mountNull } from './null-fs.ts'
 import { directoryTarget, filesTarget, runPhases, sequentially, sizesFull, sizesQuick, type Results } from './run-phases.ts'
 import { measureTcp } from './tcp-limit.ts'
@@ -27,22 +27,16 @@ const { values: options } = parseArgs({
   }
 })
 const run = promisify(execFile)
-const atoll = fileURLToPath(new URL('../cli/atoll.ts', import.meta.url))
 const sizes = options.quick ? sizesQuick : sizesFull
-const work = await mkdtemp(join(options.dir, 'atoll-bench-'))
-const places = { data: join(work, 'data'), mount: join(work, 'mnt'), null: join(work, 'null'), disk: join(work, 'disk') }
 const progress = startProgress(options.json)
 const columns: Record<string, Results> = {}
-
-function command (...words: string[]): Promise<{ stdout: string }> {
-  return run(process.execPath, ['--disable-warning=ExperimentalWarning', atoll, ...words], { maxBuffer: 16 * 1024 * 1024 })
-}
 
 async function measure (column: string, work: (report: (phase: string, measured: Measured) => void) => Promise<Results>): Promise<void> {
   columns[column] = await work((phase, { rate, unit }) => { progress.step(`${column}: ${phase}: ${rate.toFixed(0)} ${unit}`) })
 }
 
-try {
+await withBenchCluster({ dir: options.dir, name: 'bench', beforeDown: () => { progress.fail() } }, async ({ work, command, connected }) => {
+  const places = { mount: join(work, 'mnt'), null: join(work, 'null'), disk: join(work, 'disk') }
   for (const place of Object.values(places)) await mkdir(place)
   const tar = join(work, 'tree.tar')
   const tree = await packTree(tar)
@@ -51,19 +45,13 @@ try {
   }
 
   progress.step('starting a cluster')
-  await command('up', '--detach', '--data', places.data, '--mount', places.mount, '--nodes', options.nodes, '--replicas', options.replicas, '--placement', options.placement)
+  await command('up', '--detach', '--mount', places.mount, '--nodes', options.nodes, '--replicas', options.replicas, '--placement', options.placement)
   await measure('mount', (report) => runPhases(directoryTarget(dropKernelCaches), places.mount, sizes, report))
   await untar('mount', places.mount)
-  await measure('file API', async (report) => {
-    const { nodes } = JSON.parse(await readFile(join(places.data, 'cluster.json'), 'utf8'))
-    const cluster = await connect({ nodes })
-    try {
-      return await runPhases(filesTarget(await cluster.mount('main') as unknown as BenchFiles), '', sizes, report, { parallel: false })
-    } finally {
-      await cluster.close()
-    }
-  })
-  const status = JSON.parse((await command('status', '--json', '--data', places.data)).stdout) as StatusReport
+  await measure('file API', (report) => connected(async (cluster) => {
+    return await runPhases(filesTarget(await cluster.mount('main') as unknown as BenchFiles), '', sizes, report, { parallel: false })
+  }))
+  const status = JSON.parse(await command('status', '--json')) as StatusReport
   await measure('disk', (report) => runPhases(directoryTarget(dropKernelCaches), places.disk, sizes, report))
   await untar('disk', places.disk)
   const nullMount = await mountNull(places.null)
@@ -76,11 +64,7 @@ try {
   progress.done('measured')
   if (options.json) printJson({ sizes, tree, columns, tcp, status })
   else report(tcp, status, tree)
-} finally {
-  progress.fail()
-  await command('down', '--data', places.data).catch(() => {})
-  await rm(work, { recursive: true, force: true })
-}
+})
 
 /** What the driver reaches when the file system behind it costs nothing: dd-like streams in both directions. */
 async function nullPhases (dir: string): Promise<Results> {

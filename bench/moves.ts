@@ -1,12 +1,9 @@
-import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { parseArgs, promisify } from 'node:util'
-import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import { print, printJson, printTable, startProgress } from '../cli/output.ts'
-import { connect, type Cluster } from '../client/index.ts'
-import type { PlanSummary } from '../fsnode/protocol/manager.ts'
+import type { Cluster } from '../client/index.ts'
+import type { PlansResponse } from '../fsnode/protocol/manager.ts'
+import { withBenchCluster, type BenchCluster } from './bench-cluster.ts'
 import { Copies } from './copies.ts'
 import { Latencies } from './latencies.ts'
 
@@ -29,34 +26,17 @@ const p99RatioMax = 2
 const mib = 1024 * 1024
 const planLimitMs = 60_000
 
-const run = promisify(execFile)
-const atoll = fileURLToPath(new URL('../cli/atoll.js', import.meta.url))
 const progress = startProgress(options.json)
-const work = mkdtempSync(join(options.dir, 'atoll-bench-moves-'))
-const data = join(work, 'data')
-let stopped: Promise<void> | null = null
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => { void tearDown().finally(() => process.exit(1)) })
 
 interface Phase { name: string, seconds: number, moved: number, latencies: Latencies }
 
-try {
+await withBenchCluster({ dir: options.dir, name: 'bench-moves' }, async (bench) => {
   progress.step('starting five nodes')
-  await command('up', '--detach', '--no-mount', '--nodes', '5', '--replicas', '3')
-  const cluster = await connect({ nodes: JSON.parse(readFileSync(join(data, 'cluster.json'), 'utf8')).nodes })
-  try {
-    report(await measure(cluster))
-  } finally {
-    await cluster.close()
-  }
-} finally {
-  await tearDown()
-}
+  await bench.command('up', '--detach', '--no-mount', '--nodes', '5', '--replicas', '3')
+  report(await bench.connected((cluster) => measure(bench, cluster)))
+})
 
-async function command (...words: string[]): Promise<string> {
-  return (await run(process.execPath, [atoll, ...words, '--data', data], { maxBuffer: 16 * mib })).stdout
-}
-
-async function measure (cluster: Cluster): Promise<Phase[]> {
+async function measure ({ command }: BenchCluster, cluster: Cluster): Promise<Phase[]> {
   const volume = await cluster.mount('main')
   progress.step('filling the volume')
   await volume.writeFile('/preloaded', Buffer.alloc(Number(options.preload) * mib, 7))
@@ -71,37 +51,38 @@ async function measure (cluster: Cluster): Promise<Phase[]> {
     await during()
     phases.push({ name, seconds: (performance.now() - began) / 1000, moved: await movedBytes(cluster) - known, latencies })
   }
+  // A change for which nothing has to move is looked at as long as none.
+  const planned = (...words: string[]): Promise<unknown> => Promise.all([carriedOut(cluster, () => command(...words)), quiet()])
   await phase('warming up', quiet)
   phases.pop()
   await phase('no moves', quiet)
-  await phase('a node is added', () => planned(cluster, () => command('up', '--detach', '--no-mount', '--nodes', '6')))
-  await phase('a node is emptied', () => planned(cluster, () => command('node', 'drain', 'node-2')))
-  await phase('Hawaii to Tivoli', () => planned(cluster, () => command('volume', 'set', 'main', 'placement=tivoli')))
-  await phase('Tivoli to Hawaii', () => planned(cluster, () => command('volume', 'set', 'main', 'placement=hawaii')))
+  await phase('a node is added', () => planned('up', '--detach', '--no-mount', '--nodes', '6'))
+  await phase('a node is emptied', () => planned('node', 'drain', 'node-2'))
+  await phase('Hawaii to Tivoli', () => planned('volume', 'set', 'main', 'placement=tivoli'))
+  await phase('Tivoli to Hawaii', () => planned('volume', 'set', 'main', 'placement=hawaii'))
   await phase('no moves again', quiet)
   await copies.end()
   progress.done('measured')
   return phases
 }
 
-async function plansOf ({ router }: Cluster): Promise<PlanSummary[]> {
-  return (await router.toManager('manager.plans', {})).body.plans
+/** `undecided`: what was changed has not been looked at yet. */
+async function plansOf ({ router }: Cluster): Promise<PlansResponse> {
+  return (await router.toManager('manager.plans', { volume: 'main' })).body
 }
 
 async function movedBytes (cluster: Cluster): Promise<number> {
-  return (await plansOf(cluster)).reduce((sum, { bytesDone }) => sum + bytesDone, 0)
+  return (await plansOf(cluster)).plans.reduce((sum, { bytesDone }) => sum + bytesDone, 0)
 }
 
-/** Until the plan that the change brings has ended; a change that needs none is given time to show it. */
-async function planned (cluster: Cluster, change: () => Promise<unknown>): Promise<void> {
-  const known = Math.max(0, ...(await plansOf(cluster)).map(({ id }) => id))
+/** Until the plans that the change brings, if any, have ended. */
+async function carriedOut (cluster: Cluster, change: () => Promise<unknown>): Promise<void> {
   await change()
   const changedMs = performance.now()
   for (;;) {
-    const made = (await plansOf(cluster)).filter(({ id }) => id > known)
-    const passedMs = performance.now() - changedMs
-    if (made.every(({ endedMs }) => endedMs !== null) && (made.length > 0 || passedMs > 8_000)) return
-    if (passedMs > planLimitMs) throw new Error('the plan does not end')
+    const { plans, undecided } = await plansOf(cluster)
+    if (undecided !== true && plans.every(({ endedMs }) => endedMs !== null)) return
+    if (performance.now() - changedMs > planLimitMs) throw new Error('the plan does not end')
     await delay(100)
   }
 }
@@ -130,12 +111,4 @@ function report (phases: Phase[]): void {
   if (ratio <= p99RatioMax) return
   process.stderr.write(`bench:moves: a p99 of ${ratio.toFixed(2)} times that without moves\n`)
   process.exitCode = 1
-}
-
-function tearDown (): Promise<void> {
-  stopped ??= (async () => {
-    await command('down').catch(() => {})
-    rmSync(work, { recursive: true, force: true })
-  })()
-  return stopped
 }

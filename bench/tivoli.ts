@@ -1,13 +1,12 @@
-import { execFile } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { parseArgs, promisify } from 'node:util'
-import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import type { StatusReport } from '../cli/commands/status.ts'
 import { print, printJson, printTable, startProgress } from '../cli/output.ts'
-import { connect, type Cluster } from '../client/index.ts'
+import type { Cluster } from '../client/index.ts'
 import type { MountedVolume } from '../client/file-api/types.ts'
+import { withBenchCluster, type BenchCluster } from './bench-cluster.ts'
 import { BoundedDisk, MemoryGroups, whyNoBoundedDisks } from './bounded-disks.ts'
 import { Latencies } from './latencies.ts'
 
@@ -46,8 +45,6 @@ type Policy = typeof policies[number]
 
 interface Round { policy: Policy, seconds: number, reads: Latencies, writes: Latencies }
 
-const run = promisify(execFile)
-const atoll = fileURLToPath(new URL('../cli/atoll.js', import.meta.url))
 const progress = startProgress(options.json)
 const [rate, slow, seconds] = [Number(options.rate) * 1e6, Number(options.slow), Number(options.seconds)]
 const why = whyNoBoundedDisks()
@@ -55,31 +52,21 @@ if (why !== null) {
   process.stderr.write(`bench:tivoli: ${why}\n`)
   process.exit(1)
 }
-const work = mkdtempSync(join(options.dir, 'atoll-bench-tivoli-'))
-const data = join(work, 'data')
 const disks: BoundedDisk[] = []
 const groups = new MemoryGroups()
-let stopped: Promise<void> | null = null
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => { void tearDown().finally(() => process.exit(1)) })
-try {
-  await bringUp()
-  const cluster = await connect({ nodes: JSON.parse(readFileSync(join(data, 'cluster.json'), 'utf8')).nodes })
-  try {
-    report(await measure(cluster))
-  } finally {
-    await cluster.close()
-  }
-} finally {
-  await tearDown()
+const beforeDown = (): void => { for (const disk of disks) disk.bound(null, null) }
+const afterDown = async (): Promise<void> => {
+  for (const disk of disks) await disk.remove().catch((error: unknown) => { process.stderr.write(`${String(error)}\n`) })
+  groups.remove()
 }
-
-async function command (...words: string[]): Promise<string> {
-  return (await run(process.execPath, [atoll, ...words, '--data', data], { maxBuffer: 16 * mib })).stdout
-}
+await withBenchCluster({ dir: options.dir, name: 'bench-tivoli', beforeDown, afterDown }, async (bench) => {
+  await bringUp(bench)
+  report(await bench.connected(measure))
+})
 
 /** The last node's disk is the slow one. */
-async function bringUp (): Promise<void> {
+async function bringUp ({ work, data, command }: BenchCluster): Promise<void> {
   const up = ['up', '--detach', '--no-mount', '--nodes', options.nodes, '--replicas', '3']
   progress.step('making nodes')
   await command(...up)
@@ -193,15 +180,4 @@ function report (rounds: Round[]): void {
   if (isWorth) return
   process.stderr.write(`bench:tivoli: neither ${throughputRatioMin} times the throughput nor ${p99RatioMax} of the p99\n`)
   process.exitCode = 1
-}
-
-function tearDown (): Promise<void> {
-  stopped ??= (async () => {
-    for (const disk of disks) disk.bound(null, null)
-    await command('down').catch(() => {})
-    for (const disk of disks) await disk.remove().catch((error: unknown) => { process.stderr.write(`${String(error)}\n`) })
-    groups.remove()
-    rmSync(work, { recursive: true, force: true })
-  })()
-  return stopped
 }

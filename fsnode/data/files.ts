@@ -17,8 +17,8 @@ export interface ChunkFile {
 }
 
 export interface ChunkFiles {
-  /** Where others read these files, too: their machine (see machine.ts), and by which path; left out: nowhere. */
-  readonly outside?: { machine: string | null, pathOf: (path: string) => string }
+  /** Where others read these files, too: their machine (see machine.ts), and by which path; null: nowhere. */
+  readonly outside: { machine: string | null, pathOf: (path: string) => string } | null
   /** Rejects with ENOENT, or with EEXIST when it is to be created. */
   open (path: string, create: boolean): Promise<ChunkFile>
   unlink (path: string): Promise<void>

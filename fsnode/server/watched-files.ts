@@ -11,6 +11,7 @@ export function watchedFiles (files: ChunkFiles, changed: (directory: string) =>
   const open = new Map<string, WatchedFile>()
   const told = <T>(change: Promise<T>, ...directories: string[]): Promise<T> => change.finally(() => { for (const directory of directories) changed(directory) })
   return {
+    outside: files.outside,
     async open (path, create) {
       const opening = files.open(path, create)
       const file: WatchedFile = new WatchedFile(await (create ? told(opening, dirname(path)) : opening), path, changed, () => {

@@ -4,6 +4,11 @@ import { MemoryFiles } from '../sim/memory-files.ts'
 import { MemoryKv } from '../sim/memory-kv.ts'
 
 describe('watched files', () => {
+  it('are read by others where the files are', () => {
+    const files = new MemoryFiles({}, { host: 'h' })
+    expect(watchedFiles(files, () => {}).outside).to.equal(files.outside).and.not.equal(null)
+  })
+
   it('tell after each change where it was, and of nothing else', async () => {
     const told: string[] = []
     const take = (): string[] => told.splice(0)

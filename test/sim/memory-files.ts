@@ -47,7 +47,7 @@ export class MemoryFiles implements ChunkFiles {
     this.components = components
     this.init = init
     this.capacityBytes = init.capacityBytes ?? 2 ** 40
-    if (init.host !== undefined) this.outside = { machine, pathOf: (path) => `${init.host}:${path}` }
+    this.outside = init.host === undefined ? null : { machine, pathOf: (path) => `${init.host}:${path}` }
   }
 
   get paths (): string[] { return [...this.entries.keys()].sort() }

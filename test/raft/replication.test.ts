@@ -288,6 +288,21 @@ describe('raft leases', () => {
     expect(leaseUntil(leader.state)).to.equal(leader.now + 850)
   })
 
+  it('hold again once the successor is out of the group: it finds no majority any more', () => {
+    const leader = leaderAlone()
+    leader.do({ type: 'transfer', to: 'b' })
+    leader.now += 900
+    for (const member of ['b', 'c']) leader.receive(member, appended({ index: 1, stamp: leader.now }))
+    leader.pass(200)
+    expect(leader.state.transfer).to.equal(null)
+    leader.do({ type: 'members', members: ['a', 'c'] })
+    leader.receive('c', appended({ index: 1, stamp: leader.now, round: leader.state.round }))
+    expect(leaseUntil(leader.state), 'its removal is not committed').to.equal(-Infinity)
+    leader.receive('c', appended({ index: 2, stamp: leader.now, round: leader.state.round }))
+    expect(leader.state.commitIndex).to.equal(2)
+    expect(leaseUntil(leader.state)).to.equal(leader.now + 850)
+  })
+
   it('a successor that has seen the withdrawal does not obey a late order', () => {
     const core = new Core('b', { terms: [1], fresh: true })
     core.receive('a', append({ prevIndex: 1, prevTerm: 1, round: 5 }))

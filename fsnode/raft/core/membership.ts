@@ -60,6 +60,8 @@ export function committed (state: RaftState, effects: Effects): void {
   for (const member of state.progress.keys()) {
     if (member !== state.joining?.node && !state.members.includes(member)) state.progress.delete(member)
   }
+  // Who is out for good gets no majority: everyone whom it would need has its removal in the log, which it lacks.
+  for (const member of state.forfeits.keys()) if (!state.progress.has(member)) state.forfeits.delete(member)
   if (state.members.includes(state.self)) return
   // We led the group through our own removal; a member takes over from here.
   const successor = mostAdvanced(state)

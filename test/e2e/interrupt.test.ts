@@ -68,24 +68,22 @@ describe('Ctrl-C', function () {
 
   it('given while the one in the foreground stops: it waits for that, then really starts; `down` meanwhile stops the same', async () => {
     await place.atoll('down', '--data', place.data)
-    for (const other of ['nothing', 'down'] as const) {
-      const first = startUp()
-      await until('in the foreground', () => first.text().includes('Ctrl-C stops it'))
-      await sh(`echo ${other} > '${place.mount}/file'`)
-      const { pid } = place.clusterFile.scheduler
-      kill(first.child.pid!, 'SIGINT')
-      await until('it stops', () => new DataDirectory(place.data).stoppers().length > 0)
-      const down = other === 'down' ? start(place.command('down', '--data', place.data)) : null
-      if (down !== null) await until('`down` joins in', () => new DataDirectory(place.data).stoppers().some(({ pid }) => pid === down.child.pid))
-      const second = await place.up()
-      expect(isAlive(pid)).to.equal(false)
-      expect(await ended(first)).to.equal(0)
-      expect(second.stderr).to.match(/waiting for process \d+, which is stopping the cluster/)
-      if (down !== null) expect((await down.outcome).code, down.text()).to.equal(0)
-      expect(isAlive(place.clusterFile.scheduler.pid)).to.equal(true)
-      expect(await sh(`cat '${place.mount}/file'`)).to.equal(`${other}\n`)
-      await place.down()
-    }
+    const first = startUp()
+    await until('in the foreground', () => first.text().includes('Ctrl-C stops it'))
+    await sh(`echo kept > '${place.mount}/file'`)
+    const { pid } = place.clusterFile.scheduler
+    kill(first.child.pid!, 'SIGINT')
+    await until('it stops', () => new DataDirectory(place.data).stoppers().length > 0)
+    const down = start(place.command('down', '--data', place.data))
+    await until('`down` joins in', () => new DataDirectory(place.data).stoppers().some((stopper) => stopper.pid === down.child.pid))
+    const second = await place.up()
+    expect(isAlive(pid)).to.equal(false)
+    expect(await ended(first)).to.equal(0)
+    expect(second.stderr).to.match(/waiting for process \d+, which is stopping the cluster/)
+    expect((await down.outcome).code, down.text()).to.equal(0)
+    expect(isAlive(place.clusterFile.scheduler.pid)).to.equal(true)
+    expect(await sh(`cat '${place.mount}/file'`)).to.equal('kept\n')
+    await place.down()
   })
 
   it('is not needed in the foreground when `down` has stopped the cluster: that one ends, too', async () => {

@@ -6,7 +6,7 @@
  */
 export const bulkProcessFlags = [
   '--disable-warning=ExperimentalWarning',
-  '--min-semi-space-size=8', '--max-semi-space-size=8', '--heap-growing-percent=100'
+  '--min-semi-space-size=6', '--max-semi-space-size=6', '--heap-growing-percent=100'
 ]
 
 /**

@@ -48,8 +48,8 @@ export function filesTarget (files: BenchFiles): Target {
   }
 }
 
-/** Sequential phases are run so often, and the median counts: they are short, and a machine that others use has moods. */
-const sequentialRounds = 3
+/** Sequential phases are run so often, and the median counts: they are short, the first is compiled as it runs, and a machine that others use has moods. */
+const sequentialRounds = 5
 /** What a sequential phase may take new: three replicas and the page cache. */
 const sequentialCopies = 4
 

@@ -64,7 +64,7 @@ export async function sequentially (sizes: Sizes, prepare: () => Promise<void>, 
   return rounds.sort((one, other) => one.rate - other.rate)[Math.floor(sequentialRounds / 2)]!
 }
 
-/** All phases in their order; `only` picks some. Files go into a new directory, which is removed. */
+/** All phases in their order. Files go into a new directory, which is removed. */
 export async function runPhases (target: Target, parent: string, sizes: Sizes, report: (phase: string, measured: Measured) => void, { parallel = true } = {}): Promise<Results> {
   const dir = `${parent}/atoll-bench-${process.pid}`
   const results: Results = {}

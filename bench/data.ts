@@ -11,7 +11,7 @@ import { Peer, type Handlers } from '../fsnode/protocol/peer.ts'
 import type { Logger } from '../fsnode/protocol/ports.ts'
 import { ClusterRouter } from '../fsnode/protocol/router.ts'
 import { systemClock, systemRandom } from '../fsnode/protocol/system.ts'
-import { tcpNetwork } from '../fsnode/protocol/tcp-network.ts'
+import { systemNetwork } from '../fsnode/protocol/system-network.ts'
 
 /**
  * Measures one data partition on three processes over loopback: `node bench/data.ts [--profile DIR]`.
@@ -30,8 +30,8 @@ async function serve (id: string, directory: string): Promise<void> {
   const store = new ChunkStore({ files: nodeFiles, clock: systemClock, log }, { directory })
   await store.open()
   let handlers: Handlers = {}
-  const listener = await tcpNetwork.listen({ host: '127.0.0.1', port: 0 }, (connection) => new Peer(connection, handlers, systemClock))
-  const router = new ClusterRouter({ network: tcpNetwork, clock: systemClock, random: systemRandom, log }, { seeds: [] })
+  const listener = await systemNetwork.listen({ host: '127.0.0.1', port: 0 }, (connection) => new Peer(connection, handlers, systemClock))
+  const router = new ClusterRouter({ network: systemNetwork, clock: systemClock, random: systemRandom, log }, { seeds: [] })
   const partitions = new DataPartitions({ clock: systemClock, log, store, router, lease: () => true }, { nodeId: id })
   handlers = { ...partitions.handlers(), 'node.map': () => ({ body: { map: router.map } }) }
   process.on('message', (message: ClusterMap | 'cpu' | 'stop') => {
@@ -63,7 +63,7 @@ async function main (): Promise<void> {
 }
 
 async function measure (map: ClusterMap, children: ChildProcess[]): Promise<void> {
-  const router = new ClusterRouter({ network: tcpNetwork, clock: systemClock, random: systemRandom, log }, { seeds: [] })
+  const router = new ClusterRouter({ network: systemNetwork, clock: systemClock, random: systemRandom, log }, { seeds: [] })
   router.adopt(map)
   const large = systemRandom.bytes(mebibyte)
   const small = systemRandom.bytes(4096)

@@ -5,6 +5,7 @@ import { AtollError, codeOf } from '../fsnode/protocol/errors.ts'
 import type { Address } from '../fsnode/protocol/ports.ts'
 import { isAlive } from '../fsnode/protocol/processes.ts'
 import { DataDirectory } from './data-directory.ts'
+import { unlessStopped } from './start/stopping.ts'
 
 export const clusterVariable = 'ATOLL_CLUSTER'
 export const dataDirectoryDefault = './data'
@@ -45,7 +46,7 @@ export function clusterAddresses (options: ClusterOptions): Address[] {
 }
 
 /** Rejects with ATOLL_CLUSTER_UNREACHABLE, saying what helps, and as `clusterAddresses` throws. */
-export async function connectTo (options: ClusterOptions): Promise<Cluster> {
+async function connectTo (options: ClusterOptions): Promise<Cluster> {
   const nodes = clusterAddresses(options)
   const scheduler = isEmbedded(options) ? dataDirectoryOf(options).readScheduler()?.process : undefined
   const isDown = scheduler !== undefined && !isAlive(scheduler)
@@ -65,14 +66,23 @@ export function isEmbedded ({ cluster, data }: ClusterOptions): boolean {
   return cluster === undefined && (data !== undefined || (process.env[clusterVariable] ?? '') === '')
 }
 
-/** Connects, does the work, and disconnects whatever comes of it. */
-export async function withCluster<T> (options: ClusterOptions, work: (cluster: Cluster) => Promise<T>): Promise<T> {
+/** Connects, does the work, and disconnects whatever comes of it. Rejects with ATOLL_CLUSTER_STOPPING as soon as somebody stops the cluster. */
+export function withCluster<T> (options: ClusterOptions, work: (cluster: Cluster) => Promise<T>): Promise<T> {
+  if (!isEmbedded(options)) return connected(options, work)
+  return unlessStopped(dataDirectoryOf(options), (signal) => Promise.race([connected(options, work), rejectedAt(signal)]))
+}
+
+async function connected<T> (options: ClusterOptions, work: (cluster: Cluster) => Promise<T>): Promise<T> {
   const cluster = await connectTo(options)
   try {
     return await work(cluster)
   } finally {
     await cluster.close()
   }
+}
+
+function rejectedAt (signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => { signal.addEventListener('abort', () => { reject(signal.reason) }) })
 }
 
 export function parseAddress (text: string): Address {

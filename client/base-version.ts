@@ -20,12 +20,13 @@ export class BaseVersion {
   /** A change that was counted has not happened, or nobody knows: others may have made that version. */
   changeLost (): void { this.version = unknownVersion }
 
-  /** The version under the next session: do the changes stand? */
-  settle (version: number): boolean {
-    const stands = version === this.version
+  /** The version under the next session: why the changes do not stand, for people; null: they do. */
+  settle (version: number): string | null {
+    const { version: before } = this
     this.version = version
     this.doubtful = false
-    return stands
+    if (version === before) return null
+    return before === unknownVersion ? 'a change of the file before them was lost with the session' : 'the file was changed by others while this client was cut off'
   }
 
   /** They are given up, whatever the version is. */

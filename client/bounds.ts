@@ -19,9 +19,10 @@ export const readdirPageEntries = 512
 // Sessions.
 /** Part of the lease that is not used, for clocks that run at different speeds. */
 export const leaseMarginShare = 0.1
-export const renewalsPerLease = 3
-/** Of each renewal: a leader that hangs must not use up the lease before another one is asked. */
-export const renewalAttempts = 2
+/** So often that a leader may hang and another one be elected and found, whenever in between that happens. */
+export const renewalsPerLease = 6
+/** An attempt to open or to renew one takes this part of a lease at most. */
+export const attemptsPerLease = 3
 export const claimRetryMs = 20
 /** A request is sent anew in this many new sessions at most. */
 export const sessionsPerRequestMax = 3
@@ -71,11 +72,15 @@ export const writePieceBytesMax = 2 * mebi
 /** Pieces up to this size join others of their chunk in one request. */
 export const scatteredBytesMax = 64 * kibi
 export const writeWindowBytes = 8 * mebi
+/** While so much is under way, a large piece waits until it is full: a stream needs fewer requests. */
+export const fullPiecesFromBytes = writeWindowBytes / 2
 export const writeRequestsInFlightMax = 16
 /** Bytes accepted and not yet acknowledged by the nodes; more writes wait. */
 export const writeQueueBytesMax = 32 * mebi
 /** With a journal: bytes that only await the commit of the file's size before the journal may drop them. */
 export const journalCommitBytes = 8 * mebi
+/** How long they await it at most, while nobody flushes. */
+export const journalCommitMs = 1_000
 export const extentStepBytesMin = 4 * mebi
 export const extentStepBytesMax = 64 * mebi
 /** Chunks cut or synced at once. */

@@ -25,6 +25,8 @@ interface Queued { sequence: number, change: Change, bytes: Buffer, token: numbe
  * before anybody is told, some hundreds in one request. A session numbers them from 1.
  */
 export class ChangeStream {
+  /** How many changes the partition has answered. */
+  answered = 0
   private readonly components: ChangeStreamComponents
   private readonly index: number
   private readonly queue: Queued[] = []
@@ -172,6 +174,7 @@ export class ChangeStream {
     let count = 0
     while (count < this.queue.length && this.queue[count]!.sequence <= upTo) count++
     const codes = new Map(failed)
+    this.answered += count
     for (const { sequence, change, bytes, token, operationId } of this.queue.splice(0, count)) {
       this.bytes -= bytes.length
       const code = codes.get(sequence)

@@ -1,9 +1,11 @@
 import type { VolumeInfo } from '../partitioning/types.ts'
-import type { ChunkPosition } from '../fsnode/protocol/data.ts'
+import { syncChunksMax, type ChunkPosition } from '../fsnode/protocol/data.ts'
 import type { Methods } from '../fsnode/protocol/methods.ts'
 import type { Answer } from '../fsnode/protocol/peer.ts'
 import type { Clock, Random } from '../fsnode/protocol/ports.ts'
-import type { ClusterRouter } from '../fsnode/protocol/router.ts'
+import type { ClusterRouter, RouteOptions } from '../fsnode/protocol/router.ts'
+import { chunkRequestsInFlightMax } from './bounds.ts'
+import { eachBounded } from './parallel.ts'
 import { ReplicaReads } from './replica-reads.ts'
 import { ShortCircuit, type LocalFiles } from './short-circuit.ts'
 
@@ -11,9 +13,14 @@ export interface ChunkStoreComponents {
   router: ClusterRouter
   clock: Clock
   random: Random
+  /** See VolumeContext. */
+  writeBackPatienceMs: number
   /** For short-circuit reads; null: there are none. */
   files: LocalFiles | null
 }
+
+/** Chunks that were in one partition no longer are. */
+const divided = new Error('divided')
 
 /** Part of a write, within a chunk. */
 export interface ChunkRange { offset: number, length: number, data: readonly Buffer[] }
@@ -38,7 +45,8 @@ export class ChunkStore {
 
   /** For a mutation that must not come late: see `ChunkMutation.since`. */
   async position (ino: number, chunk: number): Promise<ChunkPosition> {
-    return (await this.components.router.toPrimary(this.partitionOf(ino, chunk), 'data.position', (epoch, { id }) => ({ partition: id, epoch }))).body
+    const { router, writeBackPatienceMs: patienceMs } = this.components
+    return (await router.toPrimary(this.partitionOf(ino, chunk), 'data.position', (epoch, { id }) => ({ partition: id, epoch }), { patienceMs })).body
   }
 
   /**
@@ -52,7 +60,7 @@ export class ChunkStore {
     return this.change(this.partitionOf(ino, chunk), 'data.write', (epoch, partition) => {
       attempting()
       return { partition, epoch, writer: this.writer, order: ++this.order, since, ino, chunk, offset, ...scattered }
-    }, payload)
+    }, { payload, patienceMs: this.components.writeBackPatienceMs })
   }
 
   /** Fewer bytes than `length` where the chunk ends: the rest reads as zeros. */
@@ -72,25 +80,52 @@ export class ChunkStore {
 
   /** Resolves as `write` does. */
   async truncate (ino: number, chunk: number, length: number, since?: ChunkPosition): Promise<number> {
-    return this.change(this.partitionOf(ino, chunk), 'data.truncate', (epoch, partition) => ({ partition, epoch, writer: this.writer, order: ++this.order, since, ino, chunk, length }))
+    return this.change(this.partitionOf(ino, chunk), 'data.truncate', (epoch, partition) => ({ partition, epoch, writer: this.writer, order: ++this.order, since, ino, chunk, length }), { patienceMs: this.components.writeBackPatienceMs })
   }
 
   /**
-   * Resolves when what was acknowledged before is on stable storage of all in-sync replicas, with the losses of the partition: what
-   * was acknowledged with fewer may be gone.
+   * Resolves when what was acknowledged before of these chunks is on stable storage of all in-sync replicas. `synced` is told of those that are, with
+   * the losses of their partition: what was acknowledged with fewer may be gone. Rejects with the first failure, after all requests have ended.
    */
-  async sync (ino: number, chunk: number): Promise<number> {
-    return this.change(this.partitionOf(ino, chunk), 'data.sync', (epoch, partition) => ({ partition, epoch, ino, chunk }))
+  async sync (ino: number, chunks: readonly number[], synced: (chunks: readonly number[], losses: number) => void): Promise<void> {
+    await eachBounded(this.groups(ino, chunks), chunkRequestsInFlightMax, async (group) => {
+      try {
+        synced(group, await this.change(this.partitionOf(ino, group[0]!), 'data.sync', (epoch, partition) => {
+          if (group.some((chunk) => this.partitionOf(ino, chunk)() !== partition)) throw divided
+          return { partition, epoch, ino, chunks: group }
+        }))
+      } catch (error) {
+        if (error !== divided) throw error
+        await this.sync(ino, group, synced)
+      }
+    })
+  }
+
+  /** Chunks that one request may name: of one partition, and not too many. */
+  private groups (ino: number, chunks: readonly number[]): number[][] {
+    const open = new Map<string, number[]>()
+    const groups: number[][] = []
+    for (const chunk of chunks) {
+      const partition = this.partitionOf(ino, chunk)()
+      let group = open.get(partition)
+      if (group === undefined || group.length === syncChunksMax) {
+        group = []
+        open.set(partition, group)
+        groups.push(group)
+      }
+      group.push(chunk)
+    }
+    return groups
   }
 
   private async change<M extends 'data.write' | 'data.truncate' | 'data.sync'> (
-    which: () => string, method: M, build: (epoch: number, partition: string) => Methods[M]['request'], payload?: readonly Buffer[]
+    which: () => string, method: M, build: (epoch: number, partition: string) => Methods[M]['request'], options?: RouteOptions
   ): Promise<number> {
     let lossesThen = 0
     await this.components.router.toPrimary(which, method, (epoch, { id, losses = 0 }) => {
       lossesThen = losses
       return build(epoch, id)
-    }, { payload })
+    }, options)
     return lossesThen
   }
 

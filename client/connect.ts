@@ -5,7 +5,7 @@ import type { CreateVolumeRequest } from '../fsnode/protocol/manager.ts'
 import type { Address, Clock, Logger, Network, Random } from '../fsnode/protocol/ports.ts'
 import { ClusterRouter } from '../fsnode/protocol/router.ts'
 import { systemClock, systemRandom } from '../fsnode/protocol/system.ts'
-import { tcpNetwork } from '../fsnode/protocol/tcp-network.ts'
+import { systemNetwork } from '../fsnode/protocol/system-network.ts'
 import { VolumeFileSystem, type MountedVolumeInit } from './file-api/mounted-volume.ts'
 import type { MountedVolume } from './file-api/types.ts'
 import { systemFiles } from './local-files.ts'
@@ -67,7 +67,7 @@ export interface Cluster {
 export async function connect (init: ConnectInit, components: Partial<ClientComponents> = {}): Promise<Cluster> {
   const seeds = init.nodes.map((node) => typeof node === 'string' ? parseAddress(node) : node)
   const complete: ClientComponents = {
-    network: tcpNetwork, clock: systemClock, random: systemRandom, log: silentLog, files: systemFiles, ...components
+    network: systemNetwork, clock: systemClock, random: systemRandom, log: silentLog, files: systemFiles, ...components
   }
   const router = new ClusterRouter(complete, { seeds })
   try {

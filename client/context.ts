@@ -24,6 +24,8 @@ export interface VolumeContext {
   readonly random: Random
   readonly log: Logger
   readonly journal: WriteJournal | null
+  /** How long an outage may last before what is written back fails. Infinite for what is in a journal: it is sent as long as the session lasts. */
+  readonly writeBackPatienceMs: number
   readonly operations: OperationNumbers
   readonly sessions: SessionTable
   readonly inheritance: Inheritance

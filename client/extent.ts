@@ -151,7 +151,7 @@ export class Extent {
     for (let chunk = first; chunk * chunkSize < to; chunk++) chunks.push(chunk)
     await eachBounded(chunks, chunkRequestsInFlightMax, (chunk) => {
       const length = chunk === first ? from - first * chunkSize : 0
-      return this.guarded(chunk, (chunks, since) => chunks.truncate(ino, chunk, length, since), () => cached.session.isValid ? null : cached.session.ready())
+      return this.guarded(chunk, (chunks, since) => chunks.truncate(ino, chunk, length, since), () => cached.session.isValid ? null : cached.session.readyToWriteBack())
     })
     if (to >= this.staleEnd) this.staleEnd = 0
   }

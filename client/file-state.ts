@@ -1,15 +1,17 @@
 import { AtollError, codeOf, posixError } from '../fsnode/protocol/errors.ts'
 import { byteLengthOf } from '../fsnode/protocol/frame.ts'
 import type { InodeAttr } from '../fsnode/protocol/metadata.ts'
+import type { Timer } from '../fsnode/protocol/ports.ts'
 import type { AcceptedWrite, LateErrors, WriteOptions } from './accepted-write.ts'
 import { BaseVersion } from './base-version.ts'
-import { sessionsPerRequestMax } from './bounds.ts'
+import { journalCommitMs, sessionsPerRequestMax } from './bounds.ts'
 import type { VolumeContext } from './context.ts'
 import { Extent } from './extent.ts'
 import { FileReading } from './file-reading.ts'
 import type { CachedInode } from './inode-cache.ts'
 import { InlineContent, nothing } from './inline-content.ts'
 import { JournaledWrites } from './journaled-writes.ts'
+import { unlessStuck } from './stuck.ts'
 import { lostError } from './unsynced-chunks.ts'
 import { WriteAdmission, type Obstacle } from './write-admission.ts'
 import { ChunkWriter } from './writer.ts'
@@ -39,6 +41,11 @@ export class FileState {
   /** Writes up to here were given up. */
   private lostUpTo = 0
   private committed = 0
+  /**
+   * What the record held when the last write was accepted; null: the content was in chunks. Under the lease it stays so, although what is
+   * cached of the inode may be given up before the write is placed: when this client changes its names, say.
+   */
+  private recorded: Buffer | null = null
   /** The write that moved the inline content to chunks: until it ends, the record must keep it. */
   private movedBy = 0
   /** That content, until the write has ended: if it fails, the file is as it was. */
@@ -50,10 +57,13 @@ export class FileState {
   private order: Promise<void> | null = null
   private orderLength = 0
   private committing: Promise<void> | null = null
+  private commitTimer: Timer | null = null
   /** The last handle was dropped and no name is left. */
   private gone = false
   private readonly admission: WriteAdmission
   private readonly wakers: Array<() => void> = []
+  /** Of writes and commits. */
+  private endings = 0
   private recovering: Promise<void> | null = null
 
   constructor (context: VolumeContext, cached: CachedInode) {
@@ -68,10 +78,10 @@ export class FileState {
       obstacle: (granted) => this.obstacle(granted),
       hasLease: () => this.hasLease,
       takeLease: () => context.leases.exclusive(cached),
-      until: (condition) => this.until(condition),
+      until: (condition) => this.unlessStuck(this.until(condition)),
       wake: () => { this.wake() }
     })
-    const hold = (): Promise<void> | null => this.recovering ?? (cached.session.isValid ? null : cached.session.ready())
+    const hold = (): Promise<void> | null => this.recovering ?? (cached.session.isValid ? null : cached.session.readyToWriteBack())
     const holdMoved = (): Promise<void> | null => {
       if (this.moved === null) throw this.lateErrors.last ?? posixError('ESTALE')
       return hold()
@@ -104,7 +114,9 @@ export class FileState {
   leaseTaken (attr: InodeAttr, asked: boolean): void {
     this.extent.taken(attr)
     if (asked) this.admission.leaseGranted()
-    if (this.base.isInDoubt && !this.base.settle(attr.version)) this.lose(posixError('EIO', 'the file was changed by others while this client was cut off'))
+    if (!this.base.isInDoubt) return
+    const fault = this.base.settle(attr.version)
+    if (fault !== null) this.lose(posixError('EIO', `what was written is lost: ${fault}`))
   }
 
   /** @param expired With the session: what is not committed may be lost. */
@@ -173,8 +185,8 @@ export class FileState {
   /** Content and size of a file when it is in memory or in the inode's record; null when it is in chunks. */
   async readInline (): Promise<{ bytes: Buffer, size: number } | null> {
     for (;;) {
-      if (this.order !== null) await this.order
-      if (this.moved !== null) await this.ended(this.movedBy)
+      if (this.order !== null) await this.unlessStuck(this.order)
+      if (this.moved !== null) await this.unlessStuck(this.ended(this.movedBy))
       const attr = this.cached.knownAttr
       if (this.content !== null) return { bytes: this.content.snapshot(), size: this.local!.size }
       if (attr !== null && !this.isRecordInline) return null
@@ -189,22 +201,24 @@ export class FileState {
 
   /** Null when no write to the range is under way; otherwise resolves when those that are have ended. */
   settled (offset: number, length: number): Promise<void> | null {
-    if (this.order !== null) return this.order.then(() => this.writer.settled(offset, length) ?? undefined)
-    return this.writer.settled(offset, length)
+    const ended = this.order === null ? this.writer.settled(offset, length) : this.order.then(() => this.writer.settled(offset, length) ?? undefined)
+    return ended === null ? null : this.unlessStuck(ended)
   }
 
   /** For close(2): what is in the journal may follow, if the nodes surely have room; otherwise the caller must hear of a full cluster. */
   async flushBehind (): Promise<void> {
     const { journal, room } = this.context
     if (journal?.changes === undefined || !this.isDirty || this.admission.arriving > 0 || [...this.underWay].some(({ token }) => token === null) || !room.isPlenty) return await this.flush()
-    this.flush().catch((error) => { this.noteLate(error) })
+    this.flushAccepted().catch((error) => { this.noteLate(error) })
   }
 
   /** The time of the last change was set: what is still to be committed says so, too. */
   setModified (mtime: bigint): void { if (this.local !== null) this.local.mtime = mtime }
 
-  /** What was accepted before is at the nodes and committed. Late errors are the handles' to report. */
-  async flush (): Promise<void> {
+  /** What was accepted before is at the nodes and committed. Late errors are the handles' to report. See `unlessStuck`. */
+  flush (): Promise<void> { return this.unlessStuck(this.flushAccepted()) }
+
+  private async flushAccepted (): Promise<void> {
     const upTo = this.accepted
     const size = this.local?.size ?? 0
     await this.ended(upTo)
@@ -257,7 +271,7 @@ export class FileState {
   private obstacle (granted: boolean): Obstacle {
     const { cached } = this
     if (this.gone) throw posixError('ESTALE', 'the file is gone')
-    if (this.admission.isClosed) return this.until(() => !this.admission.isClosed)
+    if (this.admission.isClosed) return this.unlessStuck(this.until(() => !this.admission.isClosed))
     if (this.recovering !== null) return this.recovering
     if (cached.recall?.phase === 'shut' && !(granted && this.hasLease)) return cached.recall.done
     if (!this.hasLease || !cached.session.isValid) return 'lease'
@@ -275,6 +289,7 @@ export class FileState {
     const attr = cached.knownAttr!
     const end = offset + length
     this.local = { size: Math.max(attr.size, end), mtime: this.context.clock.wallNs() }
+    this.recorded = attr.isInline ? cached.inline ?? nothing : null
     cached.setAttr(this.localAttr(attr))
     this.reading.drop()
     return new Promise((resolve, reject) => {
@@ -304,7 +319,7 @@ export class FileState {
   }
 
   /** The content is in the inode record, and not yet moved. */
-  private get isRecordInline (): boolean { return this.cached.knownAttr?.isInline === true && this.movedBy === 0 }
+  private get isRecordInline (): boolean { return (this.cached.knownAttr?.isInline ?? this.recorded !== null) && this.movedBy === 0 }
 
   private staysInline (write: AcceptedWrite): boolean {
     if (write.end > this.context.volume.inlineBytesMax) return false
@@ -353,7 +368,7 @@ export class FileState {
   }
 
   /** The record's content as long as the file is: it may have been cut or extended since it was read. */
-  private inlineUpTo (size: number): Buffer { return Buffer.concat([this.cached.inline ?? nothing], size) }
+  private inlineUpTo (size: number): Buffer { return Buffer.concat([this.cached.inline ?? this.recorded ?? nothing], size) }
 
   /** The inline bytes that this write leaves go to chunk 0, together with it. */
   private moveOut (write: AcceptedWrite): void {
@@ -375,6 +390,7 @@ export class FileState {
   }
 
   private writeEnded (write: AcceptedWrite): void {
+    this.endings++
     this.underWay.delete(write)
     this.admission.leave(write.end - write.offset)
     if (write.sequence === this.movedBy) this.moveEnded(write.failure === null)
@@ -408,7 +424,14 @@ export class FileState {
 
   private awaitCommit (sequence: number, token: number, bytes: number): void {
     this.uncommitted.add(sequence, token, bytes)
-    if (this.uncommitted.isMuch && this.committing === null) this.flush().catch((error) => { this.noteLate(error) })
+    if (this.uncommitted.isMuch && this.committing === null) this.flushAccepted().catch((error) => { this.noteLate(error) })
+    else this.commitTimer ??= this.context.clock.setTimer(() => { this.commitInTime() }, journalCommitMs)
+  }
+
+  /** Else who writes little, and never closes, would lose all of it with the machine. What fails is tried again, or told by whoever gives it up. */
+  private commitInTime (): void {
+    this.commitTimer = null
+    if (this.isDirty) this.flushAccepted().catch(() => {})
   }
 
   private async commit (upTo: number, size: number): Promise<void> {
@@ -459,11 +482,15 @@ export class FileState {
   }
 
   private committedUpTo (sequence: number, inline: Buffer | null): void {
+    this.endings++
     this.committed = Math.max(this.committed, sequence)
     this.extent.inRecord = inline?.length ?? 0
     if (this.committed === this.accepted) {
+      this.commitTimer?.cancel()
+      this.commitTimer = null
       this.local = null
       this.content = null
+      this.recorded = null
       if (inline === null) this.movedBy = 0
       else this.context.cache.setInline(this.cached, inline)
     }
@@ -491,6 +518,7 @@ export class FileState {
     this.committed = this.accepted
     this.local = null
     this.content = null
+    this.recorded = null
     this.movedBy = 0
     this.moved = null
     this.uncommitted.settle(Infinity)
@@ -522,6 +550,7 @@ export class FileState {
   noteLate (error: unknown): void {
     this.lateErrors.count++
     this.lateErrors.last = error
+    if (!['ENOENT', 'ESTALE'].includes(codeOf(error))) this.context.files.onLost?.(this.cached.ino)
   }
 
   private ended (upTo: number): Promise<void> { return this.until(() => this.hasEnded(upTo)) }
@@ -533,6 +562,12 @@ export class FileState {
 
   private async until (condition: () => boolean): Promise<void> {
     while (!condition()) await new Promise<void>((resolve) => { this.wakers.push(resolve) })
+  }
+
+  /** What was accepted may be sent for ever: who waits for it need not. */
+  private unlessStuck<T> (work: Promise<T>): Promise<T> {
+    const { clock, writeBackPatienceMs } = this.context
+    return writeBackPatienceMs === Infinity ? unlessStuck(clock, work, () => this.endings) : work
   }
 
   private wake (): void {

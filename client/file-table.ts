@@ -7,6 +7,8 @@ import { eachBounded } from './parallel.ts'
 
 /** The files that are open here or have changes to commit. */
 export class FileTable {
+  /** Told of each file that fails behind the back of those who have it open. */
+  onLost: ((ino: number) => void) | null = null
   private readonly context: VolumeContext
   private readonly files = new Map<number, FileState>()
   /** Unlinked inodes that an earlier process of this session had open. */

@@ -9,6 +9,7 @@ import { CachedDirectory } from './directory-cache.ts'
 import type { FileState } from './file-state.ts'
 import type { CachedInode } from './inode-cache.ts'
 import { InodeNumbers } from './inode-numbers.ts'
+import { unlessStuck } from './stuck.ts'
 import type { OperationContext, RecoveredChange, SetAttributes } from './types.ts'
 
 const renameNoReplace = 1
@@ -216,12 +217,14 @@ export class HeldChanges {
     if (this.contended.size > contendedDirectoriesMax) this.contended.delete(this.contended.keys().next().value!)
   }
 
-  /** Every change up to now is with its partition: of an inode's, or with all. */
+  /** Every change up to now is with its partition: of an inode's, or with all. See `unlessStuck`. */
   async settled (ino?: number): Promise<void> {
-    const { sessions, journal } = this.context
+    const { clock, sessions, journal } = this.context
     if (journal?.changes === undefined) return
-    if (ino !== undefined) await sessions.of(ino).changes?.drained()
-    else await Promise.all(sessions.opened().map((session) => session.changes?.drained()))
+    const streams = (ino === undefined ? sessions.opened() : [sessions.of(ino)]).map(({ changes }) => changes!)
+    const drained = streams.map((stream) => stream.drained()).filter((wait) => wait !== null)
+    if (drained.length === 0) return
+    await unlessStuck(clock, Promise.all(drained), () => streams.reduce((sum, { answered }) => sum + answered, 0))
   }
 
   private async hold (cached: CachedInode): Promise<void> {

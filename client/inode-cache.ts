@@ -53,6 +53,11 @@ export class CachedInode {
     else this.held.attr = attr
   }
 
+  forgetAttr (): void {
+    this.attr = null
+    if (this.held !== null) this.held.attr = null
+  }
+
   hide (): void {
     this.held ??= { attr: this.attr, directory: this.directory }
     this.attr = null

@@ -234,16 +234,17 @@ export class Inodes {
     const page = parent.directory.page(after, limit)
     if (page === null) return null
     parent.used = true
-    const entries = page.entries.map(({ name, known }): DirectoryEntry => {
-      const child = cache.get(known.ino)
-      const attr = child?.attr != null && child.session.validUntil > clock.now() && !this.context.ownChanges.inode(known.ino) ? child.attr : undefined
-      const type = attr === undefined ? known.type : fileType(attr.mode)
-      return attr === undefined ? { name, ino: known.ino, type } : { name, ino: known.ino, type, attr }
-    })
-    // A name that was only looked up, in another partition, has no type here: the server knows it.
-    if (entries.some((entry) => entry.type === 0)) {
-      parent.directory.unlist()
-      return null
+    const entries: DirectoryEntry[] = []
+    for (const { name, known: { ino, type } } of page.entries) {
+      const child = cache.get(ino)
+      const isKnown = child?.attr != null && child.session.validUntil > clock.now() && !this.context.ownChanges.inode(ino)
+      if (isKnown) entries.push({ name, ino, type: fileType(child.attr!.mode), attr: child.attr! })
+      else if (type !== 0) entries.push({ name, ino, type })
+      else {
+        // A name that was only looked up, in another partition, has no type here: the server knows it.
+        parent.directory.unlist()
+        return null
+      }
     }
     return { entries, done: page.done, parent: parent.directory.parent }
   }

@@ -1,6 +1,7 @@
 import { inodesOf, type Change } from '../fsnode/protocol/changes.ts'
 import { codeOf, messageOf, posixError } from '../fsnode/protocol/errors.ts'
 import type { InodeAttr, RecallRequest, RecallResponse } from '../fsnode/protocol/metadata.ts'
+import { isDirectory } from '../fsnode/protocol/posix.ts'
 import { evictionScanInodes, invalidateMsMax, invalidationsInFlightMax, leasePatienceMs } from './bounds.ts'
 import type { VolumeContext } from './context.ts'
 import type { CachedInode, OngoingRecall } from './inode-cache.ts'
@@ -97,19 +98,19 @@ export class Leases implements SessionOwner {
   }
 
   lapsed (session: MetadataSession): void {
-    void this.invalidateAll(this.inosOf(session))
+    void this.invalidateAll(this.knownOf(session))
   }
 
   expired (session: MetadataSession): void {
     const { inheritance } = this.context
     for (const ino of inheritance.of(session.index)) inheritance.settle(ino)
-    const inos = this.inosOf(session)
+    const known = this.knownOf(session)
     for (const cached of [...this.context.cache.values()]) {
       if (cached.session !== session) continue
       this.context.cache.drop(cached)
       cached.file?.leaseLost(true)
     }
-    void this.invalidateAll(inos)
+    void this.invalidateAll(known)
   }
 
   changeHappened (change: Change): void { this.context.unsynced.removed(change) }
@@ -123,8 +124,8 @@ export class Leases implements SessionOwner {
     for (const ino of made === 0 ? held : [...held, made]) {
       const cached = cache.get(ino)
       cached?.file?.changeLost(posixError(code.startsWith('ATOLL_') ? 'EIO' : code, 'a change of the file that was acknowledged is lost'))
+      for (const invalidation of cached === undefined ? [{ ino, what: 'content' as const }] : allOf(cached)) this.invalidateSoon(invalidation)
       if (cached !== undefined) cache.drop(cached)
-      this.invalidateSoon({ ino, what: 'content' })
     }
   }
 
@@ -217,14 +218,14 @@ export class Leases implements SessionOwner {
    * more with the door shut.
    */
   private async giveUpAll (cached: CachedInode, recall: OngoingRecall): Promise<void> {
-    const invalidation: Invalidation = { ino: cached.ino, what: 'content' }
+    const known = allOf(cached)
     cached.hide()
     await cached.file?.writeBack(false)
     recall.served = false
-    await this.invalidate(invalidation)
+    await this.invalidateAll(known)
     recall.phase = 'shut'
     await cached.file?.writeBack(true)
-    if (recall.served) await this.invalidate(invalidation)
+    if (recall.served) await this.invalidateAll(known)
     this.context.cache.drop(cached)
     cached.file?.leaseLost(false)
   }
@@ -244,6 +245,7 @@ export class Leases implements SessionOwner {
     let finish = (): void => {}
     const done = new Promise<void>((resolve) => { finish = resolve })
     const bySession = new Map<MetadataSession, number[]>()
+    const known = batch.flatMap(allOf)
     for (const cached of batch) {
       const inos = bySession.get(cached.session)
       if (inos === undefined) bySession.set(cached.session, [cached.ino])
@@ -253,7 +255,7 @@ export class Leases implements SessionOwner {
       this.context.cache.drop(cached)
     }
     try {
-      await this.invalidateAll(batch.map((cached) => cached.ino))
+      await this.invalidateAll(known)
       await Promise.all([...bySession].map(([session, inos]) => session.call('meta.release', { inos }).catch(() => {})))
     } finally {
       for (const { ino, session } of batch) {
@@ -264,15 +266,15 @@ export class Leases implements SessionOwner {
     }
   }
 
-  private inosOf (session: MetadataSession): number[] {
-    const inos: number[] = []
-    for (const cached of this.context.cache.values()) if (cached.session === session) inos.push(cached.ino)
-    return inos
+  private knownOf (session: MetadataSession): Invalidation[] {
+    const known: Invalidation[] = []
+    for (const cached of this.context.cache.values()) if (cached.session === session) known.push(...allOf(cached))
+    return known
   }
 
-  private async invalidateAll (inos: number[]): Promise<void> {
+  private async invalidateAll (known: readonly Invalidation[]): Promise<void> {
     if (this.onInvalidate === null) return
-    await eachBounded(inos, invalidationsInFlightMax, (ino) => this.invalidate({ ino, what: 'content' }))
+    await eachBounded(known, invalidationsInFlightMax, (invalidation) => this.invalidate(invalidation))
   }
 
   /** What is on its way there comes first: it would outlive this. */
@@ -297,6 +299,12 @@ export class Leases implements SessionOwner {
       })
     })
   }
+}
+
+/** What may be known above of the inode. */
+function allOf ({ ino, directory, held, knownAttr }: CachedInode): Invalidation[] {
+  const hasNames = directory !== null || held?.directory != null || (knownAttr !== null && isDirectory(knownAttr.mode))
+  return hasNames ? [{ ino, what: 'content' }, { ino, what: 'entries' }] : [{ ino, what: 'content' }]
 }
 
 function invalidationOf (request: RecallRequest): Invalidation {

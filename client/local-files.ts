@@ -1,6 +1,7 @@
 // shell: reads files of this machine.
 import fs from 'node:fs'
 import { machineId } from '../fsnode/protocol/machine.ts'
+import { readFully } from '../fsnode/protocol/read-fully.ts'
 import { localFileIdleMs, localFilesMax } from './bounds.ts'
 import type { LocalFiles } from './short-circuit.ts'
 
@@ -19,7 +20,8 @@ class SystemFiles implements LocalFiles {
     try {
       return await readFully(await file.descriptor, into, position)
     } catch (error) {
-      this.files.delete(path)
+      // Another reader may have opened it anew.
+      if (this.files.get(path) === file) this.files.delete(path)
       throw error
     } finally {
       file.users--
@@ -61,19 +63,6 @@ function open (path: string): Promise<number> {
 
 function close ({ descriptor }: OpenFile): void {
   descriptor.then((fd) => { fs.close(fd, () => {}) }, () => {})
-}
-
-function readFully (fd: number, into: Buffer, position: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const more = (done: number): void => {
-      fs.read(fd, into, done, into.length - done, position + done, (error, count) => {
-        if (error !== null) reject(error)
-        else if (count === 0 || done + count === into.length) resolve(done + count)
-        else more(done + count)
-      })
-    }
-    more(0)
-  })
 }
 
 export const systemFiles: LocalFiles = new SystemFiles()

@@ -1,7 +1,9 @@
+import type { Change } from '../fsnode/protocol/changes.ts'
 import { AtollError, codeOf, posixError } from '../fsnode/protocol/errors.ts'
 import type { CreateResponse, InodeAttr, RemoveResponse, RenameResponse, SetattrRequest } from '../fsnode/protocol/metadata.ts'
 import type { Method, Methods } from '../fsnode/protocol/methods.ts'
 import { fileType, isDirectory, isRegular, mode as modes } from '../fsnode/protocol/posix.ts'
+import { createAttemptsMax } from './bounds.ts'
 import type { VolumeContext } from './context.ts'
 import { CachedDirectory } from './directory-cache.ts'
 import type { FileState } from './file-state.ts'
@@ -11,9 +13,12 @@ import type { MetadataSession } from './session.ts'
 import type { OperationContext, SetAttributes } from './types.ts'
 
 const renameExchange = 2
+/** Of an operation that creates, after as many tries as there may be. */
+const holdStep = createAttemptsMax
 /** Made once: it is asked for before every first write to a file. */
 const noAttribute = posixError('ENODATA')
 
+type CreateChange = Extract<Change, readonly ['create', ...unknown[]]>
 type MutationBody<M extends Method> = Omit<Methods[M]['request'], 'partition' | 'session' | 'op'>
 
 /** `ino`: 0 for a name that is gone, null for one of which nothing is known any more. */
@@ -30,11 +35,14 @@ export class Namespace {
     this.context = context
   }
 
-  /** Creates, or finds, a regular file and opens it. `file` is null when it must be opened by its number. `step`: which try this is, from 0. */
+  /**
+   * Creates, or finds, a regular file and opens it. `file` is null when it must be opened by its number, or held when it was created and is gone.
+   * `step`: which try this is, from 0.
+   */
   async create (dir: number, name: string, mode: number, exclusive: boolean, by: OperationContext, step: number): Promise<{ attr: InodeAttr, created: boolean, file: FileState | null }> {
     const { held } = this.context
     const earlier = held.earlier(by)
-    if (earlier?.[0] === 'create') return { attr: await this.context.inodes.getattr(earlier[4]), created: true, file: null }
+    if (earlier?.[0] === 'create') return { attr: await this.madeEarlier(earlier), created: true, file: null }
     const made = held.create(dir, name, mode, by)
     if (made !== null) return { ...made, created: true }
     const request = { dir, name, mode: modes.regular | (mode & modes.permissions), caller: callerOf(by), exclusive, lease: 'exclusive' as const }
@@ -48,11 +56,25 @@ export class Namespace {
     }, step)
   }
 
+  /** Opens what was created with these attributes and is gone: as a file without a name, which is there while it is open. */
+  hold (dir: number, name: string, { ino, mode, uid, gid }: InodeAttr, by: OperationContext): Promise<{ attr: InodeAttr, file: FileState }> {
+    const { cache, files, inodes, leases } = this.context
+    leases.invalidateSoon({ ino: dir, what: 'entries', names: [name] })
+    return this.mutate(ino, 'meta.hold', { ino, mode, caller: { uid, gid } }, by, { inos: [ino] }, (session, { attr, inline }, since) => {
+      const granted = inodes.install(session, attr, since, { inline }) !== null
+      const cached = cache.ensure(attr.ino, session)
+      if (granted) cached.lease = 'exclusive'
+      const file = files.open(cached)
+      file.mayBeOrphan = true
+      return { attr, file }
+    }, holdStep)
+  }
+
   /** Any inode that is not opened at once: `mode` holds its type. */
   async make (dir: number, name: string, mode: number, extra: { rdev?: number, symlink?: string }, by: OperationContext): Promise<InodeAttr> {
     const { held } = this.context
     const earlier = held.earlier(by)
-    if (earlier?.[0] === 'create') return this.context.inodes.getattr(earlier[4])
+    if (earlier?.[0] === 'create') return this.madeEarlier(earlier)
     const elsewhere = isDirectory(mode) && this.isDrawnElsewhere(dir)
     const made = elsewhere ? null : held.make(dir, name, mode, extra, by)
     if (made !== null) return made
@@ -68,7 +90,19 @@ export class Namespace {
       }
       return body.attr
     })
+    if (attr.nlink === 0) this.context.leases.invalidateSoon({ ino: dir, what: 'entries', names: [name] })
     return this.context.inodes.leased(attr)
+  }
+
+  /** What an earlier process of this client has made for the same operation; others may have removed it since. */
+  private async madeEarlier ([, at, , , ino, mode, uid, gid, rdev, symlink]: CreateChange): Promise<InodeAttr> {
+    try {
+      return await this.context.inodes.getattr(ino)
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw error
+      const size = symlink === null ? 0 : Buffer.byteLength(symlink)
+      return { ino, mode, nlink: 0, uid, gid, rdev, size, extent: 0, isInline: isRegular(mode), atime: at, mtime: at, ctime: at, version: 1 }
+    }
   }
 
   /** Whether a new directory is one of those that the partition of its parent wants to be made in others. */
@@ -206,26 +240,43 @@ export class Namespace {
     }
   }
 
-  /** Nobody knows whether the mutation has happened. */
+  /** Nobody knows whether the mutation has happened: what is known of its subject, here and above, may be from before. */
   private doubt ({ inos, names = [] }: Subject): void {
-    const { cache, sessions } = this.context
+    const { cache, sessions, leases } = this.context
     for (const [dir, name] of names) {
       sessions.of(dir).guard.change(dir, name)
       cache.get(dir)?.directory?.forget(name)
+      leases.invalidateSoon({ ino: dir, what: 'entries', names: [name] })
     }
-    for (const ino of inos) {
+    for (const ino of new Set(inos)) {
+      if (ino === 0) continue
+      sessions.of(ino).guard.disturb(ino)
+      leases.invalidateSoon({ ino, what: 'content' })
       const cached = cache.get(ino)
-      if (cached === undefined || cached.lease === 'exclusive') continue
-      cached.attr = null
-      cached.xattrs = null
-      cached.hasNoXattrs = false
+      if (cached !== undefined) this.forget(cached)
     }
+  }
+
+  private forget (cached: CachedInode): void {
+    const { ownChanges, inodes } = this.context
+    cached.xattrs = null
+    cached.hasNoXattrs = false
+    // With its listing goes the parent.
+    cached.directory?.unlist()
+    if (cached.file?.isDirty !== true) {
+      cached.forgetAttr()
+      return
+    }
+    // Writes go on with the attributes; others are not told of them before they are known again.
+    ownChanges.begin([cached.ino], [])
+    void inodes.fetchContent(cached.ino).catch(() => {}).finally(() => { ownChanges.end([cached.ino], []) })
   }
 
   private noteCreated (session: MetadataSession, dir: number, name: string, body: CreateResponse, since: number): CachedInode | null {
     const { attr, inline } = body
-    this.noteNames(session, dir, body.dirAttr, since, [{ name, ino: attr.ino, type: fileType(attr.mode) }])
-    return this.context.inodes.install(session, attr, since, { inline })
+    const isGone = attr.nlink === 0
+    this.noteNames(session, dir, body.dirAttr, since, [{ name, ino: isGone ? null : attr.ino, type: fileType(attr.mode) }])
+    return isGone ? null : this.context.inodes.install(session, attr, since, { inline })
   }
 
   private noteRemoved (session: MetadataSession, dir: number, name: string, body: RemoveResponse, since: number): void {

@@ -5,7 +5,7 @@ import type { Method, Methods } from '../fsnode/protocol/methods.ts'
 import type { Answer, Peer } from '../fsnode/protocol/peer.ts'
 import type { Clock, Logger, Timer } from '../fsnode/protocol/ports.ts'
 import { outageMsMax, type ClusterRouter } from '../fsnode/protocol/router.ts'
-import { claimRetryMs, leaseMarginShare, mutationWindow, renewalAttempts, renewalsPerLease, sessionsPerRequestMax } from './bounds.ts'
+import { attemptsPerLease, claimRetryMs, leaseMarginShare, mutationWindow, renewalsPerLease, sessionsPerRequestMax } from './bounds.ts'
 import { ChangeStream } from './change-stream.ts'
 import { GrantGuard } from './grant-guard.ts'
 import type { ChangeJournal } from './types.ts'
@@ -20,6 +20,8 @@ export interface SessionComponents {
   owner: SessionOwner
   /** Null: nothing is told to have happened before the partition has it. */
   journal: ChangeJournal | null
+  /** See VolumeContext. */
+  writeBackPatienceMs: number
 }
 
 /** Whoever holds leases under the session. */
@@ -147,7 +149,7 @@ export class MetadataSession {
   ): Promise<Answer<M>> {
     for (let attempt = 1; ; attempt++) {
       const { generation } = this
-      if (!this.isReady) await this.ready()
+      if (!this.isReady) await (options.leased === true ? this.readyToWriteBack() : this.ready())
       if (options.leased === true && generation !== this.generation) throw expiredError(this.partition)
       const sentIn = this.generation
       let outcomeUnknown = false
@@ -155,6 +157,7 @@ export class MetadataSession {
         const request = { partition: this.partition, session: this.id, ...body } as Methods[M]['request']
         const answer = await this.components.router.toMetadata(this.partition, method, request, {
           payload: options.payload,
+          ...(options.leased === true && { patienceMs: this.components.writeBackPatienceMs }),
           onRetry: (error) => { outcomeUnknown ||= leavesOutcomeUnknown(error) }
         })
         this.noticeLeader()
@@ -170,6 +173,17 @@ export class MetadataSession {
     }
   }
 
+  /** As `ready`, as patiently as what is written back is. */
+  async readyToWriteBack (): Promise<void> {
+    for (;;) {
+      try {
+        return await this.ready()
+      } catch (error) {
+        if (this.components.writeBackPatienceMs !== Infinity || !isRetryable(error) || this.state === 'closed') throw error
+      }
+    }
+  }
+
   /** Resolves when the session is open and its leases are valid. */
   async ready (): Promise<void> {
     while (!this.isReady) {
@@ -177,6 +191,12 @@ export class MetadataSession {
       if (this.state === 'new' || this.opening !== null) await this.open()
       else await this.renew(true)
     }
+  }
+
+  /** The leader of that term leads no more: others wait until the next one knows what is held here. */
+  reclaim (term: number): void {
+    if (this.opening !== null) void this.opening.then(() => { this.reclaim(term) }, () => {})
+    else if (this.term === term) this.reopen()
   }
 
   /** Gives the session and all leases back. */
@@ -197,6 +217,9 @@ export class MetadataSession {
     for (const oldest of this.mutations) return oldest
     return this.mutationsStarted
   }
+
+  /** undefined: how long a lease lasts is not known before the first. */
+  private get attemptMs (): number | undefined { return this.leaseDurationMs === 0 ? undefined : this.leaseDurationMs / attemptsPerLease }
 
   private get isReady (): boolean { return this.state === 'open' && this.opening === null && this.isValid }
 
@@ -222,7 +245,9 @@ export class MetadataSession {
       let body: SessionResponse
       try {
         const request = { partition: this.partition, session: this.id, client: this.init.client, ...((this.state === 'open' || this.isInherited) && { existing: true }) };
-        ({ body } = await router.toMetadata(this.partition, 'meta.session', request, { ...(!this.mayExist && { patienceMs: unknownPartitionMsMax }), onRetry: () => { sentAt = clock.now() } }))
+        ({ body } = await router.toMetadata(this.partition, 'meta.session', request, {
+          ...(!this.mayExist && { patienceMs: unknownPartitionMsMax }), timeoutMs: this.attemptMs, onRetry: () => { sentAt = clock.now() }
+        }))
       } catch (error) {
         if (!this.mayExist) throw posixError('ENOENT', 'no such inode')
         if (codeOf(error) !== 'ATOLL_SESSION_EXPIRED') throw error
@@ -230,11 +255,6 @@ export class MetadataSession {
         continue
       }
       if (generation !== this.generation) continue
-      // Answered after the lease ran out: meanwhile a leader may have taken what was held for given up, and another one asks for it again.
-      if (this.state === 'open' && clock.now() >= this.validUntil) {
-        this.lose(generation)
-        continue
-      }
       // What it has is no longer under way: else what was made would not be claimed.
       this.changes?.opened(body.streamed, body.failed)
       await this.watch()
@@ -329,10 +349,10 @@ export class MetadataSession {
     const { router, clock } = this.components
     const { generation } = this
     let sentAt = clock.now()
-    const patienceMs = urgent ? undefined : this.leaseDurationMs / renewalsPerLease
+    const timeoutMs = this.attemptMs
     try {
       const { body } = await router.toMetadata(this.partition, 'meta.renew', { partition: this.partition, session: this.id }, {
-        patienceMs, timeoutMs: this.leaseDurationMs / renewalsPerLease / renewalAttempts, onRetry: () => { sentAt = clock.now() }
+        ...(!urgent && { patienceMs: timeoutMs }), timeoutMs, onRetry: () => { sentAt = clock.now() }
       })
       if (generation !== this.generation || this.state !== 'open') return
       if (body.term !== this.term) await this.open()

@@ -1,4 +1,4 @@
-import { crc32 } from 'node:zlib'
+import { crc32 } from '@node-rs/crc32'
 import { bulkBuffers } from '../fsnode/protocol/buffer-pool.ts'
 import type { FileRange } from '../fsnode/protocol/data.ts'
 import type { Clock } from '../fsnode/protocol/ports.ts'

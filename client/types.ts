@@ -9,7 +9,7 @@ export interface Invalidation {
   ino: number
   /** 'content': data and attributes changed; 'attributes'; 'entries': names in the directory changed. */
   what: 'content' | 'attributes' | 'entries'
-  /** With 'entries': the names, if known. */
+  /** With 'entries': the names; left out: all of them. */
   names?: string[]
 }
 
@@ -125,6 +125,8 @@ export interface VolumeClient {
    * want them now: only then goes on what makes them untrue. Of the operations of the inode it may wait for reads alone.
    */
   onOffer?: ((offer: Offer) => Promise<boolean>) | null
+  /** Called when something that was accepted of an open file is lost: a process that takes over has those told who had it open. */
+  onLost?: ((ino: number) => void) | null
 
   lookup (dir: number, name: string): Promise<InodeAttr>
   getattr (ino: number): Promise<InodeAttr>

@@ -1,7 +1,6 @@
 import { posixError } from '../fsnode/protocol/errors.ts'
-import { chunkRequestsInFlightMax, lostFilesMax, unsyncedChunksMax } from './bounds.ts'
+import { lostFilesMax, unsyncedChunksMax } from './bounds.ts'
 import type { ChunkStore } from './chunk-store.ts'
-import { eachBounded } from './parallel.ts'
 
 export interface UnsyncedChunksComponents {
   chunks: ChunkStore
@@ -23,6 +22,8 @@ export class UnsyncedChunks {
   /** Of files whose removal was decided here and is on its way to their partition: it may be given up. By the change. */
   private readonly removals = new Map<object, { ino: number, written: Map<number, number | null> | undefined, lost: boolean }>()
   private count = 0
+  /** By file: the sync that was asked for last, until it has ended. */
+  private readonly syncing = new Map<number, Promise<unknown>>()
 
   constructor (components: UnsyncedChunksComponents) {
     this.components = components
@@ -79,28 +80,47 @@ export class UnsyncedChunks {
   }
 
   /** @returns whether bytes may be lost. */
-  async syncChunk (ino: number, chunk: number): Promise<boolean> {
-    const noted = this.take(ino, chunk)
-    let losses: number
-    try {
-      losses = await this.components.chunks.sync(ino, chunk)
-    } catch (error) {
-      this.note(ino, chunk, noted)
-      throw error
-    }
-    if (noted === null || losses <= noted) return false
-    if (this.components.onLost(ino, lostError(ino))) return true
-    this.lost.add(ino)
-    if (this.lost.size > lostFilesMax) this.lost.delete(this.lost.values().next().value!)
-    return true
+  syncChunk (ino: number, chunk: number): Promise<boolean> { return this.inTurn(ino, () => this.syncChunks(ino, [chunk])) }
+
+  private syncFile (ino: number): Promise<boolean> {
+    return this.inTurn(ino, async () => {
+      const wasLost = this.lost.delete(ino)
+      return await this.syncChunks(ino, [...this.byFile.get(ino)?.keys() ?? []]) || wasLost
+    })
   }
 
-  private async syncFile (ino: number): Promise<boolean> {
-    let lost = this.lost.delete(ino)
-    await eachBounded([...this.byFile.get(ino)?.keys() ?? []], chunkRequestsInFlightMax, async (chunk) => {
-      if (await this.syncChunk(ino, chunk)) lost = true
-    })
+  /** What is being synced is not noted: who asks meanwhile waits until it is, or is noted again. */
+  private async inTurn<T> (ino: number, sync: () => Promise<T>): Promise<T> {
+    const own = (this.syncing.get(ino) ?? Promise.resolve()).then(sync, sync)
+    this.syncing.set(ino, own)
+    try {
+      return await own
+    } finally {
+      if (this.syncing.get(ino) === own) this.syncing.delete(ino)
+    }
+  }
+
+  private async syncChunks (ino: number, chunks: readonly number[]): Promise<boolean> {
+    const noted = new Map(chunks.map((chunk) => [chunk, this.take(ino, chunk)]))
+    let lost = false
+    try {
+      await this.components.chunks.sync(ino, chunks, (synced, losses) => {
+        for (const chunk of synced) {
+          const before = noted.get(chunk) ?? null
+          noted.delete(chunk)
+          if (before !== null && losses > before) lost = true
+        }
+      })
+    } finally {
+      for (const [chunk, losses] of noted) this.note(ino, chunk, losses)
+      if (lost && !this.components.onLost(ino, lostError(ino))) this.noteLost(ino)
+    }
     return lost
+  }
+
+  private noteLost (ino: number): void {
+    this.lost.add(ino)
+    if (this.lost.size > lostFilesMax) this.lost.delete(this.lost.values().next().value!)
   }
 
   /** What is noted of the chunk, which no longer is. */

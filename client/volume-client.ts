@@ -2,7 +2,7 @@ import { codeOf, posixError } from '../fsnode/protocol/errors.ts'
 import type { InodeAttr } from '../fsnode/protocol/metadata.ts'
 import type { Address, Clock, Logger, Network, Random } from '../fsnode/protocol/ports.ts'
 import { fileType, mode as modes } from '../fsnode/protocol/posix.ts'
-import { ClusterRouter } from '../fsnode/protocol/router.ts'
+import { ClusterRouter, outageMsMax } from '../fsnode/protocol/router.ts'
 import { rootInode } from '../partitioning/routing.ts'
 import type { VolumeInfo } from '../partitioning/types.ts'
 import { createAttemptsMax } from './bounds.ts'
@@ -75,16 +75,23 @@ export class AtollVolumeClient implements VolumeClient {
     this.chunkSizeBytes = volume.chunkSizeBytes
     this.router = new ClusterRouter(components, {
       seeds: init.seeds,
-      handlers: { 'lease.recall': async (request) => ({ body: await this.context.leases.recall(request) }) }
+      handlers: {
+        'lease.recall': async (request) => ({ body: await this.context.leases.recall(request) }),
+        'lease.reclaim': ({ partition, term }) => {
+          this.context.sessions.find(partition)?.reclaim(term)
+          return { body: {} }
+        }
+      }
     })
     // Each part holds the context and looks the others up in it when it needs them.
     const context = {} as { -readonly [part in keyof VolumeContext]: VolumeContext[part] }
     const leases = new Leases(context)
-    const chunks = new ChunkStore({ router: this.router, clock, random, files }, volume)
+    const writeBackPatienceMs = journal?.changes === undefined ? outageMsMax : Infinity
+    const chunks = new ChunkStore({ router: this.router, clock, random, files, writeBackPatienceMs }, volume)
     this.context = Object.assign(context, {
-      volume, clock, random, log, journal, leases, chunks,
+      volume, clock, random, log, journal, writeBackPatienceMs, leases, chunks,
       operations: new OperationNumbers(clock),
-      sessions: new SessionTable({ router: this.router, clock, log, owner: leases, journal: journal?.changes ?? null }, {
+      sessions: new SessionTable({ router: this.router, clock, log, owner: leases, journal: journal?.changes ?? null, writeBackPatienceMs }, {
         volume, client, id: init.session ?? random.bytes(sessionIdBytes).toString('hex'), resumed: init.session !== undefined,
         inherited: (index) => this.context.inheritance.generation(index)
       }),
@@ -127,6 +134,10 @@ export class AtollVolumeClient implements VolumeClient {
   get onOffer (): ((offer: Offer) => Promise<boolean>) | null { return this.context.offers.onOffer }
 
   set onOffer (listener: ((offer: Offer) => Promise<boolean>) | null) { this.context.offers.onOffer = listener }
+
+  get onLost (): ((ino: number) => void) | null { return this.context.files.onLost }
+
+  set onLost (listener: ((ino: number) => void) | null) { this.context.files.onLost = listener }
 
   lookup (dir: number, name: string): Promise<InodeAttr> { return this.context.inodes.lookup(dir, name) }
 
@@ -180,7 +191,8 @@ export class AtollVolumeClient implements VolumeClient {
       try {
         const { attr, created, file } = await this.namespace.create(dir, name, mode, exclusive, context, attempt)
         if (file !== null) return { attr, file: await this.handleOf(file, true), created }
-        found = !created
+        if (created) return { ...await this.openCreated(dir, name, attr, context), created }
+        found = true
         const opened = await this.open(attr.ino, { write: true })
         return { attr: await this.context.inodes.leased(attr), file: opened, created }
       } catch (error) {
@@ -188,6 +200,18 @@ export class AtollVolumeClient implements VolumeClient {
         const gone = codeOf(error) === 'ESTALE' || (found && codeOf(error) === 'ENOENT')
         if (!gone || attempt + 1 >= createAttemptsMax) throw error
       }
+    }
+  }
+
+  /** Others may have removed it before this client was told that it had created it: it is open all the same. */
+  private async openCreated (dir: number, name: string, attr: InodeAttr, context: OperationContext): Promise<{ attr: InodeAttr, file: OpenFile }> {
+    try {
+      const file = await this.open(attr.ino, { write: true })
+      return { attr: await this.context.inodes.leased(attr), file }
+    } catch (error) {
+      if (!['ENOENT', 'ESTALE'].includes(codeOf(error))) throw error
+      const held = await this.namespace.hold(dir, name, attr, context)
+      return { attr: held.attr, file: await this.handleOf(held.file, true) }
     }
   }
 

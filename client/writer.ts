@@ -1,6 +1,6 @@
 import { byteLengthOf } from '../fsnode/protocol/frame.ts'
 import { extentsMax } from '../fsnode/protocol/data.ts'
-import { scatteredBytesMax, writePieceBytesMax, writeRequestsInFlightMax, writeWindowBytes } from './bounds.ts'
+import { fullPiecesFromBytes, scatteredBytesMax, writePieceBytesMax, writeRequestsInFlightMax, writeWindowBytes } from './bounds.ts'
 import type { ChunkRange } from './chunk-store.ts'
 import { chunkRanges, sliceBuffers } from './ranges.ts'
 
@@ -42,7 +42,7 @@ interface Piece {
 
 /**
  * The chunk writes of one file. Pieces go out at once while the window of requests and bytes is
- * open; behind it, adjacent ones join into larger requests. A piece that overlaps an earlier one waits
+ * open (while much of it is taken, large ones when they are full); behind it, adjacent ones join into larger requests. A piece that overlaps an earlier one waits
  * for its answer, so that repeating a request after a lost answer cannot bring old bytes back.
  */
 export class ChunkWriter {
@@ -94,8 +94,15 @@ export class ChunkWriter {
     for (const piece of this.waiting) {
       if (this.inFlight >= writeRequestsInFlightMax) return
       if (this.inFlight > 0 && this.bytesInFlight + piece.length > writeWindowBytes) return
-      if (!piece.sent && piece.blockers === 0) this.send(this.withCompanions(piece))
+      if (piece.sent || piece.blockers > 0 || (this.bytesInFlight >= fullPiecesFromBytes && this.mayGrow(piece))) continue
+      this.send(this.withCompanions(piece))
     }
+  }
+
+  /** The caller has begun it, and may fill it: a stream goes on. */
+  private mayGrow (piece: Piece): boolean {
+    const end = piece.offset + piece.length
+    return piece.length > scatteredBytesMax && piece.length < writePieceBytesMax && end < this.chunkSize && this.lastByChunk.get(piece.chunk) === piece
   }
 
   /** Resolves when no earlier write to the range is under way; null when none is. */

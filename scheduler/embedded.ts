@@ -6,7 +6,7 @@ import { AtollError } from '../fsnode/protocol/errors.ts'
 import { bulkProcessEnvironment, bulkProcessFlags } from '../fsnode/protocol/engine-flags.ts'
 import { openLevelKv } from '../fsnode/protocol/level-kv.ts'
 import type { Clock, Logger, Random } from '../fsnode/protocol/ports.ts'
-import { tcpNetwork } from '../fsnode/protocol/tcp-network.ts'
+import { systemNetwork } from '../fsnode/protocol/system-network.ts'
 import { routerLink } from './cluster/router-link.ts'
 import { startFramework, type Framework } from './framework/index.ts'
 import { startLocalMaster, type LocalMaster } from './local/index.ts'
@@ -69,7 +69,7 @@ export async function startEmbedded (components: EmbeddedComponents, { directory
       kv,
       log: log.child({ part: 'framework' }),
       masterClientFactory: httpMasterClient(components),
-      clusterLinkFactory: routerLink({ ...components, network: tcpNetwork, log: log.child({ part: 'cluster' }) })
+      clusterLinkFactory: routerLink({ ...components, network: systemNetwork, log: log.child({ part: 'cluster' }) })
     }, {
       masters: [master.url],
       role: 'atoll',

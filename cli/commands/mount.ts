@@ -8,9 +8,10 @@ import { clearDeadJournals } from '../../fuse/mount/journal-owner.ts'
 import { startMount } from '../../fuse/mount/start.ts'
 import { workerEnvironment } from '../../fuse/mount/types.ts'
 import type { DataDirectory, MountRecord } from '../data-directory.ts'
-import { clusterAddresses, clusterOptionText, connectTo, dataDirectoryOf, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
+import { clusterAddresses, clusterOptionText, dataDirectoryOf, isEmbedded, withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { print } from '../output.ts'
 import { stopProcess, waitGone } from '../processes.ts'
+import { unlessStopped } from '../start/stopping.ts'
 
 export type Driver = 'kernel' | 'fuse-native'
 
@@ -22,13 +23,14 @@ export function mountCommand (program: Command): void {
     .description('mount a file system on an empty directory')
     .addOption(new Option('--driver <driver>', 'kernel: speaks to /dev/fuse itself (root); fuse-native: through libfuse').choices(['kernel', 'fuse-native']).default('kernel'))
     .action(async (volume: string, dir: string, options: ClusterOptions & { driver: Driver }) => {
-      const cluster = await connectTo(options)
-      const known = cluster.map.volumes.some((candidate) => candidate.name === volume)
-      await cluster.close()
+      const known = await withCluster(options, async ({ map }) => map.volumes.some((candidate) => candidate.name === volume))
       if (!known) throw new AtollError('ATOLL_NO_SUCH_VOLUME', `there is no volume ${volume}`, { hint: `those that exist: atoll volume list${clusterOptionText(options)}` })
       const interrupted = new AbortController()
       for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => { interrupted.abort(new AtollError('ATOLL_INTERRUPTED', 'interrupted: nothing is mounted')) })
-      const record = await mountVolume(dataDirectoryOf(options), { volume, path: resolve(dir), nodes: clusterAddresses(options), driver: options.driver }, interrupted.signal)
+      const directory = dataDirectoryOf(options)
+      const init: MountInit = { volume, path: resolve(dir), nodes: clusterAddresses(options), driver: options.driver }
+      const mount = (stopped: AbortSignal): Promise<MountRecord> => mountVolume(directory, init, AbortSignal.any([interrupted.signal, stopped]))
+      const record = await (isEmbedded(options) ? unlessStopped(directory, mount) : mount(interrupted.signal))
       print(`volume ${volume} is mounted on ${record.path} (process ${record.holder.pid})`)
     })
 }

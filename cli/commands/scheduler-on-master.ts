@@ -8,7 +8,7 @@ import { openLevelKv } from '../../fsnode/protocol/level-kv.ts'
 import type { Clock, Kv, Logger, Random } from '../../fsnode/protocol/ports.ts'
 import { createLogger } from '../../fsnode/protocol/pino-log.ts'
 import { systemClock, systemRandom } from '../../fsnode/protocol/system.ts'
-import { tcpNetwork } from '../../fsnode/protocol/tcp-network.ts'
+import { systemNetwork } from '../../fsnode/protocol/system-network.ts'
 import { routerLink } from '../../scheduler/cluster/router-link.ts'
 import { startFramework, type Framework, type FrameworkInit } from '../../scheduler/framework/index.ts'
 import { httpMasterClient } from '../../scheduler/mesos/client.ts'
@@ -101,7 +101,7 @@ interface Acting extends Process {
 /** Waits while another scheduler acts. False: it is to end before that. */
 async function isOurTurn ({ cluster }: MasterOptions, { components, kv, operator, signal }: Process): Promise<boolean> {
   if (cluster === undefined) return true
-  const store = new ClusterStateStore({ ...components, network: tcpNetwork }, { seeds: () => cluster.split(',').map(parseAddress) })
+  const store = new ClusterStateStore({ ...components, network: systemNetwork }, { seeds: () => cluster.split(',').map(parseAddress) })
   const onWatch = ({ api }: { api: string }): void => {
     components.log.info('standing by', { acts: api })
     operator.standBy(api)
@@ -113,7 +113,7 @@ async function isOurTurn ({ cluster }: MasterOptions, { components, kv, operator
 
 async function act (options: MasterOptions, { components, kv, operator, signal, masters, tls, credentials, url, artifact }: Acting): Promise<void> {
   const { log } = components
-  const outside = { ...components, network: tcpNetwork }
+  const outside = { ...components, network: systemNetwork }
   const framework = await startFramework({
     ...components,
     kv,

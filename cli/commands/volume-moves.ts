@@ -23,26 +23,27 @@ export async function newestPlan ({ router }: Pick<Cluster, 'router'>): Promise<
 }
 
 /**
- * Resolves when what follows for the replicas of a volume from its new settings is carried out, with the plan for it; null when nothing
- * had to move. Rejects with ATOLL_PLAN_NOT_DONE.
+ * Resolves when what follows for the replicas of a volume from its new settings is carried out, with the plan for it, and its metadata partitions
+ * have the members that they shall; null when there was no plan. Rejects with ATOLL_PLAN_NOT_DONE.
  */
 export async function untilMoved (cluster: Pick<Cluster, 'router'>, name: string, { planBefore, isOtherPolicy, quiet, pause = () => delay(pollMs) }: MovesInit): Promise<PlanSummary | null> {
   const progress = startProgress(quiet)
   try {
     for (let told = ''; ; await pause()) {
-      const { plans, settings, undecided } = (await cluster.router.toManager('manager.plans', { volume: name })).body
+      const { plans, settings, undecided, membersPending = 0 } = (await cluster.router.toManager('manager.plans', { volume: name })).body
       const plan = plans.find((one) => one.kind !== 'move' && one.phase !== 'replaced' && (one.id > planBefore || !isOver(one)))
       const isDecided = undecided !== true && (plan === undefined || isOver(plan))
       const wrong = isDecided ? wrongPartitions((await cluster.router.toManager('manager.map', { after: 0, waitMs: 0 })).body.map!, name) : 0
       if (isDecided) {
         if (plan !== undefined) requireDone(plan)
         else if (!settings.automatic && (wrong > 0 || isOtherPolicy)) throw nothingMoves(name)
-        if (wrong === 0) {
-          progress.done(plan === undefined ? 'nothing had to move' : summaryLine(plan))
+        if (wrong + membersPending === 0) {
+          progress.done(plan !== undefined ? summaryLine(plan) : told === '' ? 'nothing had to move' : 'all is where it is to be')
           return plan ?? null
         }
       }
-      const text = undecided === true ? 'waiting for the plan' : plan === undefined || isOver(plan) ? `${wrong} partitions are to be moved yet` : summaryLine(plan)
+      const data = undecided === true ? 'waiting for the plan' : plan !== undefined && !isOver(plan) ? summaryLine(plan) : wrong > 0 ? `${wrong} partitions are to be moved yet` : null
+      const text = [data, membersPending > 0 ? `${membersPending} metadata partitions are to get other members yet` : null].filter((part) => part !== null).join('; ')
       if (text !== told) progress.step(text)
       told = text
     }

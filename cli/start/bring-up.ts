@@ -28,8 +28,18 @@ export interface BringUpInit {
   onScheduler: (id: ProcessId) => void
 }
 
-/** Makes everything run that does not, in the order in which it depends on each other. */
+/** Makes everything run that does not, in the order in which it depends on each other. Rejects with ATOLL_CLUSTER_STOPPING when somebody stops it meanwhile. */
 export async function bringUp (directory: DataDirectory, init: BringUpInit): Promise<void> {
+  try {
+    await bringAllUp(directory, init)
+  } catch (error) {
+    // Whatever failed then failed for that, such as a mount whose processes were ended.
+    if (!init.signal.aborted) requireNoStopper(directory)
+    throw error
+  }
+}
+
+async function bringAllUp (directory: DataDirectory, init: BringUpInit): Promise<void> {
   const { settings, mountPoint, progress, signal } = init
   await leaveForMoreNodes(directory, init)
   const watch = ensureScheduler(directory, init)

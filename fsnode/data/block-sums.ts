@@ -1,4 +1,4 @@
-import { crc32 } from 'node:zlib'
+import { crc32 } from '@node-rs/crc32'
 import { blockBytes, blockCount, chunkBytesMax } from './chunk-header.ts'
 
 const zeros = Buffer.alloc(blockBytes)

@@ -1,4 +1,4 @@
-import { crc32 } from 'node:zlib'
+import { crc32 } from '@node-rs/crc32'
 import { AtollError, posixError } from '../protocol/errors.ts'
 import { bulkBuffers } from '../protocol/buffer-pool.ts'
 import type { FileRange } from '../protocol/data.ts'

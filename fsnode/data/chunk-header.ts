@@ -1,4 +1,4 @@
-import { crc32 } from 'node:zlib'
+import { crc32 } from '@node-rs/crc32'
 
 /**
  * A chunk's file: this header in the first 4096 bytes, the chunk's bytes after it. Little endian:

@@ -198,6 +198,11 @@ export class ChunkStore {
     })
   }
 
+  /** `sync` of several chunks of a file: takes its place in the order of each before it returns. */
+  async syncChunks ({ partition, ino }: ChunkName, chunks: readonly number[]): Promise<void> {
+    await Promise.all(chunks.map((chunk) => this.sync({ partition, ino, chunk })))
+  }
+
   /** What calls before this one wrote or removed is on stable storage when it resolves. Later calls do not wait for it. */
   async sync (name: ChunkName): Promise<void> {
     const slot = await this.run(name, true, async (slot) => {

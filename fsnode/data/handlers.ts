@@ -1,4 +1,4 @@
-import { extentsMax, type ChunkAddress } from '../protocol/data.ts'
+import { extentsMax, syncChunksMax, type ChunkAddress, type DataSyncRequest } from '../protocol/data.ts'
 import { AtollError, posixError } from '../protocol/errors.ts'
 import { bulkBuffers, giveBack } from '../protocol/buffer-pool.ts'
 import { byteLengthOf, payloadBytesMax } from '../protocol/frame.ts'
@@ -23,6 +23,12 @@ export function dataHandlers (find: (partitionId: string) => DataPartitionReplic
     const replica = replicaOf(request.partition)
     replica.requireChunk(request.ino, request.chunk)
     return replica
+  }
+  const chunksReplicaOf = (request: DataSyncRequest): DataPartitionReplica => {
+    const { partition, ino, chunks } = request
+    if (!Array.isArray(chunks) || chunks.length === 0 || chunks.length > syncChunksMax) throw new AtollError('EINVAL', `chunks must be 1 to ${syncChunksMax}`)
+    for (const chunk of chunks) chunkReplicaOf({ partition, epoch: request.epoch, ino, chunk })
+    return replicaOf(partition)
   }
   return {
     'data.write': async (request, payload) => {
@@ -54,13 +60,13 @@ export function dataHandlers (find: (partitionId: string) => DataPartitionReplic
       return { body: {} }
     },
     'data.sync': async (request) => {
-      await chunkReplicaOf(request).sync(request)
+      await chunksReplicaOf(request).sync(request)
       return { body: {} }
     },
     'data.position': (request) => ({ body: replicaOf(request.partition).position(request) }),
     'replica.apply': async (request, payload) => {
       // One that changes nothing names no chunk.
-      const replica = request.kind === 'settle' ? replicaOf(request.partition) : chunkReplicaOf(request)
+      const replica = request.kind === 'settle' ? replicaOf(request.partition) : request.chunks !== undefined ? chunksReplicaOf({ ...request, chunks: request.chunks }) : chunkReplicaOf(request)
       const body = await replica.apply(request, payload)
       // Pieces of a whole chunk are collected.
       if (request.kind === 'write') giveBack(payload)

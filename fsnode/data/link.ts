@@ -20,6 +20,8 @@ export interface Entry {
   order: number
   sums?: WholeBlockSums
   extents?: number[]
+  /** With 'sync': see ReplicaApplyRequest. */
+  chunks?: readonly number[]
   digest?: number
 }
 
@@ -185,7 +187,7 @@ export class ReplicaLink {
   }
 
   private message (entry: Entry, sequence: number, stamp: Stamp): ReplicaApplyRequest {
-    const { kind, ino, chunk, offset, length, order, sums, extents, digest } = entry
+    const { kind, ino, chunk, offset, length, order, sums, extents, chunks, digest } = entry
     this.committedSent = stamp.committed
     this.reconciledSent = stamp.reconciled
     const request: ReplicaApplyRequest = {
@@ -205,6 +207,7 @@ export class ReplicaLink {
     }
     if (sums !== undefined && sums.bytes.length > 0) request.sums = sums.bytes
     if (extents !== undefined) request.extents = extents
+    if (chunks !== undefined) request.chunks = chunks
     if (digest !== undefined) request.digest = digest
     return request
   }

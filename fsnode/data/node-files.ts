@@ -2,6 +2,7 @@ import fs from 'node:fs'
 import { dirname, resolve as resolvePath } from 'node:path'
 import { codeOf } from '../protocol/errors.ts'
 import { machineId } from '../protocol/machine.ts'
+import { readFully } from '../protocol/read-fully.ts'
 import type { ChunkFile, ChunkFiles } from './files.ts'
 
 /**
@@ -15,19 +16,7 @@ class NodeFile implements ChunkFile {
     this.descriptor = descriptor
   }
 
-  read (into: Buffer, position: number): Promise<number> {
-    return new Promise((resolve, reject) => {
-      const more = (done: number): void => {
-        fs.read(this.descriptor, into, done, into.length - done, position + done, (error, count) => {
-          if (error !== null) reject(error)
-          else if (count === 0 || done + count === into.length) resolve(done + count)
-          else more(done + count)
-        })
-      }
-      if (into.length === 0) resolve(0)
-      else more(0)
-    })
-  }
+  read (into: Buffer, position: number): Promise<number> { return readFully(this.descriptor, into, position) }
 
   write (buffers: readonly Buffer[], position: number): Promise<void> {
     return new Promise((resolve, reject) => {

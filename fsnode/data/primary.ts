@@ -1,5 +1,5 @@
 import type { DataPartition, NodeId } from '../../partitioning/types.ts'
-import type { ChunkMutation, ChunkPosition, DataWriteRequest, FileRange, ReplicaApplyRequest, ReplicaDigestsRequest, ReplicaDigestsResponse } from '../protocol/data.ts'
+import type { ChunkMutation, ChunkPosition, DataSyncRequest, DataWriteRequest, FileRange, ReplicaApplyRequest, ReplicaDigestsRequest, ReplicaDigestsResponse } from '../protocol/data.ts'
 import { AtollError, codeOf, messageOf, posixError } from '../protocol/errors.ts'
 import { bulkBuffers } from '../protocol/buffer-pool.ts'
 import { byteLengthOf } from '../protocol/frame.ts'
@@ -41,8 +41,12 @@ export interface PrimaryInit {
 
 type Kind = Exclude<ReplicaApplyRequest['kind'], 'put' | 'settle'>
 
+/** What a mutation does. */
+type Change = Omit<Entry, 'order'> & { kind: Kind }
+
 interface Mutation extends Entry {
-  key: ChunkKey
+  /** null: it changes no chunk. */
+  key: ChunkKey | null
   /** Replicas that were sent it and have not answered. */
   readonly waitingFor: Set<ReplicaLink>
   appliedHere: boolean
@@ -113,17 +117,30 @@ export class Primary {
   }
 
   /** Resolves when every serving replica has the change. */
-  async mutate (kind: Kind, request: ChunkMutation & Pick<DataWriteRequest, 'extents'>, offset: number, length: number, payload: readonly Buffer[]): Promise<void> {
+  async mutate (kind: Exclude<Kind, 'sync'>, request: ChunkMutation & Pick<DataWriteRequest, 'extents'>, offset: number, length: number, payload: readonly Buffer[]): Promise<void> {
     this.admitWriter(request)
     const bytes = byteLengthOf(payload)
     this.requireCapacity()
     const key = keyOf(request)
     if (kind === 'write' && this.anyFull()) await this.requireNoGrowth(request, offset + length)
-    while ((this.held !== null && kind !== 'sync') || this.gates.has(key)) await (this.gates.get(key) ?? this.held?.until)
+    while (this.held !== null || this.gates.has(key)) await (this.gates.get(key) ?? this.held?.until)
     this.requireOffice()
     if (request.since !== undefined) this.requireUnchanged(key, request.since, request.writer)
-    if (kind !== 'sync') this.changes.note(key, request.writer, this.lastOrder + 1)
-    await this.start(kind, key, request, offset, length, payload, bytes)
+    this.changes.note(key, request.writer, this.lastOrder + 1)
+    const { ino, chunk, extents } = request
+    const change: Change = { kind, ino, chunk, offset, length, payload, bytes }
+    if (extents !== undefined) change.extents = extents
+    else if (kind === 'write') change.sums = WholeBlockSums.of(offset, bytes, payload)
+    await this.start(change, key)
+  }
+
+  /** Resolves when every serving replica has on stable storage what was acknowledged before of these chunks. */
+  async sync ({ ino, chunks }: Pick<DataSyncRequest, 'ino' | 'chunks'>): Promise<void> {
+    this.requireCapacity()
+    const keys = chunks.map((chunk) => keyOf({ ino, chunk }))
+    while (keys.some((key) => this.gates.has(key))) await Promise.all(keys.map((key) => this.gates.get(key)))
+    this.requireOffice()
+    await this.start({ kind: 'sync', ino, chunk: chunks[0]!, chunks, offset: 0, length: 0, payload: [], bytes: 0 }, null)
   }
 
   /** All serving replicas have compared what earlier primaries had left open. */
@@ -247,7 +264,7 @@ export class Primary {
     this.reconcileTimer?.cancel()
     const error = this.noLongerPrimary()
     for (const mutation of this.pending.values()) {
-      this.init.unsettled.inherited.add(mutation.key)
+      if (mutation.key !== null) this.init.unsettled.inherited.add(mutation.key)
       mutation.reject(error)
     }
     this.pending.clear()
@@ -255,17 +272,16 @@ export class Primary {
     for (const link of [...this.links.values()]) this.drop(link)
   }
 
-  private async start (kind: Kind, key: ChunkKey, { ino, chunk, extents }: ChunkMutation & Pick<DataWriteRequest, 'extents'>, offset: number, length: number, payload: readonly Buffer[], bytes: number): Promise<void> {
-    const mutation: Mutation = {
-      kind, ino, chunk, offset, length, payload, bytes, key, order: ++this.lastOrder, waitingFor: new Set(), appliedHere: false, done: nothing, resolve: () => {}, reject: () => {}
-    }
+  /** `key`: of the chunk that it changes, if it does. */
+  private async start (change: Change, key: ChunkKey | null): Promise<void> {
+    const mutation: Mutation = { ...change, key, order: ++this.lastOrder, waitingFor: new Set(), appliedHere: false, done: nothing, resolve: () => {}, reject: () => {} }
     mutation.done = new Promise((resolve, reject) => { mutation.resolve = resolve; mutation.reject = reject })
-    if (extents !== undefined) mutation.extents = extents
-    else if (kind === 'write') mutation.sums = WholeBlockSums.of(offset, bytes, payload)
     this.pending.set(mutation.order, mutation)
-    let together = this.pendingByChunk.get(key)
-    if (together === undefined) this.pendingByChunk.set(key, together = new Set())
-    together.add(mutation)
+    if (key !== null) {
+      let together = this.pendingByChunk.get(key)
+      if (together === undefined) this.pendingByChunk.set(key, together = new Set())
+      together.add(mutation)
+    }
     for (const link of this.links.values()) {
       mutation.waitingFor.add(link)
       link.send(mutation)
@@ -274,14 +290,14 @@ export class Primary {
     await mutation.done
   }
 
-  private applyHere ({ kind, ino, chunk, offset, length, payload, sums, extents }: Mutation): Promise<void> {
+  private applyHere ({ kind, ino, chunk, offset, length, payload, sums, extents, chunks = [chunk] }: Mutation): Promise<void> {
     const { store } = this.components
     const name = this.nameOf(ino, chunk)
     switch (kind) {
       case 'write': return extents === undefined ? store.write(name, offset, payload, sums) : store.writeRanges(name, rangesOf(extents, payload))
       case 'truncate': return store.truncate(name, length)
       case 'zero': return store.zero(name, offset, length)
-      default: return store.sync(name)
+      default: return store.syncChunks(name, chunks)
     }
   }
 
@@ -294,15 +310,16 @@ export class Primary {
   private async failedHere (mutation: Mutation, error: unknown): Promise<void> {
     if (this.closed) return
     const name = this.nameOf(mutation.ino, mutation.chunk)
+    const { key } = mutation
     const code = codeOf(error)
     try {
-      if (code === 'ATOLL_BAD_CHECKSUM') {
+      if (code === 'ATOLL_BAD_CHECKSUM' && key !== null) {
         await this.heal(name)
         return
       }
       this.components.log.warn('cannot apply a mutation', { partition: this.partition.id, code, cause: messageOf(error) })
-      if (mutation.kind === 'sync') throw error
-      await Promise.allSettled(await this.gated(mutation.key, () => this.sendCopies([...this.links.values()], name)))
+      if (key === null) throw error
+      await Promise.allSettled(await this.gated(key, () => this.sendCopies([...this.links.values()], name)))
     } catch (failure) {
       // A replica that can neither change a chunk nor say what it holds should not be the primary, if there is another.
       if (codeOf(failure) !== 'ATOLL_BAD_CHECKSUM' && this.servingLinks().length > 0) this.reporter.report(this.init.nodeId)
@@ -337,10 +354,12 @@ export class Primary {
 
   private finish (mutation: Mutation): void {
     if (!this.pending.delete(mutation.order)) return
-    const together = this.pendingByChunk.get(mutation.key)
-    together?.delete(mutation)
-    if (together?.size === 0) this.pendingByChunk.delete(mutation.key)
     this.settleSoon()
+    const { key } = mutation
+    if (key === null) return
+    const together = this.pendingByChunk.get(key)
+    together?.delete(mutation)
+    if (together?.size === 0) this.pendingByChunk.delete(key)
   }
 
   private get committed (): number {

@@ -193,7 +193,7 @@ export class DataPartitionReplica {
   }
 
   async sync (request: DataSyncRequest): Promise<void> {
-    await this.requirePrimary(request.epoch).mutate('sync', request, 0, 0, [])
+    await this.requirePrimary(request.epoch).sync(request)
   }
 
   position ({ epoch }: DataPositionRequest): ChunkPosition { return this.requirePrimary(epoch).position }

@@ -125,7 +125,7 @@ export class Secondary {
     }
   }
 
-  private store ({ kind, ino, chunk, offset, length, sums, extents, digest }: ReplicaApplyRequest, payload: readonly Buffer[]): Promise<void> {
+  private store ({ kind, ino, chunk, offset, length, sums, extents, chunks = [chunk], digest }: ReplicaApplyRequest, payload: readonly Buffer[]): Promise<void> {
     const { store } = this.components
     const name: ChunkName = { partition: this.partition.id, ino, chunk }
     switch (kind) {
@@ -137,7 +137,7 @@ export class Secondary {
       case 'truncate': return store.truncate(name, length)
       case 'zero': return store.zero(name, offset, length)
       case 'put': return this.put(name, length, offset, payload, digest)
-      default: return store.sync(name)
+      default: return store.syncChunks(name, chunks)
     }
   }
 
@@ -147,7 +147,8 @@ export class Secondary {
     const before = piecesBefore(offset, this.pieces.get(key) ?? [])
     const pieces = [...before, ...payload]
     const end = byteLengthOf(pieces)
-    if (byteLengthOf(before) !== offset) throw new AtollError('ATOLL_BAD_MESSAGE', `a piece at ${offset} of a chunk without those before it`)
+    // Those before it were acknowledged before this one was sent again. The primary's copy comes after it, and contains it.
+    if (byteLengthOf(before) !== offset) return this.pull([[name.ino, name.chunk]])
     if (end < total) {
       this.pieces.set(key, pieces)
       return Promise.resolve()
@@ -166,7 +167,7 @@ export class Secondary {
     const isWhole = own === null || (await own)?.digest === digest
     giveBack(pieces)
     if (isWhole) return
-    // Not acknowledged, so it is sent again.
+    // The primary gives this replica up, which then compares all that it has.
     throw new AtollError('ATOLL_BAD_MESSAGE', `the copy of chunk ${name.ino}.${name.chunk} was damaged on its way`)
   }
 

@@ -150,11 +150,16 @@ class Decision {
     return node !== undefined && node.state !== 'down'
   }
 
-  /** Nodes that are being emptied, or are going to be away, lead only what nobody else can. */
+  /**
+   * Nodes that are being emptied, or are going to be away, lead only what nobody else can. One that is to give its replica up
+   * does not lead even before those: no move waits until a node stays.
+   */
   private choose (partition: DataPartition, candidates: NodeId[]): NodeId | null {
-    const present = candidates.filter((id) => this.nodes.get(id)?.yields === undefined)
-    const staying = present.filter((id) => this.nodes.get(id)?.state === 'up' && this.input.moves?.leaves(partition.id, id) !== true && this.input.moves?.handsOver(partition.id, id) !== true)
-    const best = [staying, present, candidates].find((ids) => ids.length > 0) ?? []
+    const { moves } = this.input
+    const keeping = candidates.filter((id) => moves?.leaves(partition.id, id) !== true && moves?.handsOver(partition.id, id) !== true)
+    const present = keeping.filter((id) => this.nodes.get(id)?.yields === undefined)
+    const staying = present.filter((id) => this.nodes.get(id)?.state === 'up')
+    const best = [staying, present, keeping, candidates].find((ids) => ids.length > 0) ?? []
     return choosePrimary(partition, best, (id) => this.loads.of(id))
   }
 

@@ -14,7 +14,7 @@ import { Leadership, type LeadershipComponents } from './leadership.ts'
 import type { MapChange } from './map-change.ts'
 import { MapWaiters } from './map-waiters.ts'
 import type { ManagerState } from './manager-state.ts'
-import { managerGroupId, membersChanged, membersEvenKey, membersSignature, moveMember } from './members.ts'
+import { managerGroupId, membersChanged, membersEvenKey, membersPending, membersSignature, moveMember } from './members.ts'
 import { backupOf, restoration } from './map-backup.ts'
 import { controlPlans, evenPlan, movePlan, planNamed, removeNode, requireUp, setBalance, setVolume, startPlan, volumeNamed } from './plan-requests.ts'
 import { plannedMoves, summaryOf, type PlanHead, type PlanRecord } from './plans.ts'
@@ -160,11 +160,13 @@ export class Manager {
   }
 
   /** Lets others lead what a node leads, because it is going to be away; or ends that. Rejects with ATOLL_UNKNOWN_NODE. */
-  async yieldNode ({ node: id, yields }: YieldNodeRequest): Promise<YieldNodeResponse> {
+  async yieldNode ({ node: id, yields, incarnation }: YieldNodeRequest): Promise<YieldNodeResponse> {
     const leadership = await this.lead()
     await leadership.change((state) => {
       const node = state.node(id)
       if (node === undefined) throw new AtollError('ATOLL_UNKNOWN_NODE', `there is no node ${String(id)}`, { hint: 'atoll node list' })
+      // What a process said of itself may come when the next one is there.
+      if (incarnation !== undefined && incarnation !== node.incarnation) return null
       return yields === (node.yields !== undefined) ? null : { base: state.map.version, nodes: [yielding(node, yields === true ? 'asked' : undefined)] }
     })
     const isDone = (): boolean => leadership.state.node(id)?.yields !== 'asked'
@@ -198,8 +200,10 @@ export class Manager {
   /** Rejects with ATOLL_NO_SUCH_VOLUME. */
   async plans ({ volume }: PlansRequest = {}): Promise<PlansResponse> {
     const { state, balanceInput } = await this.lead()
-    const undecided = volume === undefined ? {} : { undecided: isUndecided(balanceInput, volumeNamed(state, volume)) }
-    return { plans: state.plans.all.reverse().map(summaryOf), settings: state.settings, ...undecided }
+    const plans = { plans: state.plans.all.reverse().map(summaryOf), settings: state.settings }
+    if (volume === undefined) return plans
+    const named = volumeNamed(state, volume)
+    return { ...plans, undecided: isUndecided(balanceInput, named), membersPending: membersPending(balanceInput, named) }
   }
 
   /** Rejects with ATOLL_NO_SUCH_PLAN. */

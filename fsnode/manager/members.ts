@@ -1,5 +1,5 @@
 import { sharedLevels } from '../../partitioning/domain-paths.ts'
-import type { ClusterMap, MembersChange, MetadataPartition, NodeId, NodeInfo } from '../../partitioning/types.ts'
+import type { ClusterMap, MembersChange, MetadataPartition, NodeId, NodeInfo, VolumeInfo } from '../../partitioning/types.ts'
 import { AtollError } from '../protocol/errors.ts'
 import { evenSignature, stays, type BalanceInput } from './balancer.ts'
 import { managersWanted, memberChangesMax, membersLargeVolume, membersWanted, replicasWithLargeGroups } from './bounds.ts'
@@ -37,6 +37,15 @@ export function nextMembers (input: BalanceInput): Omit<MapChange, 'base'> | nul
     changes.push(move)
   }
   return changes.length === 0 ? null : withTargets(state.map, changes)
+}
+
+/** Metadata partitions of a volume that shall get other members and do not have them yet: how many. */
+export function membersPending (input: BalanceInput, volume: VolumeInfo): number {
+  const { map } = input.state
+  const groups = groupsOf(map)
+  const own = new Set(map.metadata.filter((partition) => partition.volume === volume.id).map(({ id }) => id))
+  const spread = new Spread(input, groups)
+  return groups.filter((group) => own.has(group.id) && (group.change !== undefined || spread.target(group) !== null)).length
 }
 
 /** Equal while the same nodes may be members. */

@@ -179,7 +179,7 @@ export class NodeAgent {
     for (let failures = 0; this.state === 'running';) {
       try {
         const request = { after: router.mapVersion, waitMs: followWaitMs }
-        const { body } = await router.toManager('manager.map', request, { timeoutMs: followWaitMs + heartbeatTimeoutMs, patienceMs: followWaitMs })
+        const { body } = await router.toManager('manager.map', request, { timeoutMs: followWaitMs + heartbeatTimeoutMs, doubtAfterMs: followWaitMs, patienceMs: followWaitMs })
         if (body.map !== undefined && this.state === 'running') router.adopt(body.map)
         failures = 0
       } catch (error) {

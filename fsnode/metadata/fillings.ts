@@ -3,6 +3,7 @@ import { homeElsewhere, shareElsewhere, spreadInodesMin, type Filling } from '..
 import { codeOf } from '../protocol/errors.ts'
 import { fillingAgeMsMax, fillingsAsked, fillingTimeoutMs } from './constants.ts'
 import type { Leader } from './leader.ts'
+import { callPartition } from './transactions/call.ts'
 import type { FillingAnswer, QueryBody } from './transactions/messages.ts'
 
 /**
@@ -59,13 +60,12 @@ export class Fillings {
   }
 
   private async ask (index: number): Promise<Filling | null> {
-    const { components: { router, group }, init: { volume } } = this.leader
-    const partition = metadataPartitionId(volume.id, index)
     const query: QueryBody = { kind: 'filling' }
-    const request = { partition, transaction: '', step: 'query' as const, coordinator: group.id, body: query }
-    const { body } = await router.toMetadata(partition, 'meta.transaction', request, { patienceMs: fillingTimeoutMs, timeoutMs: fillingTimeoutMs })
+    const { body } = await callPartition(this.leader, metadataPartitionId(this.leader.init.volume.id, index), { step: 'query', body: query }, {
+      patienceMs: fillingTimeoutMs, timeoutMs: fillingTimeoutMs
+    })
     // Nodes of an earlier version have no answer.
-    const inodes = (body.body as FillingAnswer | undefined)?.inodes
+    const inodes = (body as FillingAnswer | undefined)?.inodes
     return typeof inodes === 'number' ? { index, inodes } : null
   }
 }

@@ -65,7 +65,9 @@ export class Leader {
   /** Sessions that this leader found and that have not said which leases they hold. */
   private readonly unclaimed = new Set<string>()
   private claimWaiters: Array<{ resolve: () => void, reject: (error: Error) => void }> = []
-  private readonly since: number
+  /** When it began to serve. */
+  private since = Infinity
+  private scannedAt = 0
   private timer: Timer | null = null
   private ended: AtollError | null = null
   private evicting = false
@@ -73,13 +75,12 @@ export class Leader {
   constructor (components: LeaderComponents, init: LeaderInit) {
     this.components = components
     this.init = init
-    this.since = components.clock.now()
     this.recalls = new Recalls({
       clock: components.clock,
       log: components.log,
       leases: this.leases,
       sessions: this.sessions,
-      expire: (session, reason) => { this.endSession(session, reason) }
+      expire: (session, reason) => { void this.endSession(session, reason) }
     }, components.group.id)
   }
 
@@ -89,6 +90,7 @@ export class Leader {
 
   /** Takes over the sessions of the replicated state; each has `leaseDurationMs` to claim its leases. */
   begin (): void {
+    this.since = this.scannedAt = this.components.clock.now()
     for (const id of this.store.sessions.all.keys()) {
       this.sessions.set(id, new LiveSession(id, this.since))
       this.unclaimed.add(id)
@@ -102,7 +104,10 @@ export class Leader {
     this.participant.stop()
     this.intents.close(error)
     this.pledges.close(error)
-    for (const session of this.sessions.values()) session.end()
+    for (const session of this.sessions.values()) {
+      session.peer?.notify('lease.reclaim', { partition: this.components.group.id, term: this.init.term })
+      session.end()
+    }
     for (const { reject } of this.claimWaiters.splice(0)) reject(error)
   }
 
@@ -123,7 +128,6 @@ export class Leader {
   /** @throws AtollError ATOLL_SESSION_EXPIRED */
   session (id: string): LiveSession {
     const session = this.sessions.get(id)
-    if (session !== undefined && session.expiresAt <= this.components.clock.now()) this.endSession(session, 'not renewed in time')
     if (session === undefined || session.ended) throw new AtollError('ATOLL_SESSION_EXPIRED', `session ${id} is not known, or was not renewed in time`)
     return session
   }
@@ -138,20 +142,33 @@ export class Leader {
   }
 
   /**
-   * From now on the session has no leases and its requests are refused. The end is in the log before
-   * whatever is proposed afterwards, so no later leader lets the session claim what it lost.
+   * From now on the requests of the session are refused. What it held is nobody's once the end is committed, which this waits for: a
+   * later leader that finds the session in the replicated state knows that nobody else was given any of it.
    */
   endSession (session: LiveSession, reason: string): Promise<void> {
-    if (session.ended) return Promise.resolve()
+    if (session.ended) return session.over
     this.components.log.info('session ends', { session: session.id, reason })
-    const proposed = this.propose('end-session', { id: session.id })
-    this.sessions.delete(session.id)
-    this.leases.dropSession(session.id)
+    session.over = this.endInLog(session)
     session.end()
-    this.claimed(session.id)
-    const done = proposed.then(() => {})
-    done.catch(() => {}) // heard by who waits; not the leader any more: the next one finds the session and ends it
-    return done
+    return session.over
+  }
+
+  private async endInLog (session: LiveSession): Promise<void> {
+    const { clock } = this.components
+    const { id } = session
+    for (;;) {
+      try {
+        await this.propose('end-session', { id })
+        break
+      } catch {
+        // Who leads next finds the session.
+        if (this.hasEnded) return
+        await new Promise<void>((resolve) => { clock.setTimer(resolve, sessionScanMs) })
+      }
+    }
+    this.sessions.delete(id)
+    this.leases.dropSession(id)
+    this.claimed(id)
   }
 
   // Claims after a change of leader
@@ -363,10 +380,16 @@ export class Leader {
   private scan (): void {
     const { clock } = this.components
     const now = clock.now()
+    // While this process stood still it read nothing: what its sessions sent is waiting.
+    const stalledMs = now - this.scannedAt - sessionScanMs
+    const lenienceMs = stalledMs > sessionScanMs ? stalledMs : 0
+    this.scannedAt = now
+    this.since += lenienceMs
     for (const session of [...this.sessions.values()]) {
-      if (session.expiresAt <= now) void this.endSession(session, 'not renewed in time').catch(() => {})
+      session.expiresAt += lenienceMs
+      if (session.expiresAt <= now) void this.endSession(session, 'not renewed in time')
+      else if (now >= this.since + leaseDurationMs && this.unclaimed.has(session.id)) void this.endSession(session, 'did not claim its leases in time')
     }
-    if (now >= this.since + leaseDurationMs) for (const id of [...this.unclaimed]) this.claimed(id)
     if (!this.hasEnded) this.timer = clock.setTimer(() => { this.scan() }, sessionScanMs)
   }
 

@@ -73,7 +73,11 @@ export class Recalls {
     const deadline = clock.now() + recallMsMax
     for (;;) {
       const session = sessions.get(sessionId)
-      if (session === undefined || session.ended) return closed
+      if (session === undefined) return closed
+      if (session.ended) {
+        await session.over
+        return closed
+      }
       const { peer } = session
       if (peer === null || peer.closed) {
         await changed(session)

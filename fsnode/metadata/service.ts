@@ -44,6 +44,7 @@ export function metadataHandlers (find: (partitionId: string) => MetadataPartiti
       at(request).mutate(request, peer, (leader, session) => inodes.extent(leader, session, request), request.ino),
     'meta.setxattr': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => inodes.setxattr(leader, session, request)),
     'meta.removexattr': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => inodes.removexattr(leader, session, request)),
+    'meta.hold': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => inodes.hold(leader, session, request)),
     'meta.forget': (request, _, { peer }) => at(request).mutate(request, peer, (leader, session) => inodes.forget(leader, session, request)),
     'meta.changes': (request, payload, { peer }) =>
       at(request).attend(request, peer, (leader, session) => changes.changes(leader, session, request, payload)),

@@ -8,7 +8,10 @@ export class LiveSession {
   peer: Peer | null = null
   /** On the leader's clock. */
   expiresAt: number
+  /** Its requests are refused; what it held is still held until `over`. */
   ended = false
+  /** Resolves when what it held is nobody's any more, or this leader leads no more. */
+  over: Promise<void> = Promise.resolve()
   /** Mutations under way: a retry that comes meanwhile waits for the same answer. */
   readonly inFlight = new Map<number, Promise<Reply<any>>>()
   /** Its own changes: each request after the one before. */

@@ -1,4 +1,5 @@
 import { noteAllocated } from './buffer-memory.ts'
+import { lieNowhere } from './file-places.ts'
 
 /** Large buffers that are used again: each new one costs its page faults, and the engine a full collection now and then. */
 export const pooledBufferBytes = 2 * 1024 * 1024 + 64 * 1024
@@ -21,6 +22,7 @@ export class BufferPool {
     if (length < pooledBytesMin || length > pooledBufferBytes) return Buffer.allocUnsafe(length)
     const fitting = this.free.findIndex((slab) => slab.length >= length)
     const slab = fitting === -1 ? made(Math.ceil(length / stepBytes) * stepBytes) : this.free.splice(fitting, 1)[0]!
+    lieNowhere(slab)
     this.lent.set(slab.buffer, { slab, users: 1 })
     return slab.subarray(0, length)
   }

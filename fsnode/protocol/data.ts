@@ -63,8 +63,9 @@ export interface FileRange {
 export interface DataTruncateRequest extends ChunkMutation { length: number }
 /** The bytes read as zeros afterwards; the chunk keeps its length. */
 export interface DataZeroRequest extends ChunkMutation { offset: number, length: number }
-/** What was acknowledged before is on stable storage of all in-sync replicas when this is answered. */
-export interface DataSyncRequest extends ChunkAddress {}
+/** What was acknowledged before of these chunks of a file is on stable storage of all in-sync replicas when this is answered. */
+export interface DataSyncRequest { partition: string, epoch: number, ino: number, chunks: readonly number[] }
+export const syncChunksMax = 16
 
 /**
  * One ordered mutation from the primary; the payload is that of the write, or a piece of the whole chunk of
@@ -91,6 +92,8 @@ export interface ReplicaApplyRequest extends ChunkAddress {
   sums?: Uint8Array
   /** With 'write': as in DataWriteRequest. */
   extents?: number[]
+  /** With 'sync': of which chunks of the file, the one of the address among them; left out: of that one. */
+  chunks?: readonly number[]
   /** With the last piece of a 'put': digest of the whole chunk (see ChunkDigest); a copy that changed on the way is refused. */
   digest?: number
 }

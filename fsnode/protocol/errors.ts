@@ -13,6 +13,7 @@ export type AtollCode =
   | 'ATOLL_CONNECTION_LOST'   // the connection closed before the answer came: outcome unknown
   | 'ATOLL_TIMEOUT'           // no answer in time: outcome unknown
   | 'ATOLL_BAD_MESSAGE'       // a frame or message that cannot be understood
+  | 'ATOLL_PAYLOAD_LOST'      // what was to be read from a file is not there: it is to be sent
   | 'ATOLL_UNKNOWN_METHOD'
   | 'ATOLL_SESSION_EXPIRED'   // the session was dropped; its leases are gone
   | 'ATOLL_CHANGED'           // somebody else has changed it since: the request comes late
@@ -76,6 +77,7 @@ export function isRetryable (error: unknown): boolean {
     case 'ATOLL_UNREACHABLE':
     case 'ATOLL_CONNECTION_LOST':
     case 'ATOLL_TIMEOUT':
+    case 'ATOLL_PAYLOAD_LOST':
       return true
     default:
       return false

@@ -65,8 +65,8 @@ export interface MembersChangedRequest { group: string, revision: number, member
 export interface RaftMemberRequest { group: string }
 export interface RaftMemberResponse { member: string | null }
 export interface DrainNodeRequest { node: NodeId, drain: boolean }
-/** The node is going to be away soon, or is not after all. */
-export interface YieldNodeRequest { node: NodeId, yields: boolean }
+/** The node is going to be away soon, or is not after all. `incarnation`: only that process of it; it means nothing to the next one. */
+export interface YieldNodeRequest { node: NodeId, yields: boolean, incarnation?: string }
 /** Whether it leads nothing any more that another could lead. */
 export interface YieldNodeResponse { done: boolean }
 
@@ -114,6 +114,8 @@ export interface PlansResponse {
   settings: BalanceSettings
   /** Of the volume that was asked for: it, or the nodes, changed, and whether a plan follows is not decided yet. */
   undecided?: boolean
+  /** Of the same volume: metadata partitions that shall get other members and do not have them yet. */
+  membersPending?: number
 }
 export interface PlanRequest { plan: number }
 export interface PlanResponse { plan: PlanSummary, moves: PlannedMove[] }
@@ -201,6 +203,8 @@ export interface ManagerMethods {
   /** The map as this node knows it: any node answers. */
   'node.map': { request: MapRequest, response: MapResponse }
   'node.hello': { request: Empty, response: NodeHello }
+  /** Who leads a Raft group, as its member on this node knows; `leader` null: nobody, or there is none here. */
+  'node.leader': { request: { group: string }, response: { leader: NodeId | null, term: number } }
   'node.raft-member': { request: RaftMemberRequest, response: RaftMemberResponse }
   'node.status': { request: Empty, response: NodeStatus }
 }

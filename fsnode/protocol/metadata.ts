@@ -104,7 +104,10 @@ export interface CreateRequest extends Mutation {
   /** A directory: in another partition, if one is emptier. */
   elsewhere?: boolean
 }
-/** A directory whose home is another partition, like any inode that lives elsewhere, comes without a lease. */
+/**
+ * A directory whose home is another partition, like any inode that lives elsewhere, comes without a lease. Link count 0: what an earlier attempt
+ * made has been removed since, and comes as it was made, without a lease.
+ */
 export interface CreateResponse { attr: InodeAttr, created: boolean, inline?: Buffer, /** The directory's attributes after the change. */ dirAttr?: InodeAttr }
 export interface UnlinkRequest extends Mutation { dir: number, name: string, /** The client has it open: keep it as an orphan until meta.forget. */ open: boolean }
 export interface RmdirRequest extends Mutation { dir: number, name: string }
@@ -166,6 +169,11 @@ export interface ChangesResponse { failed: Array<[sequence: number, code: string
 /** Inode numbers for what the session will make by itself. */
 export interface InodesRequest extends Mutation { count: number }
 export interface InodesResponse { first: number, count: number }
+/**
+ * The client has a regular file open which it made with these attributes, and whose name others have removed before it was told: an orphan from
+ * now on, until meta.forget. Gone already, it is there again, empty; under another number while its chunks are being removed. The lease is exclusive.
+ */
+export interface HoldRequest extends Mutation { ino: number, mode: number, caller: Caller }
 /** The client no longer has this orphan open. */
 export interface ForgetRequest extends Mutation { ino: number }
 export interface OrphansRequest extends ToPartition {}
@@ -186,6 +194,9 @@ export interface RecallRequest {
   names?: string[]
 }
 export interface RecallResponse { /** The client has the inode open. */ open: boolean }
+
+/** The leader of that term leads no more, and the next one waits for what each session holds. */
+export interface ReclaimNotice { partition: string, term: number }
 
 export interface Empty { [none: string]: never }
 
@@ -213,11 +224,14 @@ export interface MetadataMethods {
   'meta.release': { request: ReleaseRequest, response: Empty }
   'meta.changes': { request: ChangesRequest, response: ChangesResponse }
   'meta.inodes': { request: InodesRequest, response: InodesResponse }
+  'meta.hold': { request: HoldRequest, response: LeaseResponse }
   'meta.forget': { request: ForgetRequest, response: Empty }
   'meta.orphans': { request: OrphansRequest, response: OrphansResponse }
   'meta.statfs': { request: MetaStatfsRequest, response: MetaStatfsResponse }
   /** Leader to client. */
   'lease.recall': { request: RecallRequest, response: RecallResponse }
+  /** A former leader to its clients, who answer nothing. */
+  'lease.reclaim': { request: ReclaimNotice, response: Empty }
   /** Between leaders of metadata partitions: one step of an operation across partitions; see docs/metadata.md. */
   'meta.transaction': { request: TransactionRequest, response: TransactionResponse }
 }

@@ -2,15 +2,26 @@ import { AtollError, codeOf, messageOf } from './errors.ts'
 import { encodeFrame, FrameDecoder, frameKind, type Frame } from './frame.ts'
 import type { Method, Methods } from './methods.ts'
 import type { Address, Clock, Connection, Timer } from './ports.ts'
+import { readReferred, referenceTo } from './referred-payloads.ts'
 
 export const callTimeoutMs = 15_000
 export const timeoutScanMs = 250
+/** A call that is not answered after so long is doubted, unless it says otherwise. */
+export const doubtAfterMs = 500
+/** For so long payloads are sent after a reference to one was of no use. */
+export const referringPauseMs = 10_000
+/** In place of a method: [reference, method, request], whose payload is where the reference says. */
+const referringMethod = 'payload.at'
 
 export interface CallOptions {
   payload?: readonly Buffer[]
   timeoutMs?: number
   /** Called with the answer's body before anything that arrived after it is looked at; the promise resolves later. Must not throw. */
   onAnswer?: (body: any) => void
+  /** Asked again and again while a call is doubted; true: the other side is not the one to be asked any more, and nobody waits for its answer. Must not throw. */
+  isPointless?: () => boolean
+  /** When the call is doubted; default `doubtAfterMs`. */
+  doubtAfterMs?: number
 }
 
 export interface Answer<M extends Method> {
@@ -40,6 +51,9 @@ interface Pending {
   deadline: number
   method: string
   onAnswer: ((body: any) => void) | undefined
+  isPointless: (() => boolean) | undefined
+  doubtedFrom: number
+  isReferring: boolean
 }
 
 /**
@@ -58,6 +72,8 @@ export class Peer {
   private readonly closeListeners = new Set<(error?: Error) => void>()
   private nextRequestId = 1
   private scan: Timer | null = null
+  /** Before, a payload is not sent as the place in a file where it is. */
+  private refersFromMs: number
   closed = false
 
   constructor (connection: Connection, handlers: Handlers, clock: Clock) {
@@ -65,6 +81,7 @@ export class Peer {
     this.remote = connection.remote
     this.handlers = handlers
     this.clock = clock
+    this.refersFromMs = connection.isLocal === true ? -Infinity : Infinity
     const decoder = new FrameDecoder((frame) => { this.receive(frame) })
     connection.onData = (chunk) => {
       try {
@@ -90,10 +107,14 @@ export class Peer {
       }
       const requestId = this.nextRequestId
       this.nextRequestId = requestId === 0xffffffff ? 1 : requestId + 1
-      const deadline = this.clock.now() + (options.timeoutMs ?? callTimeoutMs)
-      this.pending.set(requestId, { resolve, reject, deadline, method, onAnswer: options.onAnswer })
+      const now = this.clock.now()
+      const { timeoutMs = callTimeoutMs, onAnswer, isPointless, payload } = options
+      const reference = payload !== undefined && now >= this.refersFromMs ? referenceTo(payload) : null
+      this.pending.set(requestId, { resolve, reject, deadline: now + timeoutMs, method, onAnswer, isPointless, doubtedFrom: now + (options.doubtAfterMs ?? doubtAfterMs), isReferring: reference !== null })
       this.scan ??= this.clock.setTimer(() => { this.scanTimeouts() }, timeoutScanMs)
-      this.connection.send(encodeFrame(frameKind.request, requestId, [method, request], options.payload))
+      this.connection.send(reference === null
+        ? encodeFrame(frameKind.request, requestId, [method, request], payload)
+        : encodeFrame(frameKind.request, requestId, [referringMethod, [reference, method, request]]))
     })
   }
 
@@ -127,23 +148,38 @@ export class Peer {
       pending.resolve({ body: frame.head, payload: frame.payload })
     } else {
       const error = frame.head as { code: string, message: string, details?: Record<string, unknown> }
-      pending.reject(new AtollError(error.code, error.message, error.details))
+      pending.reject(pending.isReferring ? this.failedReferring(error) : new AtollError(error.code, error.message, error.details))
     }
   }
 
   private async serve (frame: Frame): Promise<void> {
     const silent = frame.kind === frameKind.notice
     try {
-      const [method, request] = frame.head as [Method, any]
+      const { method, request, payload } = this.requestIn(frame)
       const handler = this.handlers[method] as Handler<Method> | undefined
       if (handler === undefined) throw new AtollError('ATOLL_UNKNOWN_METHOD', `no method ${String(method)} here`)
-      const reply = await handler(request, frame.payload, { peer: this })
+      const reply = await handler(request, payload, { peer: this })
       if (silent) reply.release?.()
       else this.respond(encodeFrame(frameKind.response, frame.requestId, reply.body, reply.payload), reply.release)
     } catch (error) {
       const details = error instanceof AtollError ? error.details : {}
       if (!silent) this.respond(encodeFrame(frameKind.error, frame.requestId, { code: codeOf(error), message: messageOf(error), details }))
     }
+  }
+
+  private requestIn ({ head, payload }: Frame): { method: Method, request: any, payload: Buffer[] } {
+    const [method, request] = head as [string, any]
+    if (method !== referringMethod) return { method: method as Method, request, payload }
+    // Whoever is elsewhere has no business with files here.
+    if (this.connection.isLocal !== true || !Array.isArray(request)) throw new AtollError('ATOLL_BAD_MESSAGE', 'a payload is said to be in a file of another machine')
+    return { method: request[1], request: request[2], payload: [readReferred(request[0])] }
+  }
+
+  /** A process of an earlier version knows no references: it has done nothing either. */
+  private failedReferring ({ code, message, details }: { code: string, message: string, details?: Record<string, unknown> }): AtollError {
+    const isUseless = code === 'ATOLL_PAYLOAD_LOST' || code === 'ATOLL_UNKNOWN_METHOD'
+    if (isUseless) this.refersFromMs = this.clock.now() + referringPauseMs
+    return new AtollError(isUseless ? 'ATOLL_PAYLOAD_LOST' : code, message, details)
   }
 
   private respond (buffers: Buffer[], release?: () => void): void {
@@ -155,9 +191,11 @@ export class Peer {
     this.scan = null
     const now = this.clock.now()
     for (const [requestId, pending] of this.pending) {
-      if (pending.deadline > now) continue
+      const isLate = pending.deadline <= now
+      if (!isLate && (pending.doubtedFrom > now || pending.isPointless?.() !== true)) continue
       this.pending.delete(requestId)
-      pending.reject(new AtollError('ATOLL_TIMEOUT', `${pending.method}: no answer from ${this.name} in time`))
+      const what = isLate ? `no answer from ${this.name} in time` : `no answer from ${this.name}, which is not to be asked any more`
+      pending.reject(new AtollError('ATOLL_TIMEOUT', `${pending.method}: ${what}`))
     }
     if (this.pending.size > 0 && !this.closed) this.scan = this.clock.setTimer(() => { this.scanTimeouts() }, timeoutScanMs)
   }

@@ -25,6 +25,8 @@ export interface Address { host: string, port: number }
 /** An ordered, reliable byte stream between two processes. */
 export interface Connection {
   readonly remote: Address
+  /** The other side is a process of this user on this machine: it can read the same files, unless it sees others. */
+  readonly isLocal?: boolean
   /**
    * Queues the buffers in order; they must not be changed until `onSent` is called: once, when they have
    * left or never will.

@@ -1,6 +1,7 @@
 import { dataPartitionOfChunk } from '../../partitioning/routing.ts'
 import type { ClusterMap, DataPartition, NodeId, NodeInfo, PartitionId, VolumeInfo } from '../../partitioning/types.ts'
 import { AtollError, codeOf, isRetryable } from './errors.ts'
+import { firstOf } from './first-of.ts'
 import type { Method, Methods } from './methods.ts'
 import type { Answer, CallOptions, Handlers, Peer } from './peer.ts'
 import { PeerPool } from './pool.ts'
@@ -10,9 +11,17 @@ import type { Address, Clock, Logger, Network, Random } from './ports.ts'
 export const outageMsMax = 60_000
 export const retryDelayMsMin = 5
 export const retryDelayMsMax = 500
+/** Names of a leader that are followed one after the other without a pause. */
+export const namesFollowedMax = 3
 export const mapWaitMs = 10_000
 /** One attempt; the next may go elsewhere. */
 export const attemptTimeoutMs = 10_000
+/** One attempt to get the map, beyond the time that it may wait for a new one. */
+export const mapTimeoutMs = 2_000
+/** After so much of it another node is asked, too: one that hangs must not keep anybody from learning who serves instead. */
+export const mapDoubtMs = 250
+/** How long members are asked who leads, where the leader does not answer. */
+export const findLeaderMs = 250
 
 export interface RouterComponents { network: Network, clock: Clock, random: Random, log: Logger }
 
@@ -41,6 +50,8 @@ export class ClusterRouter {
   private readonly seeds: Address[]
   private current: ClusterMap | null = null
   private readonly leaders = new Map<string, NodeId>()
+  /** Groups whose members are being asked who leads. */
+  private readonly seeking = new Set<string>()
   /** Whom to ask next where no leader is known. */
   private nextCandidate = 0
   private readonly mapListeners = new Set<(map: ClusterMap) => void>()
@@ -162,7 +173,8 @@ export class ClusterRouter {
       const partition = this.dataPartition(typeof which === 'string' ? which : which())
       const { id, epoch, primary } = partition
       if (primary === null) throw new AtollError('ATOLL_UNAVAILABLE', `partition ${id} has no serving replica`)
-      return (await this.peer(primary)).call(method, build(epoch, partition), { timeoutMs: attemptTimeoutMs, ...options })
+      const isPointless = (): boolean => this.isReplaced(id, primary)
+      return (await this.peer(primary)).call(method, build(epoch, partition), { timeoutMs: attemptTimeoutMs, isPointless, ...options })
     })
   }
 
@@ -193,8 +205,9 @@ export class ClusterRouter {
     // Goes on from one call to the next: a call that has time for one attempt must not always ask the same silent member.
     const target = this.leaders.get(group) ?? candidates[this.nextCandidate++ % candidates.length]!
     const { timeoutMs = attemptTimeoutMs } = options
+    const isPointless = (): boolean => this.isDeposed(group, target, candidates)
     try {
-      const answer = await (await this.within(this.peer(target), timeoutMs, target)).call(method, request, { ...options, timeoutMs })
+      const answer = await (await this.within(this.peer(target), timeoutMs, target)).call(method, request, { ...options, timeoutMs, isPointless })
       this.leaders.set(group, target)
       return answer
     } catch (error) {
@@ -204,23 +217,55 @@ export class ClusterRouter {
   }
 
   private followHint (group: string, asked: NodeId, error: unknown): void {
-    const code = codeOf(error)
-    const hint = error instanceof AtollError ? error.details.leader : undefined
-    if (code === 'ATOLL_NOT_LEADER' && typeof hint === 'string' && hint !== asked) this.leaders.set(group, hint)
-    else if (isRetryable(error) && this.leaders.get(group) === asked && code !== 'ATOLL_UNAVAILABLE') this.leaders.delete(group)
+    const named = leaderNamed(error)
+    if (named !== null && named !== asked) this.leaders.set(group, named)
+    else if (isRetryable(error) && this.leaders.get(group) === asked && codeOf(error) !== 'ATOLL_UNAVAILABLE') this.leaders.delete(group)
+  }
+
+  /** Whether another node is the partition's primary by now; it is found out. */
+  private isReplaced (partition: PartitionId, primary: NodeId): boolean {
+    if (this.dataById.get(partition)?.primary !== primary) return true
+    this.refresh().catch(() => {})
+    return false
+  }
+
+  /** Whether another member leads the group by now; it is found out. */
+  private isDeposed (group: string, leader: NodeId, members: readonly NodeId[]): boolean {
+    const known = this.leaders.get(group)
+    if (known !== undefined && known !== leader) return true
+    if (!this.seeking.has(group)) void this.seekLeader(group, members)
+    return false
+  }
+
+  /** The member that knows of the latest term knows best. */
+  private async seekLeader (group: string, members: readonly NodeId[]): Promise<void> {
+    this.seeking.add(group)
+    let latest = 0
+    await Promise.all(members.map(async (member) => {
+      try {
+        const { body: { leader, term } } = await this.toNode(member, 'node.leader', { group }, { timeoutMs: findLeaderMs })
+        if (leader === null || term <= latest) return
+        latest = term
+        this.leaders.set(group, leader)
+      } catch {} // the others may know
+    }))
+    this.seeking.delete(group)
   }
 
   /** Retries what may succeed elsewhere or later, with jittered back-off and a fresh map. */
   private async retrying<T> (what: string, options: RouteOptions, attempt: (count: number) => Promise<T>): Promise<T> {
     const { clock } = this.components
     const deadline = clock.now() + (options.patienceMs ?? outageMsMax)
+    let followed = 0
     for (let count = 0; ; count++) {
       const version = this.mapVersion
       try {
         return await attempt(count)
       } catch (error) {
         if (!isRetryable(error) || this.closed) throw error
-        const delayMs = this.retryDelayMs(error, count)
+        // Who leads is known now, however long it was not. Names may go in a circle, though.
+        followed = leaderNamed(error) !== null && followed < namesFollowedMax ? followed + 1 : 0
+        const delayMs = followed > 0 ? 0 : this.retryDelayMs(count)
         if (clock.now() + delayMs >= deadline) throw error
         options.onRetry?.(error as AtollError, count + 1)
         this.components.log.debug('retrying', { what, attempt: count + 1, code: codeOf(error) })
@@ -238,9 +283,7 @@ export class ClusterRouter {
     })
   }
 
-  private retryDelayMs (error: unknown, count: number): number {
-    const hinted = codeOf(error) === 'ATOLL_NOT_LEADER' && typeof (error as AtollError).details.leader === 'string'
-    if (hinted && count < 3) return 0
+  private retryDelayMs (count: number): number {
     const ceiling = Math.min(retryDelayMsMax, retryDelayMsMin * 2 ** Math.min(count, 16))
     return ceiling / 2 + this.components.random.next() * ceiling / 2
   }
@@ -251,20 +294,17 @@ export class ClusterRouter {
 
   private async fetchMap (waitMs: number): Promise<void> {
     const addresses = this.addressesForMap()
+    if (addresses.length === 0) throw new AtollError('ATOLL_UNREACHABLE', 'no node address is known')
     const start = Math.floor(this.components.random.next() * addresses.length)
-    let failure: unknown = new AtollError('ATOLL_UNREACHABLE', 'no node address is known')
-    for (let offset = 0; offset < addresses.length; offset++) {
-      try {
-        const peer = await this.pool.get(addresses[(start + offset) % addresses.length]!)
-        const { body } = await peer.call('node.map', { after: this.mapVersion, waitMs }, { timeoutMs: waitMs + attemptTimeoutMs })
-        if (body.map !== undefined) this.adopt(body.map)
-        if (this.current !== null) return
-        failure = new AtollError('ATOLL_UNAVAILABLE', 'the cluster has no map yet')
-      } catch (error) {
-        failure = error
-      }
-    }
-    throw failure
+    const attempts = addresses.map((_, offset) => () => this.fetchMapFrom(addresses[(start + offset) % addresses.length]!, waitMs))
+    await firstOf(attempts, waitMs + mapDoubtMs, this.components.clock)
+  }
+
+  private async fetchMapFrom (address: Address, waitMs: number): Promise<void> {
+    const peer = await this.pool.get(address)
+    const { body } = await peer.call('node.map', { after: this.mapVersion, waitMs }, { timeoutMs: waitMs + mapTimeoutMs })
+    if (body.map !== undefined) this.adopt(body.map)
+    if (this.current === null) throw new AtollError('ATOLL_UNAVAILABLE', 'the cluster has no map yet')
   }
 
   /** The nodes of the map that are up, then the seeds. */
@@ -287,4 +327,10 @@ export class ClusterRouter {
       }
     }
   }
+}
+
+/** Who leads the group, as a member says that does not. */
+function leaderNamed (error: unknown): NodeId | null {
+  const { leader } = error instanceof AtollError && error.code === 'ATOLL_NOT_LEADER' ? error.details : {}
+  return typeof leader === 'string' ? leader : null
 }

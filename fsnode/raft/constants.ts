@@ -20,7 +20,7 @@ export interface RaftTiming {
 }
 
 export const defaultTiming: RaftTiming = {
-  heartbeatMs: 100,
+  heartbeatMs: 200,
   electionTimeoutMsMin: 1_000,
   electionTimeoutMsMax: 2_000,
   leaseMarginMs: 150,
@@ -36,6 +36,7 @@ export interface RaftLimits {
   appendBytesMax: number
   /** Append messages under way to one follower. */
   appendsInFlightMax: number
+  /** Of one group to one follower: what one that was stopped has to take before it hears anything new. */
   bytesInFlightMax: number
   /** Proposals that are not applied yet; more are refused. */
   proposalsMax: number
@@ -57,7 +58,7 @@ export const defaultLimits: RaftLimits = {
   appendEntriesMax: 1_024,
   appendBytesMax: 512 * 1024,
   appendsInFlightMax: 64,
-  bytesInFlightMax: 4 * 1024 * 1024,
+  bytesInFlightMax: 1024 * 1024,
   proposalsMax: 16_384,
   proposalBytesMax: 32 * 1024 * 1024,
   cacheBytesMax: 8 * 1024 * 1024,

@@ -46,6 +46,9 @@ export class OutgoingLink {
   private redialAt = -Infinity
   private redialDelayMs = redialDelayMsMin
   private heardAt = 0
+  /** Bytes that the stream was given, and those of them that had left it at the last check. */
+  private given = 0
+  private left = 0
   private closed = false
 
   constructor (components: OutgoingLinkComponents, init: OutgoingLinkInit) {
@@ -79,6 +82,10 @@ export class OutgoingLink {
     const { stream } = this
     if (stream === null) return true
     const moved = address.peerId !== this.address?.peerId || address.host !== this.address.host || address.raftPort !== this.address.raftPort
+    // With more to send than the other side takes at once no sign of life is asked for; that it takes more is one.
+    const left = this.given - stream.writeBufferLength
+    if (left > this.left && stream.writeBufferLength > 0) this.heardAt = now
+    this.left = left
     if (moved || now - this.heardAt > silenceMsMax) this.abandon(moved ? 'it has another address' : 'it is silent')
     else if (stream.writeBufferLength === 0) this.transmit(stream, emptyFrame)
     return true
@@ -113,6 +120,7 @@ export class OutgoingLink {
 
   private transmit (stream: Stream, frame: Uint8Array): void {
     try {
+      this.given += frame.length
       stream.send(frame)
     } catch {
       // It is closing; its event follows.
@@ -147,6 +155,8 @@ export class OutgoingLink {
     }
     this.stream = stream
     this.connection = connection
+    this.given = 0
+    this.left = 0
     this.heardAt = this.components.clock.now()
     stream.addEventListener('message', () => {
       this.heardAt = this.components.clock.now()

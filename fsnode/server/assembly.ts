@@ -133,6 +133,10 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
     ...metadataHandlers((id) => metadata.find(id)),
     ...data.handlers(),
     ...scrubHandlers((id) => data.find(id)),
+    'node.leader': ({ group }) => {
+      const { leader = null, term = 0 } = groups().find(({ id }) => id === group)?.status ?? {}
+      return { body: { leader, term } }
+    },
     'node.raft-member': ({ group }) => ({ body: { member: groups().find(({ id }) => id === group)?.memberId ?? null } }),
     'node.hello': () => ({ body: hello }),
     'node.status': () => ({ body: nodeStatus({ nodeId, startedAt, now: clock.now(), groups: groups(), replicas: data.all, usage, disk: chunks.meter.current }) })
@@ -144,7 +148,8 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
     router, agent, data, chunks, metadata, groups,
     get manager () { return manager.running },
     async close () {
-      if (agent.isRegistered && canYield(router, nodeId)) await within(clock, yieldMsMax, router.toManager('manager.yield-node', { node: nodeId, yields: true }, { patienceMs: yieldMsMax }).catch(() => {}))
+      const yields = { node: nodeId, yields: true, incarnation: hello.incarnation }
+      if (agent.isRegistered && canYield(router, nodeId)) await within(clock, yieldMsMax, router.toManager('manager.yield-node', yields, { patienceMs: yieldMsMax }).catch(() => {}))
       leads.close()
       agent.stop()
       const led = groups().filter(({ status }) => status.role === 'leader' && status.members.length > 1)

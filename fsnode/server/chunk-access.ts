@@ -17,7 +17,7 @@ export function chunkAccess (router: Pick<ClusterRouter, 'partitionOfChunk' | 't
       await change((losses) => { lossesBefore = losses })
       await router.toPrimary(which, 'data.sync', (epoch, { id, losses = 0 }) => {
         lossesAfter = losses
-        return { partition: id, epoch, ino, chunk }
+        return { partition: id, epoch, ino, chunks: [chunk] }
       })
       if (lossesAfter === lossesBefore) return
     }

@@ -2,14 +2,14 @@ import { AtollError } from '../protocol/errors.ts'
 import { nodeSpecVariable, parseNodeSpec } from '../protocol/node-spec.ts'
 import { createLogger } from '../protocol/pino-log.ts'
 import { systemClock, systemRandom } from '../protocol/system.ts'
-import { tcpNetwork } from '../protocol/tcp-network.ts'
+import { systemNetwork } from '../protocol/system-network.ts'
 import { startNode } from './node.ts'
 
 // The process of one storage node: what a scheduler launches.
 try {
   const spec = parseNodeSpec(process.env[nodeSpecVariable])
   const log = createLogger(spec.nodeId)
-  const components = { clock: systemClock, random: systemRandom, network: tcpNetwork, log }
+  const components = { clock: systemClock, random: systemRandom, network: systemNetwork, log }
   const node = await startNode(components, {
     spec,
     onReplaced: () => {

@@ -43,6 +43,8 @@ export class Usage {
   private readonly init: UsageInit
   /** By data partition, what each of its shelves takes. */
   private readonly shelves = new Map<string, Map<string, number>>()
+  /** Directories that changed, as they were named: each write tells. */
+  private readonly changed = new Set<string>()
   /** Partitions and shelves to look through, the one that waits longest first. */
   private readonly pending = new Set<string>()
   private databasesChanged = false
@@ -77,10 +79,7 @@ export class Usage {
   }
 
   /** Files of chunks in this directory, or directories in it, have changed. */
-  chunksChanged (directory: string): void {
-    const within = relative(this.init.chunks, directory)
-    if (within !== '' && !within.startsWith('..')) this.pending.add(within)
-  }
+  chunksChanged (directory: string): void { this.changed.add(directory) }
 
   /** Something else in the volume has changed. */
   databaseChanged (): void { this.databasesChanged = true }
@@ -97,6 +96,7 @@ export class Usage {
     const now = clock.now()
     if (now - this.wholeAt >= usageAgeMsMax) await this.listPartitions(now)
     if (this.databasesChanged || now - this.databasesAt >= databasesAgeMsMax) await this.measureDatabases(now)
+    this.takeChanged()
     for (const directory of this.pending) {
       this.pending.delete(directory)
       await this.measureChunks(directory)
@@ -109,6 +109,14 @@ export class Usage {
     const { freeBytes } = await files.space(this.init.directory)
     // The reservation, unless others have taken the disk meanwhile.
     this.capacityBytes = Math.min(this.init.reservedBytes, this.usedBytes + freeBytes)
+  }
+
+  private takeChanged (): void {
+    for (const directory of this.changed) {
+      const within = relative(this.init.chunks, directory)
+      if (within !== '' && !within.startsWith('..')) this.pending.add(within)
+    }
+    this.changed.clear()
   }
 
   private async listPartitions (now: number): Promise<void> {

@@ -13,10 +13,11 @@ export function watchedFiles (files: ChunkFiles, changed: (directory: string) =>
   return {
     outside: files.outside,
     async open (path, create) {
-      const opening = files.open(path, create)
-      const file: WatchedFile = new WatchedFile(await (create ? told(opening, dirname(path)) : opening), path, changed, () => {
+      const opened = await files.open(path, create)
+      const file: WatchedFile = new WatchedFile(opened, path, changed, () => {
         if (open.get(file.path) === file) open.delete(file.path)
       })
+      if (create) changed(file.directory)
       open.set(path, file)
       return file
     },
@@ -26,7 +27,7 @@ export function watchedFiles (files: ChunkFiles, changed: (directory: string) =>
       const file = open.get(from)
       if (file === undefined) return
       open.delete(from)
-      file.path = to
+      file.moved(to)
       open.set(to, file)
     },
     makeDirectory: (path) => files.makeDirectory(path),
@@ -39,6 +40,8 @@ export function watchedFiles (files: ChunkFiles, changed: (directory: string) =>
 
 class WatchedFile implements ChunkFile {
   path: string
+  /** Where it is. */
+  directory: string
   private readonly file: ChunkFile
   private readonly changed: (directory: string) => void
   private readonly closed: () => void
@@ -46,19 +49,21 @@ class WatchedFile implements ChunkFile {
   constructor (file: ChunkFile, path: string, changed: (directory: string) => void, closed: () => void) {
     this.file = file
     this.path = path
+    this.directory = dirname(path)
     this.changed = changed
     this.closed = closed
   }
 
+  moved (to: string): void {
+    this.path = to
+    this.directory = dirname(to)
+  }
+
   read (into: Buffer, position: number): Promise<number> { return this.file.read(into, position) }
 
-  write (buffers: readonly Buffer[], position: number): Promise<void> {
-    return this.file.write(buffers, position).finally(() => { this.changed(dirname(this.path)) })
-  }
+  write (buffers: readonly Buffer[], position: number): Promise<void> { return this.telling(this.file.write(buffers, position)) }
 
-  truncate (length: number): Promise<void> {
-    return this.file.truncate(length).finally(() => { this.changed(dirname(this.path)) })
-  }
+  truncate (length: number): Promise<void> { return this.telling(this.file.truncate(length)) }
 
   datasync (): Promise<void> { return this.file.datasync() }
 
@@ -67,6 +72,14 @@ class WatchedFile implements ChunkFile {
   close (): Promise<void> {
     this.closed()
     return this.file.close()
+  }
+
+  private async telling (change: Promise<void>): Promise<void> {
+    try {
+      await change
+    } finally {
+      this.changed(this.directory)
+    }
   }
 }
 

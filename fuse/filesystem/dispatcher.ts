@@ -10,7 +10,7 @@ import type { Timeouts } from '../protocol/reply.ts'
 import { MalformedRequest, parseHeader, uniqueOf, type Request } from '../protocol/request.ts'
 import type { DispatchedRequest, FileSystemContext } from './context.ts'
 import { DirectoryHandles } from './directory-stream.ts'
-import { FileHandles } from './file-handles.ts'
+import { FileHandles, type LostWrites } from './file-handles.ts'
 import { Invalidator } from './invalidation.ts'
 import { ListingHabits } from './listing-habits.ts'
 import { PageStore } from './page-store.ts'
@@ -48,8 +48,8 @@ export interface DispatcherInit {
   generation: number
   /** From an earlier worker's INIT: there is only one in a mount's life. */
   negotiated: Negotiated | null
-  /** What writes of an earlier worker failed with, by inode: the next flush or fsync says so. */
-  lostWrites?: ReadonlyMap<number, unknown>
+  /** What writes of earlier workers failed with, by inode: the next write, flush or fsync by each handle of that time says so. */
+  lostWrites?: ReadonlyMap<number, LostWrites>
   /** Writes that an earlier worker may have done without answering them: where, by operation. */
   written?: ReadonlyMap<number, number>
   /** Called before INIT is answered. */

@@ -54,7 +54,8 @@ export class FileHandle {
     // What another flush covers is no longer dirty, and not yet flushed either.
     while (this.flushing !== null) await this.flushing.catch(() => {})
     // The client may go on with data of its own behind, but not with what lies in buffers that the next request needs.
-    if (this.dirty) await this.flushLent((file, lent) => lent === 0 && file.flushBehind !== undefined ? file.flushBehind() : file.flush())
+    // Also with nothing new: what was flushed into the journal may be lost since.
+    await this.flushLent((file, lent) => lent === 0 && file.flushBehind !== undefined ? file.flushBehind() : file.flush())
     this.throwFailure()
   }
 
@@ -103,6 +104,9 @@ export class FileHandle {
   }
 }
 
+/** Acknowledged writes of a file that were lost before a worker of this generation served. */
+export interface LostWrites { failure: unknown, generation: number }
+
 export interface FileHandlesComponents { client: VolumeClient, pool: BufferPool, log: Logger }
 
 /** Open files. A handle that this process does not know was opened by its predecessor: the inode is opened anew. */
@@ -113,13 +117,15 @@ export class FileHandles {
   private readonly byIno = new Map<number, Set<FileHandle>>()
   private readonly reopening = new Map<number, Promise<FileHandle>>()
   private readonly knownContents = new Set<number>()
-  private readonly lostWrites: Map<number, unknown>
+  private readonly lostWrites: ReadonlyMap<number, LostWrites>
+  /** Handles that have been told of them. */
+  private readonly told = new Set<number>()
   private nextFh: number
 
   /** `generation` counts the workers of the mount from 0; `lostWrites`: see DispatcherInit. */
-  constructor (components: FileHandlesComponents, init: { generation: number, lostWrites?: ReadonlyMap<number, unknown> }) {
+  constructor (components: FileHandlesComponents, init: { generation: number, lostWrites?: ReadonlyMap<number, LostWrites> }) {
     this.components = components
-    this.lostWrites = new Map(init.lostWrites)
+    this.lostWrites = init.lostWrites ?? new Map()
     this.generation = init.generation
     this.nextFh = init.generation * handlesPerGeneration + 1
   }
@@ -146,10 +152,12 @@ export class FileHandles {
     return this.known(fh, ino) ?? this.reopen(fh, ino, (flags & O_ACCMODE) !== constants.O_RDONLY)
   }
 
-  /** Once for each inode: throws what a write of an earlier worker failed with. */
-  throwLost (ino: number): void {
-    const failure = this.lostWrites.get(ino)
-    if (this.lostWrites.delete(ino)) throw failure
+  /** Once for each handle that was there then: throws what writes of an earlier worker failed with. */
+  throwLost (fh: number, ino: number): void {
+    const lost = this.lostWrites.get(ino)
+    if (lost === undefined || fh > lost.generation * handlesPerGeneration || this.told.has(fh)) return
+    this.told.add(fh)
+    throw lost.failure
   }
 
   isOpen (ino: number): boolean { return this.byIno.has(ino) }
@@ -164,6 +172,7 @@ export class FileHandles {
   }
 
   async release (fh: number, ino: number): Promise<void> {
+    this.told.delete(fh)
     const handle = this.known(fh, ino) ?? await this.reopening.get(fh)
     if (handle === undefined) return
     this.handles.delete(fh)

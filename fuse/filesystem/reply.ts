@@ -1,5 +1,6 @@
 import type { StatFs } from '../../client/types.ts'
 import type { InodeAttr } from '../../fsnode/protocol/metadata.ts'
+import { wordsOf } from '../protocol/bytes.ts'
 import { FUSE_OUT_HEADER_SIZE as head } from '../protocol/constants.ts'
 import {
   encodeAttrOut, encodeCount, encodeEntryOut, encodeLseekOut, encodeNegativeEntry, encodeOpenOut, encodeOutHeader,
@@ -11,6 +12,7 @@ export type Send = (pieces: readonly Buffer[]) => boolean
 
 /** Fixed-size replies are built here: `send` is done with it when it returns. */
 const scratch = Buffer.alloc(fixedReplyBytesMax)
+const words = wordsOf(scratch)
 
 /**
  * The answer to one request, to be used exactly once. Each method returns whether the kernel took
@@ -45,24 +47,24 @@ export class Reply {
 
   empty (): boolean { return this.fixed(head) }
 
-  entry (attr: InodeAttr, timeouts: Timeouts): boolean { return this.fixed(encodeEntryOut(scratch, head, attr, timeouts)) }
+  entry (attr: InodeAttr, timeouts: Timeouts): boolean { return this.fixed(encodeEntryOut(words, head, attr, timeouts)) }
 
-  negative (timeouts: Timeouts): boolean { return this.fixed(encodeNegativeEntry(scratch, head, timeouts)) }
+  negative (timeouts: Timeouts): boolean { return this.fixed(encodeNegativeEntry(words, head, timeouts)) }
 
-  attr (attr: InodeAttr, timeouts: Timeouts): boolean { return this.fixed(encodeAttrOut(scratch, head, attr, timeouts)) }
+  attr (attr: InodeAttr, timeouts: Timeouts): boolean { return this.fixed(encodeAttrOut(words, head, attr, timeouts)) }
 
-  opened (fh: number, flags: number): boolean { return this.fixed(encodeOpenOut(scratch, head, fh, flags)) }
+  opened (fh: number, flags: number): boolean { return this.fixed(encodeOpenOut(words, head, fh, flags)) }
 
   created (attr: InodeAttr, timeouts: Timeouts, fh: number, flags: number): boolean {
-    return this.fixed(encodeOpenOut(scratch, encodeEntryOut(scratch, head, attr, timeouts), fh, flags))
+    return this.fixed(encodeOpenOut(words, encodeEntryOut(words, head, attr, timeouts), fh, flags))
   }
 
   /** Bytes written, or the size of an extended attribute. */
-  count (bytes: number): boolean { return this.fixed(encodeCount(scratch, head, bytes)) }
+  count (bytes: number): boolean { return this.fixed(encodeCount(words, head, bytes)) }
 
-  offset (offset: number): boolean { return this.fixed(encodeLseekOut(scratch, head, offset)) }
+  offset (offset: number): boolean { return this.fixed(encodeLseekOut(words, head, offset)) }
 
-  statfs (statfs: StatFs): boolean { return this.fixed(encodeStatfsOut(scratch, head, statfs)) }
+  statfs (statfs: StatFs): boolean { return this.fixed(encodeStatfsOut(words, head, statfs)) }
 
   /** A payload of any size, uncopied. */
   data (payload: readonly Buffer[]): boolean {
@@ -70,14 +72,14 @@ export class Reply {
     let length = head
     for (const piece of payload) length += piece.length
     const header = scratch.subarray(0, head)
-    encodeOutHeader(header, length, 0, this.uniqueLow, this.uniqueHigh)
+    encodeOutHeader(words, length, 0, this.uniqueLow, this.uniqueHigh)
     return this.transmit(length === head ? [header] : [header, ...payload])
   }
 
   /** Sends `length` bytes of the scratch buffer. */
   private fixed (length: number, error = 0): boolean {
     if (!this.use()) return false
-    encodeOutHeader(scratch, length, error, this.uniqueLow, this.uniqueHigh)
+    encodeOutHeader(words, length, error, this.uniqueLow, this.uniqueHigh)
     return this.transmit([scratch.subarray(0, length)])
   }
 

@@ -20,6 +20,9 @@ export const stopGraceMs = 10_000
 /** How often it is looked whether the kernel keeps a worker that was killed from ending, in milliseconds. */
 export const deathWatchMs = 250
 
+/** Files with lost writes that workers are told of. */
+export const lostFilesMax = 1_000
+
 export interface HolderComponents {
   clock: Clock
   random: Random
@@ -45,6 +48,8 @@ export class HolderProcess {
   private outcome: WorkerOutcome | null = null
   private negotiated: Negotiated | null = null
   private generation = 0
+  /** Files of which acknowledged writes are lost, the last ones: see WorkerInit. */
+  private readonly lost = new Map<number, number>()
   private failures = 0
   private startedAtMs = 0
   private restart: Timer | null = null
@@ -112,7 +117,7 @@ export class HolderProcess {
 
   private spawnWorker (): void {
     const { mountPoint, factory, options } = this.init
-    const init: WorkerInit = { mountPoint, factory, options, journal: this.journal, session: this.session, generation: this.generation++, negotiated: this.negotiated }
+    const init: WorkerInit = { mountPoint, factory, options, journal: this.journal, session: this.session, generation: this.generation++, negotiated: this.negotiated, lost: [...this.lost] }
     const entry = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url))
     this.outcome = null
     this.startedAtMs = this.components.clock.now()
@@ -149,12 +154,23 @@ export class HolderProcess {
       case 'serving':
         if (!this.mounted) this.hasMounted()
         break
+      case 'lost':
+        this.noteLost(message)
+        break
       case 'failed':
         if (!this.mounted && !this.stopping) void this.giveUp(message.failure, true)
         break
       case 'ended':
         this.outcome = message.outcome
     }
+  }
+
+  private noteLost ({ inos, generation }: { inos: readonly number[], generation: number }): void {
+    for (const ino of inos) {
+      this.lost.delete(ino)
+      this.lost.set(ino, generation)
+    }
+    while (this.lost.size > lostFilesMax) this.lost.delete(this.lost.keys().next().value!)
   }
 
   private hasMounted (): void {

@@ -1,6 +1,9 @@
-import { closeSync, fstatSync, openSync, readSync, writeSync, writevSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readSync, statfsSync, writeSync, writevSync } from 'node:fs'
+import { resolve } from 'node:path'
 import type { ChangeJournal, JournaledChange, RecoveredChange, WriteJournal } from '../../client/types.ts'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
+import { lieInFile, lieNowhere, type FilePlace } from '../../fsnode/protocol/file-places.ts'
+import { referredBytesMin } from '../../fsnode/protocol/referred-payloads.ts'
 import { readU64, writeU64 } from '../protocol/bytes.ts'
 import { Ring } from './ring.ts'
 
@@ -14,6 +17,10 @@ const trailerBytes = 16
 const stateAt = 4
 const stateWaiting = 1
 const stateSettled = 2
+/** Of a record: its header from its sequence on. No two have the same. */
+const guardAt = 8
+const guardBytes = headerBytes - guardAt
+const tmpfsType = 0x01021994
 
 /** A write that was acknowledged, and that the nodes may not have. */
 export interface RecoveredWrite { token: number, ino: number, offset: number, data: Buffer, /** Of its session. */ generation?: number, operationId?: number }
@@ -46,12 +53,16 @@ export class FileJournal implements WriteJournal {
   private readonly header = Buffer.alloc(headerBytes)
   private readonly trailer = Buffer.alloc(trailerBytes)
   private readonly superblock = Buffer.alloc(24)
+  /** Where nodes on this machine find it (docs/decisions/010); null: not in memory, so that they might wait for a disk. */
+  private readonly readable: Omit<FilePlace, 'parts'> | null
   private readonly stateSettledBytes = Buffer.from([stateSettled, 0, 0, 0])
 
   readonly changes: ChangeJournal
 
-  private constructor (fd: number, ring: Ring, recovered: Recovered = { writes: [], changes: [] }) {
+  private constructor (fd: number, path: string, ring: Ring, recovered: Recovered = { writes: [], changes: [] }) {
     this.fd = fd
+    const { dev: device, ino: inode } = fstatSync(fd)
+    this.readable = statfsSync(path).type === tmpfsType ? { path: resolve(path), device, inode } : null
     this.ring = ring
     this.recovered = recovered.writes
     this.recoveredChanges = recovered.changes
@@ -77,7 +88,7 @@ export class FileJournal implements WriteJournal {
       // Written and not merely extended: what tmpfs has given it cannot run out later.
       const zeros = Buffer.alloc(1 << 20)
       for (let at = superblockBytes; at < superblockBytes + capacity;) at += writeSync(fd, zeros, 0, Math.min(zeros.length, superblockBytes + capacity - at), at)
-      const journal = new FileJournal(fd, new Ring({ capacity }))
+      const journal = new FileJournal(fd, path, new Ring({ capacity }))
       journal.writeSuperblock()
       return journal
     }
@@ -93,7 +104,7 @@ export class FileJournal implements WriteJournal {
     if (Number.isNaN(sequence) || !(position <= capacityFound)) throw new AtollError('ATOLL_BAD_JOURNAL', `${path} is damaged`, { hint: `what it held is lost; remove it: rm ${path}` })
     const ring = new Ring({ capacity: capacityFound, sequence, position })
     const recovered = scan(fd, ring)
-    const journal = new FileJournal(fd, ring, recovered)
+    const journal = new FileJournal(fd, path, ring, recovered)
     journal.writeSuperblock()
     return journal
   }
@@ -115,7 +126,10 @@ export class FileJournal implements WriteJournal {
 
   private append (kind: number, operationId: number, ino: number, offset: number, data: readonly Buffer[]): number {
     let length = 0
-    for (const piece of data) length += piece.length
+    for (const piece of data) {
+      length += piece.length
+      lieNowhere(piece)
+    }
     const wasEmpty = this.ring.size === 0
     const record = this.ring.allocate(headerBytes + length + trailerBytes)
     if (record === null) throw new AtollError('ATOLL_JOURNAL_FULL', `the write journal has no room for ${length} bytes`)
@@ -132,7 +146,18 @@ export class FileJournal implements WriteJournal {
     writeU64(trailer, record.sequence, 0)
     writeU64(trailer, length, 8)
     writeAll(this.fd, [header, ...data, trailer], superblockBytes + record.position, record.length)
+    if (this.readable !== null && length >= referredBytesMin) this.tellPlaces(data, superblockBytes + record.position)
     return record.sequence
+  }
+
+  /** What overwrites a record overwrites its header first. */
+  private tellPlaces (data: readonly Buffer[], recordAt: number): void {
+    const guard = Buffer.from(this.header.subarray(guardAt, guardAt + guardBytes))
+    let position = recordAt + headerBytes
+    for (const piece of data) {
+      if (piece.length >= referredBytesMin) lieInFile(piece, { ...this.readable!, parts: [{ position, length: piece.length, guardAt: recordAt + guardAt, guard }] })
+      position += piece.length
+    }
   }
 
   settle (token: number): void {

@@ -1,6 +1,6 @@
 import type { RecoveredChange, VolumeClient } from '../../client/types.ts'
-import { decodeChange } from '../../fsnode/protocol/changes.ts'
-import { codeOf, isRetryable, messageOf, posixError } from '../../fsnode/protocol/errors.ts'
+import { decodeChange, inodesOf } from '../../fsnode/protocol/changes.ts'
+import { type AtollError, codeOf, isRetryable, messageOf, posixError } from '../../fsnode/protocol/errors.ts'
 import type { Logger } from '../../fsnode/protocol/ports.ts'
 import type { RecoveredWrite } from './journal.ts'
 
@@ -18,18 +18,19 @@ const goneCodes = ['ENOENT', 'ESTALE']
 
 /**
  * Gives the nodes what an earlier worker had acknowledged: before anything is answered, so that no
- * read misses it. Returns what failed for good, by inode: the next flush or fsync of it must say so.
- * Rejects when the nodes cannot be reached: then it is to be done again.
+ * read misses it. Returns what failed for good, by inode, also with changes that were given up with their session: the next flush or fsync
+ * of it must say so. Rejects when the nodes cannot be reached: then it is to be done again.
  */
 export async function replay (client: VolumeClient, journal: ReplaySource, log: Logger): Promise<Map<number, unknown>> {
-  const lost = new Map<number, unknown>()
+  const changes = journal.changes?.recoverChanges() ?? []
+  const lost = await lostChanges(client, changes)
   const writes = journal.recover()
   const byIno = Map.groupBy(writes, ({ ino }) => ino)
   for (const [ino, ofFile] of byIno) {
     try {
       await replayFile(client, ino, ofFile)
       // The changes were replayed before: a time that was set after the writes must be set again.
-      const mtime = modifiedAfter(journal.changes?.recoverChanges() ?? [], ino, ofFile.at(-1)!.token)
+      const mtime = modifiedAfter(changes, ino, ofFile.at(-1)!.token)
       if (mtime !== null) await client.setattr(ino, { mtime }, nobody)
     } catch (error) {
       if (isRetryable(error)) throw error
@@ -45,11 +46,24 @@ export async function replay (client: VolumeClient, journal: ReplaySource, log: 
   return lost
 }
 
+/** Files whose content, or whose being there, an earlier worker had told of in a session that has ended. */
+async function lostChanges (client: VolumeClient, changes: readonly RecoveredChange[]): Promise<Map<number, unknown>> {
+  const lost = new Map<number, unknown>()
+  for (const { bytes, generation } of changes) {
+    const change = decodeChange(bytes)
+    const ino = change[0] === 'commit' ? change[2] : inodesOf(change).made
+    if (ino !== 0 && !lost.has(ino) && await client.inherits?.(ino, generation) === false) lost.set(ino, sessionEnded())
+  }
+  return lost
+}
+
+function sessionEnded (): AtollError { return posixError('EIO', 'the session of the worker before has ended: others may have changed the file since') }
+
 async function replayFile (client: VolumeClient, ino: number, writes: readonly RecoveredWrite[]): Promise<void> {
   // Of several the oldest: when that one ended, others may have had the file.
   const generation = writes.reduce((oldest, write) => Math.min(oldest, write.generation ?? 0), Infinity)
   const requireSession = async (): Promise<void> => {
-    if (await client.inherits?.(ino, generation) === false) throw posixError('EIO', 'the session of the worker before has ended: others may have changed the file since')
+    if (await client.inherits?.(ino, generation) === false) throw sessionEnded()
   }
   await requireSession()
   const file = await client.open(ino, { write: true })

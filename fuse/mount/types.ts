@@ -43,6 +43,8 @@ export interface WorkerInit {
   /** Workers that this mount had before. */
   generation: number
   negotiated: Negotiated | null
+  /** Files of which acknowledged writes are lost, and the generation of the first worker that did not have them open then. */
+  lost: Array<[ino: number, generation: number]>
 }
 
 export const holderEnvironment = 'ATOLL_FUSE_HOLDER'
@@ -56,6 +58,8 @@ export interface Failure { code: string, message: string, hint?: string }
 export type WorkerMessage =
   | { type: 'negotiated', negotiated: Negotiated }
   | { type: 'serving' }
+  /** Acknowledged writes of these files are lost: whoever had them open is to be told, by the next worker if this one cannot any more. */
+  | { type: 'lost', inos: number[], generation: number }
   | { type: 'failed', failure: Failure }
   /** Its last words: it ends by a signal, which has no exit code. */
   | { type: 'ended', outcome: WorkerOutcome }

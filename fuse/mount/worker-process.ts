@@ -1,9 +1,10 @@
 import type { VolumeClient } from '../../client/types.ts'
-import { messageOf } from '../../fsnode/protocol/errors.ts'
+import { messageOf, posixError } from '../../fsnode/protocol/errors.ts'
 import type { Clock, Logger } from '../../fsnode/protocol/ports.ts'
 import { BufferPool } from '../device/buffers.ts'
 import { KernelDevice } from '../device/kernel-device.ts'
 import { Dispatcher } from '../filesystem/dispatcher.ts'
+import type { LostWrites } from '../filesystem/file-handles.ts'
 import { requestBufferBytes } from '../protocol/constants.ts'
 import { resend } from '../protocol/notify.ts'
 import { FileJournal } from './journal.ts'
@@ -42,7 +43,8 @@ export class WorkerProcess {
     this.journal = init.journal === null ? null : FileJournal.open(init.journal)
     const { createVolumeClient } = await import(init.factory) as { createVolumeClient: CreateVolumeClient }
     this.client = await createVolumeClient(init.options, { session: init.session, ...(this.journal === null ? {} : { journal: this.journal }) })
-    const lost = this.journal === null ? new Map<number, unknown>() : await replay(this.client, this.journal, log)
+    const lost = await this.replay(this.client)
+    this.client.onLost = (ino) => { tellHolder({ type: 'lost', inos: [ino], generation: init.generation + 1 }) }
     const written = new Map((this.journal?.recover() ?? []).flatMap(({ operationId, offset }) => operationId === undefined ? [] : [[operationId, offset] as const]))
     const { device, dispatcher } = this.build(this.client, lost, written)
     if (init.generation > 0) {
@@ -55,10 +57,20 @@ export class WorkerProcess {
     if (init.negotiated !== null) tellHolder({ type: 'serving' })
   }
 
+  private async replay (client: VolumeClient): Promise<Map<number, LostWrites>> {
+    const { journal, init: { generation, lost: before }, components: { log, tellHolder } } = this
+    const lost = new Map(before.map(([ino, then]): [number, LostWrites] => [ino, { failure: posixError('EIO', 'lost with a worker before'), generation: then }]))
+    if (journal === null) return lost
+    const found = await replay(client, journal, log)
+    if (found.size > 0) tellHolder({ type: 'lost', inos: [...found.keys()], generation })
+    for (const [ino, failure] of found) lost.set(ino, { failure, generation })
+    return lost
+  }
+
   /** Ends while the mount may still be in use: what was written is flushed, then the process is gone. */
   async stop (): Promise<void> { await this.finish() }
 
-  private build (client: VolumeClient, lostWrites: ReadonlyMap<number, unknown>, written: ReadonlyMap<number, number>): { device: KernelDevice, dispatcher: Dispatcher } {
+  private build (client: VolumeClient, lostWrites: ReadonlyMap<number, LostWrites>, written: ReadonlyMap<number, number>): { device: KernelDevice, dispatcher: Dispatcher } {
     const { init, components: { clock, log, tellHolder } } = this
     const pool = new BufferPool({ bufferBytes: requestBufferBytes, buffersMax: requestBuffersMax })
     const device = new KernelDevice({ pool, log }, {

@@ -1,5 +1,5 @@
 import type { InodeAttr } from '../../fsnode/protocol/metadata.ts'
-import { alignTo8, writeU64 } from './bytes.ts'
+import { alignTo8, putU32, putU64, wordsOf } from './bytes.ts'
 import { FUSE_ENTRY_OUT_SIZE, FUSE_NAME_OFFSET, FUSE_NAME_OFFSET_DIRENTPLUS } from './constants.ts'
 import { encodeEntryOut, type Timeouts } from './reply.ts'
 
@@ -15,15 +15,17 @@ export interface Dirent {
   attr?: InodeAttr
 }
 
-/** Packs records of READDIR or READDIRPLUS into a buffer, whole ones only. */
+/** Packs records of READDIR or READDIRPLUS into a buffer that begins at a multiple of 4, whole ones only. */
 export class DirentPacker {
   private readonly buffer: Buffer
+  private readonly words: Uint32Array
   private readonly plus: boolean
   private readonly timeouts: Timeouts
   private used = 0
 
   constructor (buffer: Buffer, plus: boolean, timeouts: Timeouts) {
     this.buffer = buffer
+    this.words = wordsOf(buffer)
     this.plus = plus
     this.timeouts = timeouts
   }
@@ -34,18 +36,20 @@ export class DirentPacker {
     const header = this.plus ? FUSE_NAME_OFFSET_DIRENTPLUS : FUSE_NAME_OFFSET
     const end = this.used + alignTo8(header + nameBytes)
     if (end > this.buffer.length) return false
+    const { words } = this
     let at = this.used
     if (this.plus) {
-      if (dirent.attr === undefined) this.buffer.fill(0, at, at + FUSE_ENTRY_OUT_SIZE)
-      else encodeEntryOut(this.buffer, at, dirent.attr, this.timeouts)
+      if (dirent.attr === undefined) words.fill(0, at >>> 2, (at + FUSE_ENTRY_OUT_SIZE) >>> 2)
+      else encodeEntryOut(words, at, dirent.attr, this.timeouts)
       at += FUSE_ENTRY_OUT_SIZE
     }
-    writeU64(this.buffer, dirent.ino, at)
-    writeU64(this.buffer, dirent.cookie, at + 8)
-    this.buffer.writeUInt32LE(nameBytes, at + 16)
-    this.buffer.writeUInt32LE((dirent.type >>> 12) & 0xf, at + 20)
-    const nameEnd = at + FUSE_NAME_OFFSET + this.buffer.write(dirent.name, at + FUSE_NAME_OFFSET, 'utf8')
-    this.buffer.fill(0, nameEnd, end)
+    // What the name leaves of the last eight bytes stays zero.
+    putU64(words, 0, end - 8)
+    putU64(words, dirent.ino, at)
+    putU64(words, dirent.cookie, at + 8)
+    putU32(words, nameBytes, at + 16)
+    putU32(words, (dirent.type >>> 12) & 0xf, at + 20)
+    this.buffer.write(dirent.name, at + FUSE_NAME_OFFSET, 'utf8')
     this.used = end
     return true
   }

@@ -1,4 +1,4 @@
-import { writeU64 } from './bytes.ts'
+import { wordsOf, writeU64 } from './bytes.ts'
 import {
   FUSE_NOTIFY_INC_EPOCH, FUSE_NOTIFY_INVAL_ENTRY, FUSE_NOTIFY_INVAL_INODE, FUSE_NOTIFY_RESEND, FUSE_NOTIFY_STORE, FUSE_OUT_HEADER_SIZE
 } from './constants.ts'
@@ -6,7 +6,7 @@ import { encodeOutHeader } from './reply.ts'
 
 function notification (code: number, payloadBytes: number): Buffer {
   const message = Buffer.alloc(FUSE_OUT_HEADER_SIZE + payloadBytes)
-  encodeOutHeader(message, message.length, code, 0, 0)
+  encodeOutHeader(wordsOf(message), message.length, code, 0, 0)
   return message
 }
 

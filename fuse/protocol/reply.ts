@@ -1,6 +1,6 @@
 import type { StatFs } from '../../client/types.ts'
 import type { InodeAttr } from '../../fsnode/protocol/metadata.ts'
-import { writeTime, writeU64 } from './bytes.ts'
+import { putTime, putU32, putU64 } from './bytes.ts'
 import { FUSE_ATTR_OUT_SIZE, FUSE_ENTRY_OUT_SIZE, FUSE_OPEN_OUT_SIZE, FUSE_OUT_HEADER_SIZE, FUSE_STATFS_OUT_SIZE } from './constants.ts'
 
 /** st_blksize, the buffer of programs that ask (cp, cat, Python): one request of the greatest size, as NFS has it. */
@@ -11,88 +11,88 @@ const sectorBytes = 512
 export interface Timeouts { entrySeconds: number, attrSeconds: number }
 
 /** `length` counts the header; `error` is a negative errno, or the code of a notification. */
-export function encodeOutHeader (target: Buffer, length: number, error: number, uniqueLow: number, uniqueHigh: number): void {
-  target.writeUInt32LE(length, 0)
-  target.writeInt32LE(error, 4)
-  target.writeUInt32LE(uniqueLow, 8)
-  target.writeUInt32LE(uniqueHigh, 12)
+export function encodeOutHeader (words: Uint32Array, length: number, error: number, uniqueLow: number, uniqueHigh: number): void {
+  putU32(words, length, 0)
+  putU32(words, error, 4)
+  putU32(words, uniqueLow, 8)
+  putU32(words, uniqueHigh, 12)
 }
 
 /** struct fuse_attr. */
-export function encodeAttr (target: Buffer, at: number, attr: InodeAttr): void {
-  writeU64(target, attr.ino, at)
-  writeU64(target, attr.size, at + 8)
-  writeU64(target, Math.ceil(attr.size / sectorBytes), at + 16)
-  writeTime(target, attr.atime, at + 24, at + 48)
-  writeTime(target, attr.mtime, at + 32, at + 52)
-  writeTime(target, attr.ctime, at + 40, at + 56)
-  target.writeUInt32LE(attr.mode, at + 60)
-  target.writeUInt32LE(attr.nlink, at + 64)
-  target.writeUInt32LE(attr.uid, at + 68)
-  target.writeUInt32LE(attr.gid, at + 72)
-  target.writeUInt32LE(attr.rdev, at + 76)
-  target.writeUInt32LE(preferredBlockBytes, at + 80)
-  target.writeUInt32LE(0, at + 84)
+export function encodeAttr (words: Uint32Array, at: number, attr: InodeAttr): void {
+  putU64(words, attr.ino, at)
+  putU64(words, attr.size, at + 8)
+  putU64(words, Math.ceil(attr.size / sectorBytes), at + 16)
+  putTime(words, attr.atime, at + 24, at + 48)
+  putTime(words, attr.mtime, at + 32, at + 52)
+  putTime(words, attr.ctime, at + 40, at + 56)
+  putU32(words, attr.mode, at + 60)
+  putU32(words, attr.nlink, at + 64)
+  putU32(words, attr.uid, at + 68)
+  putU32(words, attr.gid, at + 72)
+  putU32(words, attr.rdev, at + 76)
+  putU32(words, preferredBlockBytes, at + 80)
+  putU32(words, 0, at + 84)
 }
 
 /** struct fuse_entry_out. The node id is the inode number, the generation 0. Returns the offset behind. */
-export function encodeEntryOut (target: Buffer, at: number, attr: InodeAttr, timeouts: Timeouts): number {
-  writeU64(target, attr.ino, at)
-  writeU64(target, 0, at + 8)
-  writeU64(target, timeouts.entrySeconds, at + 16)
-  writeU64(target, timeouts.attrSeconds, at + 24)
-  writeU64(target, 0, at + 32)
-  encodeAttr(target, at + 40, attr)
+export function encodeEntryOut (words: Uint32Array, at: number, attr: InodeAttr, timeouts: Timeouts): number {
+  putU64(words, attr.ino, at)
+  putU64(words, 0, at + 8)
+  putU64(words, timeouts.entrySeconds, at + 16)
+  putU64(words, timeouts.attrSeconds, at + 24)
+  putU64(words, 0, at + 32)
+  encodeAttr(words, at + 40, attr)
   return at + FUSE_ENTRY_OUT_SIZE
 }
 
 /** A name that does not exist: node id 0, which the kernel caches for the entry timeout. */
-export function encodeNegativeEntry (target: Buffer, at: number, timeouts: Timeouts): number {
-  target.fill(0, at, at + FUSE_ENTRY_OUT_SIZE)
-  writeU64(target, timeouts.entrySeconds, at + 16)
+export function encodeNegativeEntry (words: Uint32Array, at: number, timeouts: Timeouts): number {
+  words.fill(0, at >>> 2, (at + FUSE_ENTRY_OUT_SIZE) >>> 2)
+  putU64(words, timeouts.entrySeconds, at + 16)
   return at + FUSE_ENTRY_OUT_SIZE
 }
 
 /** struct fuse_attr_out. */
-export function encodeAttrOut (target: Buffer, at: number, attr: InodeAttr, timeouts: Timeouts): number {
-  writeU64(target, timeouts.attrSeconds, at)
-  writeU64(target, 0, at + 8)
-  encodeAttr(target, at + 16, attr)
+export function encodeAttrOut (words: Uint32Array, at: number, attr: InodeAttr, timeouts: Timeouts): number {
+  putU64(words, timeouts.attrSeconds, at)
+  putU64(words, 0, at + 8)
+  encodeAttr(words, at + 16, attr)
   return at + FUSE_ATTR_OUT_SIZE
 }
 
 /** struct fuse_open_out. `flags`: FOPEN_*. */
-export function encodeOpenOut (target: Buffer, at: number, fh: number, flags: number): number {
-  writeU64(target, fh, at)
-  target.writeUInt32LE(flags, at + 8)
-  target.writeUInt32LE(0, at + 12)
+export function encodeOpenOut (words: Uint32Array, at: number, fh: number, flags: number): number {
+  putU64(words, fh, at)
+  putU32(words, flags, at + 8)
+  putU32(words, 0, at + 12)
   return at + FUSE_OPEN_OUT_SIZE
 }
 
 /** struct fuse_write_out, and fuse_getxattr_out, which has the same shape. */
-export function encodeCount (target: Buffer, at: number, count: number): number {
-  target.writeUInt32LE(count, at)
-  target.writeUInt32LE(0, at + 4)
+export function encodeCount (words: Uint32Array, at: number, count: number): number {
+  putU32(words, count, at)
+  putU32(words, 0, at + 4)
   return at + 8
 }
 
 /** struct fuse_lseek_out. */
-export function encodeLseekOut (target: Buffer, at: number, offset: number): number {
-  writeU64(target, offset, at)
+export function encodeLseekOut (words: Uint32Array, at: number, offset: number): number {
+  putU64(words, offset, at)
   return at + 8
 }
 
 /** struct fuse_statfs_out. */
-export function encodeStatfsOut (target: Buffer, at: number, statfs: StatFs): number {
-  target.fill(0, at, at + FUSE_STATFS_OUT_SIZE)
-  writeU64(target, statfs.blocks, at)
-  writeU64(target, statfs.blocksFree, at + 8)
-  writeU64(target, statfs.blocksAvailable, at + 16)
-  writeU64(target, statfs.files, at + 24)
-  writeU64(target, statfs.filesFree, at + 32)
-  target.writeUInt32LE(statfs.blockSize, at + 40)
-  target.writeUInt32LE(statfs.nameLengthMax, at + 44)
-  target.writeUInt32LE(statfs.blockSize, at + 48)
+export function encodeStatfsOut (words: Uint32Array, at: number, statfs: StatFs): number {
+  words.fill(0, at >>> 2, (at + FUSE_STATFS_OUT_SIZE) >>> 2)
+  putU64(words, statfs.blocks, at)
+  putU64(words, statfs.blocksFree, at + 8)
+  putU64(words, statfs.blocksAvailable, at + 16)
+  putU64(words, statfs.files, at + 24)
+  putU64(words, statfs.filesFree, at + 32)
+  putU32(words, statfs.blockSize, at + 40)
+  putU32(words, statfs.nameLengthMax, at + 44)
+  putU32(words, statfs.blockSize, at + 48)
   return at + FUSE_STATFS_OUT_SIZE
 }
 

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { closeSync, createReadStream, createWriteStream, existsSync, mkdirSync, openSync, readFileSync, readSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import type { ServerResponse } from 'node:http'
@@ -38,7 +38,7 @@ export async function buildArtifact (directory: string, root: string = rootDefau
     mkdirSync(directory, { recursive: true })
     const sources = nodeFiles(root)
     const archive = join(directory, archiveName)
-    const runtime = runtimeFiles()
+    const runtime = runtimeFiles(sources)
     await buildArchive(sources, archive, join(directory, 'fingerprint'))
     const files: ArtifactFile[] = []
     for (const path of [...runtime.paths, join(here, `bootstrap${suffix}`), join(here, `tar${suffix}`), join(here, `health${suffix}`), archive]) {
@@ -76,13 +76,20 @@ async function hashOf (path: string): Promise<string> {
 }
 
 /** This Node, the libraries that it and native packages are linked with, and what loads them. */
-function runtimeFiles (): { paths: string[], loader: string } {
+function runtimeFiles (sources: readonly SourceFile[]): { paths: string[], loader: string } {
   requireElf(process.execPath)
   const listed = execFileSync('ldd', [process.execPath], { encoding: 'utf8' })
-  const libraries = [...listed.matchAll(/=> (\/\S+)/g)].map(([, path]) => path!)
   const loader = /^\s*(\/\S*ld-\S+|\/lib\S*\/ld-\S+) \(/m.exec(listed)?.[1]
   if (loader === undefined) throw new Error('the loader of this Node is not found')
-  return { paths: [process.execPath, loader, ...libraries.filter((path) => path !== loader)], loader }
+  const native = sources.filter(({ path }) => path.endsWith('.node')).map(({ path }) => path)
+  const libraries = new Set([listed, ...native.map(linkedWith)].flatMap((list) => [...list.matchAll(/=> (\/\S+)/g)].map(([, path]) => path!)))
+  libraries.delete(loader)
+  return { paths: [process.execPath, loader, ...libraries], loader }
+}
+
+/** Nothing for a module that is for other machines. */
+function linkedWith (native: string): string {
+  return spawnSync('ldd', [native], { encoding: 'utf8' }).stdout
 }
 
 function requireElf (path: string): void {

@@ -76,7 +76,7 @@ export const failoverTimeoutMsDefault = 7 * 24 * 3600_000
 export const shutdownTimeoutMsDefault = 60_000
 
 /** Of a machine that may not go: it is asked about again. */
-export const inverseOfferRefuseSeconds = 60
+export const inverseOfferRefuseSeconds = 20
 /** From so long before it begins a machine's maintenance is near: others lead what it leads, whether it may go or not. */
 export const maintenanceNearMs = 10 * 60_000
 /** Agents of which the last answer is remembered. */
@@ -84,7 +84,7 @@ export const maintenanceAnswersMax = 1_000
 /** Inverse offers that were accepted come again every few seconds; one that has not come for so long stands no more. */
 export const maintenanceConsentMs = 60_000
 /** The same of those that were declined: they come again when they may. */
-export const maintenanceRefusalMs = 2 * 60_000
+export const maintenanceRefusalMs = 60_000
 
 /** Path of the volume in the task's sandbox. */
 export const volumePath = 'data'

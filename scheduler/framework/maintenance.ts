@@ -1,4 +1,4 @@
-import type { CallBody, InverseOffer } from '../mesos/types.ts'
+import type { CallBody, InverseOffer, Unavailability } from '../mesos/types.ts'
 import { dangersWithout } from './cluster-view.ts'
 import { inverseOfferRefuseSeconds, maintenanceConsentMs, maintenanceNearMs, maintenanceRefusalMs, yieldPatienceMs } from './constants.ts'
 import { isViewFresh } from './drains.ts'
@@ -17,17 +17,18 @@ export function inverseOffered (context: StepContext, offer: InverseOffer): Call
   const agentId = offer.agent_id?.value ?? ''
   const wasGiven = mayHaveGone(state.maintenance.get(agentId))
   const nodes = nodesOn(context, [agentId])
-  const dangers = isKnown(context, nodes) ? dangersOf(context, agentId) : ''
+  const time = timeOf(offer.unavailability)
+  const objection = isOver(time, context.wallMs) ? itsTimeIsOver : isKnown(context, nodes) ? dangersOf(context, agentId) : ''
   state.saveMaintenance({
     agentId,
     hosts: [...new Set(nodes.flatMap(({ host }) => host ?? []))],
-    startsAtSeconds: offer.unavailability.start.nanoseconds / 1e9,
-    consent: dangers !== '' ? refused(wasGiven) : wasGiven ? 'given' : 'soon',
-    reason: dangers !== '' ? dangers : wasGiven ? mayGo : 'others are to lead first what it leads'
+    ...time,
+    consent: objection !== '' ? refused(wasGiven) : wasGiven ? 'given' : 'soon',
+    reason: objection !== '' ? objection : wasGiven ? mayGo : 'others are to lead first what it leads'
   })
   const yesAtMs = state.inverseOffers.get(agentId)?.yesAtMs ?? null
-  state.inverseOffers.set(agentId, { id: offer.id.value, askedAtMs: nowMs, isAnswered: dangers !== '', yesAtMs })
-  return dangers === '' ? [] : [decline(offer.id.value)]
+  state.inverseOffers.set(agentId, { id: offer.id.value, askedAtMs: nowMs, isAnswered: objection !== '', yesAtMs })
+  return objection === '' ? [] : [decline(offer.id.value)]
 }
 
 /** Says yes to what was asked when others lead what the machine leads; forgets what is not asked for any more. */
@@ -43,10 +44,11 @@ export function settleMaintenance (context: StepContext): CallBody[] {
     if (asked === undefined || asked.isAnswered || waits(context, record.agentId)) return []
     asked.isAnswered = true
     // Something may have happened since it was asked.
-    const dangers = isKnown(context, nodesOn(context, [record.agentId])) ? dangersOf(context, record.agentId) : 'the storage cluster does not say how it is'
-    if (dangers === '') asked.yesAtMs = context.nowMs
-    state.saveMaintenance({ ...record, consent: dangers === '' ? 'given' : refused(mayHaveGone(record)), reason: dangers === '' ? mayGo : dangers })
-    return [dangers === '' ? { type: 'ACCEPT_INVERSE_OFFERS', accept_inverse_offers: { inverse_offer_ids: [{ value: asked.id }] } } : decline(asked.id)]
+    const isSaid = isKnown(context, nodesOn(context, [record.agentId]))
+    const objection = isOver(record, context.wallMs) ? itsTimeIsOver : isSaid ? dangersOf(context, record.agentId) : 'the storage cluster does not say how it is'
+    if (objection === '') asked.yesAtMs = context.nowMs
+    state.saveMaintenance({ ...record, consent: objection === '' ? 'given' : refused(mayHaveGone(record)), reason: objection === '' ? mayGo : objection })
+    return [objection === '' ? { type: 'ACCEPT_INVERSE_OFFERS', accept_inverse_offers: { inverse_offer_ids: [{ value: asked.id }] } } : decline(asked.id)]
   })
 }
 
@@ -73,10 +75,19 @@ export function consentedAgents (state: FrameworkState): string[] {
   return [...state.maintenance.values()].flatMap(({ agentId, consent }) => consent === 'none' ? [] : agentId)
 }
 
-/** Those, and agents whose time has come or is near whatever was said. */
+/** Those, and agents whose time has come or is near, and is not over, whatever was said. */
 export function leavingAgents ({ state, wallMs }: StepContext): string[] {
-  return [...state.maintenance.values()].flatMap(({ agentId, consent, startsAtSeconds }) => consent !== 'none' || wallMs >= startsAtSeconds * 1000 - maintenanceNearMs ? agentId : [])
+  const isTime = (record: MaintenanceRecord): boolean => wallMs >= record.startsAtSeconds * 1000 - maintenanceNearMs && !isOver(record, wallMs)
+  return [...state.maintenance.values()].flatMap((record) => record.consent !== 'none' || isTime(record) ? record.agentId : [])
 }
+
+/** Without a duration it lasts until the schedule says otherwise. */
+function timeOf ({ start, duration }: Unavailability): Pick<MaintenanceRecord, 'startsAtSeconds' | 'endsAtSeconds'> {
+  const startsAtSeconds = start.nanoseconds / 1e9
+  return duration === undefined ? { startsAtSeconds } : { startsAtSeconds, endsAtSeconds: startsAtSeconds + duration.nanoseconds / 1e9 }
+}
+
+const isOver = ({ endsAtSeconds }: Pick<MaintenanceRecord, 'endsAtSeconds'>, wallMs: number): boolean => endsAtSeconds !== undefined && wallMs >= endsAtSeconds * 1000
 
 export function maintenanceAnswers (state: FrameworkState): MaintenanceAnswer[] {
   return [...state.maintenance.values()].map(({ consent, ...answer }) => ({ ...answer, accepted: consent === 'given' }))
@@ -96,6 +107,7 @@ export function nodesOn ({ state }: StepContext, agentIds: readonly string[]): N
 }
 
 const mayGo = 'every partition keeps its quorum without it'
+const itsTimeIsOver = 'its time is over, though the schedule still has it'
 
 /** Whoever was told so once may act on it, whatever was said since: that may not have arrived. */
 const mayHaveGone = (record: MaintenanceRecord | undefined): boolean => record?.consent === 'given' || record?.consent === 'withdrawn'

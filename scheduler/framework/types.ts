@@ -214,9 +214,9 @@ export interface PlanPhase { name: string, status: StepStatus, steps: PlanStep[]
 export interface Plan { name: PlanName, status: StepStatus | 'paused', phases: PlanPhase[] }
 
 /** What was said to a machine that is to be taken out of service: durable before it is said. 'soon': it may go as soon as others lead what it leads. 'withdrawn': it may not any more, and may not have heard that. */
-export interface MaintenanceRecord { agentId: string, hosts: string[], startsAtSeconds: number, consent: 'none' | 'soon' | 'given' | 'withdrawn', reason: string }
+export interface MaintenanceRecord { agentId: string, hosts: string[], startsAtSeconds: number, endsAtSeconds?: number, consent: 'none' | 'soon' | 'given' | 'withdrawn', reason: string }
 
-export interface MaintenanceAnswer { agentId: string, hosts: string[], startsAtSeconds: number, accepted: boolean, reason: string }
+export interface MaintenanceAnswer { agentId: string, hosts: string[], startsAtSeconds: number, endsAtSeconds?: number, accepted: boolean, reason: string }
 
 export interface FrameworkStatus {
   frameworkId: string | null

@@ -1,6 +1,6 @@
 import { AtollError, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { Clock, Logger, Network, Random, Timer } from '../../fsnode/protocol/ports.ts'
-import { tcpNetwork } from '../../fsnode/protocol/tcp-network.ts'
+import { systemNetwork } from '../../fsnode/protocol/system-network.ts'
 import { isZooKeeperUrl, parseZooKeeperUrl } from '../zookeeper/address.ts'
 import { LeaderDetector } from '../zookeeper/leader-detector.ts'
 import { masterInfoUrl } from './address.ts'
@@ -127,7 +127,7 @@ class HttpMasterClient implements MasterClient {
     if (zooKeeper === undefined) return undefined
     if (masters.length > 1) throw new AtollError('ATOLL_INVALID_MASTER', 'a ZooKeeper address stands alone: its servers are listed within it', { hint: 'zk://host1:2181,host2:2181/mesos' })
     const scheme = tls === undefined ? 'http' : 'https'
-    return new LeaderDetector({ network: tcpNetwork, ...this.#components }, {
+    return new LeaderDetector({ network: systemNetwork, ...this.#components }, {
       address: parseZooKeeperUrl(zooKeeper),
       onLeader: (leader) => { this.#step({ type: 'masters', urls: leader === null ? [] : [masterInfoUrl(leader, scheme)] }) },
       onProblem: (code, message, retryInMs) => {

@@ -6,14 +6,14 @@ import { newestPlan, untilMoved } from '../../cli/commands/volume-moves.ts'
 const planOf = (id: number, more: Partial<PlanSummary> = {}): PlanSummary =>
   ({ id, kind: 'automatic', why: 'even out', phase: 'running', createdMs: 0, endedMs: null, moves: 2, movesDone: 0, movesActive: 1, movesGivenUp: 0, bytes: 10, bytesDone: 0, ...more })
 
-interface Moment { plans?: PlanSummary[], undecided?: boolean, automatic?: boolean, /** Of the volume's only partition; it is to have 2. */ replicas?: number }
+interface Moment { plans?: PlanSummary[], undecided?: boolean, automatic?: boolean, /** Of the volume's only partition; it is to have 2. */ replicas?: number, membersPending?: number }
 
 /** A manager that is at each look one moment further, and at last stays at the last one. */
 function clusterOf (moments: Moment[]): { cluster: Pick<Cluster, 'router'>, looks: () => number } {
   let looks = 0
   const toManager = async (method: string): Promise<{ body: unknown }> => {
     const moment = moments[Math.min(method === 'manager.plans' ? looks++ : looks - 1, moments.length - 1)]!
-    const plans: PlansResponse = { plans: moment.plans ?? [], settings: { automatic: moment.automatic ?? true, bytesPerSecond: null, copiesPerNode: 1 }, undecided: moment.undecided ?? false }
+    const plans: PlansResponse = { plans: moment.plans ?? [], settings: { automatic: moment.automatic ?? true, bytesPerSecond: null, copiesPerNode: 1 }, undecided: moment.undecided ?? false, membersPending: moment.membersPending ?? 0 }
     const map = { volumes: [{ id: 1, name: 'main', replicas: 2 }], data: [{ volume: 1, replicas: Array.from({ length: moment.replicas ?? 2 }) }, { volume: 2, replicas: [] }] }
     return { body: method === 'manager.plans' ? plans : { map } }
   }
@@ -44,6 +44,12 @@ describe('volume set --wait', () => {
 
   it('waits on while partitions have other numbers of replicas, although a plan has ended', async () => {
     expect(await wait([{ plans: [done, old], replicas: 1 }, { plans: [planOf(6), done] }, { plans: [{ ...done, id: 6 }, done] }])).to.deep.equal({ outcome: { ...done, id: 6 }, looks: 3 })
+  })
+
+  it('waits until the metadata partitions have their members, too, with a plan and without', async () => {
+    expect(await wait([{ plans: [done, old], membersPending: 2 }, { plans: [done, old], membersPending: 1 }, { plans: [done, old] }])).to.deep.equal({ outcome: done, looks: 3 })
+    expect(await wait([{ plans: [old], membersPending: 1 }, { plans: [old] }])).to.deep.equal({ outcome: null, looks: 2 })
+    expect(await wait([{ plans: [planOf(5, { phase: 'aborted' })], membersPending: 2 }])).to.deep.equal({ outcome: 'ATOLL_PLAN_NOT_DONE', looks: 1 })
   })
 
   it('ends with an error when the plan is cancelled, gives moves up, or nobody makes one', async () => {

@@ -1,5 +1,7 @@
 import { expect } from 'chai'
+import type { VolumeClient } from '../../client/types.ts'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
+import type { Method } from '../../fsnode/protocol/methods.ts'
 import { homeOfRootChild } from '../../partitioning/directory-homes.ts'
 import { metadataIndexOf } from '../../partitioning/routing.ts'
 import { me, TestCluster, type TestVolume } from './cluster.ts'
@@ -55,6 +57,44 @@ describe('client: operations across partitions between directories that clients 
     expect(await a.client.names(a.dir)).to.deep.equal(['made-2', 'made-3', 'made-4', 'made-5'])
     expect(await b.client.names(b.dir)).to.deep.equal(['again-1', 'made-1', 'made-2', 'made-3', 'made-4', 'made-5'])
   })
+
+  for (const [what, method, change] of [
+    ['linked', 'meta.link', (volume: VolumeClient, ino: number) => volume.link(ino, b.dir, 'there', me)],
+    ['moved', 'meta.rename', (volume: VolumeClient) => volume.rename(a.dir, 'small', b.dir, 'there', 0, me)]
+  ] as const) {
+    it(`leave a small file its content when it outgrows its record while it is ${what}`, async () => {
+      const client = await cluster.client()
+      const ino = await client.put('small', '')
+      await client.run(client.volume.rename(1, 'small', a.dir, 'small', 0, me))
+      const file = await client.run(client.volume.open(ino, { write: true }))
+      await client.run(file.write(0, [Buffer.from('small')]))
+      await client.run(file.flush())
+      const [asked, outgrowing, changed, written] = [gate(), gate(), gate(), gate()]
+      cluster.onRequest = async (of) => {
+        if (of === method) {
+          asked.open()
+          await outgrowing.opened
+        } else if (of === 'meta.extent') {
+          outgrowing.open()
+          await changed.opened
+        } else if (of === 'meta.getattr') {
+          // The answer to the change is there, and what was known of the file is not known any more.
+          changed.open()
+          await written.opened
+        } else if (of === 'data.write') {
+          written.open()
+        }
+        return undefined
+      }
+      const changing = change(client.volume, ino).finally(changed.open)
+      await client.run(asked.opened)
+      await client.run(file.write(20_000, [Buffer.from('far')]))
+      await client.run(Promise.all([changing, file.flush()]))
+      await client.run(file.release())
+      const content = await b.client.get('there', b.dir)
+      expect([content.length, content.subarray(0, 5).toString(), content.subarray(20_000).toString()]).to.deep.equal([20_003, 'small', 'far'])
+    })
+  }
 
   it('that cross each other both happen, soon, whatever their clients have decided and not sent', async () => {
     for (let round = 0; round < 20; round++) {
@@ -140,6 +180,65 @@ describe('client: operations across partitions between directories that clients 
       await expectSame(sub, moved, a.dir, other.dir)
     })
 
+    const operations: Array<[string, Method, (volume: VolumeClient, file: number) => Promise<unknown>, names: string[], inodes: number[]]> = [
+      ['a rename of a directory', 'meta.rename', (volume) => volume.rename(a.dir, 'sub', other.dir, 'moved', 0, me), ['a/sub', 'other/moved'], [0]],
+      ['a rename of a file over another', 'meta.rename', (volume) => volume.rename(a.dir, 'made-1', other.dir, 'made-1', 0, me), ['a/made-1', 'other/made-1'], [1]],
+      ['an exchange', 'meta.rename', (volume) => volume.rename(a.dir, 'sub', other.dir, 'made-1', exchange, me), ['a/sub', 'other/made-1'], [0]],
+      ['a link', 'meta.link', (volume, file) => volume.link(file, other.dir, 'linked', me), ['other/linked'], [1]],
+      ['an unlink', 'meta.unlink', (volume) => volume.unlink(other.dir, 'elsewhere', me), ['other/elsewhere'], []],
+      ['an rmdir', 'meta.rmdir', (volume) => volume.rmdir(other.dir, 'empty', me), ['other/empty'], []]
+    ]
+    for (const [what, method, perform, names, inodes] of operations) {
+      it(`leave nothing of before in the cache, nor above it, when nobody knows whether they have happened: ${what}`, async () => {
+        const { volume } = a.client
+        const sub = (await a.client.run(volume.mkdir(a.dir, 'sub', 0o755, me))).ino
+        const file = (await a.client.run(volume.lookup(a.dir, 'made-1'))).ino
+        await a.client.run(volume.rename(a.dir, 'made-2', other.dir, 'elsewhere', 0, me))
+        await a.client.run(volume.mkdir(a.dir, 'empty', 0o755, me))
+        await a.client.run(volume.rename(a.dir, 'empty', other.dir, 'empty', 0, me))
+        for (const { dir } of [a, other]) {
+          await a.client.run(volume.getattr(dir))
+          for (const name of await a.client.names(dir)) await a.client.run(volume.lookup(dir, name))
+          await decides({ ...a, dir }, () => volume.mknod(dir, 'last', 0o100644, 0, me))
+        }
+        await a.client.run(volume.syncNames())
+        a.client.invalidations.length = 0
+        cluster.onRequest = losing(method)
+        expect(await a.client.code(perform(volume, file))).to.equal('ATOLL_UNAVAILABLE')
+        await cluster.clock.advance(100)
+        await expectSame(sub, file, a.dir, other.dir)
+        for (const dir of [a.dir, other.dir]) {
+          const { entries } = await a.client.run(volume.readdir(dir, '', 100))
+          for (const { name, ino } of entries) expect((await a.client.run(volume.lookup(dir, name))).ino).to.equal(ino)
+        }
+        expect((await a.client.run(volume.readdir(sub, '', 1))).parent).to.equal(await parentOf(sub))
+        const concerned = new Set(a.client.invalidations.map(({ ino }) => ino))
+        expect([sub, file].filter((ino) => concerned.has(ino))).to.deep.equal(inodes.map((at) => [sub, file][at]))
+        expect(a.client.invalidations.filter((each) => each.what === 'entries').map((each) => [each.ino === a.dir ? 'a' : 'other', ...each.names!].join('/'))).to.deep.equal(names)
+      })
+    }
+
+    it('nor of a file that is being written, whose bytes stay', async () => {
+      const { volume } = a.client
+      const ino = (await a.client.run(volume.lookup(a.dir, 'made-1'))).ino
+      const file = await a.client.run(volume.open(ino, { write: true }))
+      await a.client.run(file.write(0, [Buffer.from('first')]))
+      const fault = losing('meta.link')
+      let size = 5
+      cluster.onRequest = (method, body, node) => {
+        // Also with the last attempt: so it is not committed when that fails.
+        if (method === 'meta.link') void file.write(size++, [Buffer.from('.')])
+        return fault(method, body, node)
+      }
+      expect(await a.client.code(volume.link(ino, other.dir, 'linked', me))).to.equal('ATOLL_UNAVAILABLE')
+      const [known] = await a.client.run(Promise.all([volume.getattr(ino), file.write(size, [Buffer.from(' second')])]))
+      expect([known.nlink, known.size]).to.deep.equal([2, size + 7])
+      await a.client.run(file.flush())
+      await a.client.run(file.release())
+      await expectSame(ino)
+      expect((await a.client.get('linked', other.dir)).toString()).to.equal(`first${'.'.repeat(size - 5)} second`)
+    })
+
     it('never take a directory from under what it has just made there', async () => {
       const { volume } = a.client
       const sub = (await a.client.run(volume.mkdir(other.dir, 'sub', 0o755, me))).ino
@@ -165,6 +264,17 @@ describe('client: operations across partitions between directories that clients 
     })
   })
 
+  /** It happens, and its outcome is never told. */
+  function losing (method: Method): typeof cluster.onRequest {
+    let attempts = 0
+    return (asked) => asked !== method ? undefined : ++attempts === 1 ? 'lose-answer' : new AtollError('ATOLL_UNAVAILABLE', 'away')
+  }
+
+  async function parentOf (dir: number): Promise<number> {
+    const c = await cluster.client()
+    return (await c.run(c.volume.readdir(dir, '', 1))).parent
+  }
+
   function later (ms: number): Promise<void> { return new Promise((resolve) => { cluster.clock.setTimer(resolve, ms) }) }
 
   function late (ms: number): void {
@@ -187,3 +297,9 @@ describe('client: operations across partitions between directories that clients 
     return Array.from({ length: 99 }, (_, at) => `${prefix}${at}`).find((each) => homeOfRootChild(each, partitions) === index)!
   }
 })
+
+function gate (): { opened: Promise<void>, open: () => void } {
+  let open = (): void => {}
+  const opened = new Promise<void>((resolve) => { open = resolve })
+  return { opened, open }
+}

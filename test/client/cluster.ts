@@ -14,6 +14,7 @@ import { SimClock } from '../sim/clock.ts'
 import { MemoryKv } from '../sim/memory-kv.ts'
 import { SimNetwork } from '../sim/network.ts'
 import { SimRandom } from '../sim/random.ts'
+import { StallingClock } from '../sim/stalling-clock.ts'
 
 export interface TestClusterInit {
   seed?: number
@@ -29,7 +30,7 @@ export interface TestClusterInit {
 /** What a fault hook may do to a request; undefined: nothing. */
 export type Fault = 'lose-request' | 'lose-answer' | AtollError | undefined
 
-interface TestNode { name: string, partitions: Map<string, { partition: MetadataPartition, member: Member }> }
+interface TestNode { name: string, /** Of its metadata partitions. */ clock: StallingClock, partitions: Map<string, { partition: MetadataPartition, member: Member }> }
 
 export const me = { uid: 10, gid: 20 }
 const mebi = 1024 * 1024
@@ -135,12 +136,12 @@ export class TestCluster {
   }
 
   private async addNode (name: string): Promise<void> {
-    const node: TestNode = { name, partitions: new Map() }
+    const node: TestNode = { name, clock: new StallingClock(this.clock), partitions: new Map() }
     for (const [index, log] of this.logs.entries()) {
       const machine = await MetadataStateMachine.open({ kv: new MemoryKv(), clock: this.clock, log: silent }, { index, inlineBytesMax: this.volume.inlineBytesMax })
       const member = log.add(metadataPartitionId(7, index), machine, name)
       const partition = new MetadataPartition({
-        clock: this.clock, random: this.random.fork(), log: silent, group: member, machine, data: this.chunks, isExhausted: () => this.exhausted, spreadInodesMin: this.spreadInodesMin,
+        clock: node.clock, random: this.random.fork(), log: silent, group: member, machine, data: this.chunks, isExhausted: () => this.exhausted, spreadInodesMin: this.spreadInodesMin,
         router: { toMetadata: (id, _, request) => this.transaction(id, request) as never }
       }, { volume: this.volume, index })
       node.partitions.set(member.id, { partition, member })
@@ -230,6 +231,25 @@ export class TestVolume {
   }
 
   run<T> (promise: Promise<T>): Promise<T> { return this.cluster.run(promise) }
+
+  /** Makes a directory that this client holds; inode numbers come behind the first thing that is made. */
+  async heldDirectory (name = 'top'): Promise<number> {
+    const top = await this.run(this.volume.mkdir(1, name, 0o755, me))
+    await this.run(this.volume.mkdir(top.ino, 'first', 0o755, me))
+    await this.cluster.clock.advance(100)
+    const made = await this.run(this.volume.mkdir(top.ino, 'dir', 0o755, me))
+    await this.run(this.volume.syncNames())
+    return made.ino
+  }
+
+  /** A file that was not there before, written and closed. */
+  async create (dir: number, name: string, content: string): Promise<number> {
+    const { file } = await this.run(this.volume.create(dir, name, { mode: 0o644, exclusive: true }, me))
+    await this.run(file.write(0, [Buffer.from(content)]))
+    await this.run(file.flush())
+    await this.run(file.release())
+    return file.ino
+  }
 
   /** Creates a file of the root with this content and closes it. */
   async put (name: string, content: Buffer | string, dir = 1): Promise<number> {

@@ -206,4 +206,18 @@ describe('client: two clients see one file system', () => {
     await a.put('f0', 'changed')
     expect((await small.get('f0')).toString()).to.equal('changed')
   })
+
+  it('tells who caches above of the names, too, when it gives a directory back', async () => {
+    const dirs: number[] = []
+    for (let index = 0; index < 40; index++) dirs.push((await a.run(a.volume.mkdir(1, `d${index}`, 0o755, me))).ino)
+    const small = await cluster.small()
+    for (const dir of dirs) {
+      await small.run(small.volume.lookup(1, `d${dirs.indexOf(dir)}`))
+      expect(await small.code(small.volume.lookup(dir, 'absent'))).to.equal('ENOENT')
+    }
+    await cluster.clock.advance(100)
+    const evicted = small.invalidations.filter(({ ino, what }) => what === 'content' && dirs.includes(ino)).map(({ ino }) => ino)
+    expect(evicted.length).to.be.greaterThan(15)
+    for (const ino of evicted) expect(small.invalidations).to.deep.include({ ino, what: 'entries' })
+  })
 })

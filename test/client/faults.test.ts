@@ -191,6 +191,19 @@ describe('client: faults', () => {
     await a.run(file.release())
   })
 
+  it('a new leader hears at once of what is held by clients that ask for nothing: nobody waits for their next renewal', async () => {
+    for (const name of ['x', 'y', 'z']) {
+      await a.put(name, 'one')
+      await b.get(name)
+      await cluster.clock.advance(100)
+      await cluster.changeLeader()
+      const since = cluster.clock.now()
+      await a.run(a.volume.unlink(1, name, me))
+      expect(cluster.clock.now() - since).to.be.lessThan(100)
+      expect(await b.code(b.volume.lookup(1, name))).to.equal('ENOENT')
+    }
+  })
+
   it('goes on through many changes of the leader while both work', async () => {
     const work = async (client: TestVolume, mark: string): Promise<void> => {
       for (let round = 0; round < 40; round++) {
@@ -214,6 +227,19 @@ describe('client: faults', () => {
     expect((await a.get('b39')).toString() + (await b.get('a39')).toString()).to.equal('b39a39')
   })
 
+  it('a first session is opened by one request, though its leader takes a second to answer', async () => {
+    let asked = 0
+    cluster.onRequest = async (method) => {
+      if (method !== 'meta.session') return undefined
+      asked++
+      await new Promise<void>((resolve) => { cluster.clock.setTimer(resolve, 1_000) })
+      return undefined
+    }
+    const c = await cluster.client('c')
+    await c.run(c.volume.mkdir(1, 'd', 0o755, me))
+    expect(asked).to.equal(1)
+  })
+
   it('who is cut off may not use its cache once the lease time is over, and tells who caches above', async () => {
     const ino = await a.put('f', 'old')
     await b.get('f')
@@ -224,6 +250,7 @@ describe('client: faults', () => {
     const change = a.put('f', 'new')
     await change
     expect(b.invalidations.some((invalidation) => invalidation.ino === ino), 'told before the other could change it').to.equal(true)
+    expect(b.invalidations, 'and of the names that it knew').to.deep.include({ ino: 1, what: 'entries' })
     const late = b.volume.getattr(ino)
     await cluster.clock.advance(1_000)
     cluster.network.heal()

@@ -1,8 +1,9 @@
 import { expect } from 'chai'
 import { AtollError, codeOf, posixError } from '../../fsnode/protocol/errors.ts'
+import type { Method } from '../../fsnode/protocol/methods.ts'
 import { replay } from '../../fuse/mount/replay.ts'
 import { silent } from '../metadata/harness.ts'
-import { losePower, me, TestCluster, type TestVolume } from './cluster.ts'
+import { losePower, me, pattern, TestCluster, type TestVolume } from './cluster.ts'
 import { Machine } from './machine.ts'
 
 describe('client: changes under exclusive leases', () => {
@@ -16,31 +17,13 @@ describe('client: changes under exclusive leases', () => {
     cluster = await TestCluster.open()
     machine = new Machine(cluster, 'a')
     a = await machine.start()
-    dir = await directory(a)
+    dir = await a.heldDirectory()
     cluster.resetCounts()
   })
 
-  /** Inode numbers come behind the first thing that is made. */
-  async function directory (client: TestVolume, name = 'top'): Promise<number> {
-    const top = await client.run(client.volume.mkdir(1, name, 0o755, me))
-    await client.run(client.volume.mkdir(top.ino, 'first', 0o755, me))
-    await cluster.clock.advance(100)
-    const made = await client.run(client.volume.mkdir(top.ino, 'dir', 0o755, me))
-    await client.run(client.volume.syncNames())
-    return made.ino
-  }
-
-  async function file (client: TestVolume, name: string, content: string): Promise<number> {
-    const { file } = await client.run(client.volume.create(dir, name, { mode: 0o644, exclusive: true }, me))
-    await client.run(file.write(0, [Buffer.from(content)]))
-    await client.run(file.flush())
-    await client.run(file.release())
-    return file.ino
-  }
-
   it('a hundred files are made, written, changed and renamed without a message, and travel in few', async () => {
     for (let at = 0; at < 100; at++) {
-      const ino = await file(a, `f${at}`, 'content')
+      const ino = await a.create(dir, `f${at}`, 'content')
       await a.run(a.volume.setattr(ino, { mode: 0o600, mtime: 7n }, me))
       await a.run(a.volume.rename(dir, `f${at}`, dir, `g${at}`, 0, me))
     }
@@ -50,7 +33,7 @@ describe('client: changes under exclusive leases', () => {
   })
 
   it('the partition comes to the same attributes as the client did', async () => {
-    const ino = await file(a, 'f', 'content')
+    const ino = await a.create(dir, 'f', 'content')
     await a.run(a.volume.setattr(ino, { mode: 0o4711, mtime: 7n, atime: 8n }, me))
     await a.run(a.volume.setattr(ino, { uid: 3 }, me))
     await a.run(a.volume.link(ino, dir, 'other', me))
@@ -68,7 +51,7 @@ describe('client: changes under exclusive leases', () => {
 
   it('what was decided is there before anybody else sees the directory', async () => {
     const b = await cluster.client('b')
-    await file(a, 'f', 'content')
+    await a.create(dir, 'f', 'content')
     await a.run(a.volume.mkdir(dir, 'd', 0o755, me))
     expect(await b.names(dir)).to.deep.equal(['d', 'f'])
     expect((await b.get('f', dir)).toString()).to.equal('content')
@@ -78,7 +61,7 @@ describe('client: changes under exclusive leases', () => {
 
   it('of two that make the same name, one is refused, whoever holds the directory', async () => {
     const b = await cluster.client('b')
-    await file(a, 'f', 'content')
+    await a.create(dir, 'f', 'content')
     expect(await b.code(b.volume.create(dir, 'f', { mode: 0o644, exclusive: true }, me))).to.equal('EEXIST')
     await b.put('g', 'of b', dir)
     expect(await a.code(a.volume.create(dir, 'g', { mode: 0o644, exclusive: true }, me))).to.equal('EEXIST')
@@ -87,14 +70,14 @@ describe('client: changes under exclusive leases', () => {
   it('another client\'s removal of what was just made finds it', async () => {
     const b = await cluster.client('b')
     await a.run(a.volume.lookup(dir, 'f').catch(() => {}))
-    await file(a, 'f', 'content')
+    await a.create(dir, 'f', 'content')
     await b.run(b.volume.unlink(dir, 'f', me))
     expect(await a.code(a.volume.lookup(dir, 'f'))).to.equal('ENOENT')
   })
 
   it('a crash loses nothing that was told: the next process gets it to the partition before it answers', async () => {
     cluster.onRequest = (method) => method === 'meta.changes' ? 'lose-request' : undefined
-    const ino = await file(a, 'f', 'content')
+    const ino = await a.create(dir, 'f', 'content')
     await a.run(a.volume.mkdir(dir, 'd', 0o755, me))
     machine.crash()
     cluster.onRequest = () => undefined
@@ -111,7 +94,7 @@ describe('client: changes under exclusive leases', () => {
     for (const name of ['one', 'two', 'three']) await a.run(a.volume.mkdir(dir, name, 0o755, me))
     await cluster.clock.advance(1_000)
     cluster.onRequest = (method) => method === 'meta.changes' ? 'lose-request' : undefined
-    const ino = await file(a, 'f', 'content')
+    const ino = await a.create(dir, 'f', 'content')
     await a.run(a.volume.mkdir(dir, 'd', 0o755, me))
     expect(machine.store.records.size).to.be.greaterThan(0)
     machine.crash()
@@ -129,7 +112,7 @@ describe('client: changes under exclusive leases', () => {
   })
 
   it('what was written is replayed while nobody else can have changed the file: whoever asks for it waits', async () => {
-    const ino = await file(a, 'f', 'content')
+    const ino = await a.create(dir, 'f', 'content')
     await a.run(a.volume.syncNames())
     const open = await a.run(a.volume.open(ino, { write: true }))
     await a.run(open.write(0, [Buffer.from('CONT')]))
@@ -147,7 +130,7 @@ describe('client: changes under exclusive leases', () => {
   })
 
   it('what was written is not replayed over what others wrote when the session had ended', async () => {
-    const ino = await file(a, 'f', 'content')
+    const ino = await a.create(dir, 'f', 'content')
     await a.run(a.volume.syncNames())
     const open = await a.run(a.volume.open(ino, { write: true }))
     await a.run(open.write(0, [Buffer.from('CONT')]))
@@ -163,19 +146,58 @@ describe('client: changes under exclusive leases', () => {
     expect(machine.store.records.size).to.equal(0)
   })
 
-  it('what was written in a later session than the first is replayed, but not what is from before one that was lost', async () => {
-    const early = await file(a, 'early', 'before')
-    const late = await file(a, 'late', 'before')
+  it('what was committed by a change that was given up with the session is told to be lost, too', async () => {
+    const ino = await a.create(dir, 'f', 'content')
     await a.run(a.volume.syncNames())
-    // Nothing of it gets to the partition, nor to an end, before the session is lost.
-    const opened = await a.run(a.volume.open(early, { write: true }))
-    await a.run(opened.write(0, [Buffer.from('EARLY!')]))
+    cluster.onRequest = (method) => method === 'meta.changes' ? 'lose-request' : undefined
+    const open = await a.run(a.volume.open(ino, { write: true }))
+    await a.run(open.write(0, [Buffer.from('CONT')]))
+    await a.run(open.flush())
+    const made = await a.create(dir, 'made', 'lost')
+    expect(machine.journal!.recover()).to.deep.equal([])
+    machine.crash()
+    cluster.onRequest = () => undefined
+    await cluster.clock.advance(15_000)
+    const next = await machine.start()
+    const lost = await cluster.run(replay(next.volume, machine.journal!, silent))
+    expect([...lost].map(([each, error]) => [each, (error as { code: string }).code])).to.have.deep.members([[ino, 'EIO'], [made, 'EIO']])
+    expect((await next.get('f', dir)).toString()).to.equal('content')
+    expect(await next.names(dir)).to.deep.equal(['f'])
+  })
+
+  it('what was committed here and is given up while the file is open is told at once, for a process that comes after', async () => {
+    const ino = await a.create(dir, 'f', 'content')
+    await a.run(a.volume.syncNames())
+    const lost: number[] = []
+    a.volume.onLost = (each) => { lost.push(each) }
+    const open = await a.run(a.volume.open(ino, { write: true }))
+    await a.run(open.write(0, [Buffer.from('CONT')]))
     cluster.onRequest = (method) => method.startsWith('meta.') ? new AtollError('ATOLL_UNAVAILABLE', 'cut off') : undefined
     await cluster.clock.advance(15_000)
     cluster.onRequest = () => undefined
     const b = await cluster.client('b')
+    expect((await b.get('f', dir)).toString()).to.equal('content')
+    await cluster.clock.advance(1_000)
+    expect([...new Set(lost)]).to.deep.equal([ino])
+    expect(await a.code(open.flush())).to.equal('EIO')
+  })
+
+  it('what was written in a later session than the first is replayed, but not what is from before one that was lost', async () => {
+    const early = await a.create(dir, 'early', 'before')
+    const late = await a.create(dir, 'late', 'before')
+    await a.run(a.volume.syncNames())
+    // Nothing of it gets to the nodes, nor to an end, before the session is lost.
+    const isEarly = (method: Method, body: unknown): boolean => ['meta.lease', 'data.write'].includes(method) && (body as { ino?: number }).ino === early
+    const cutOff = (isCut: (method: Method, body: unknown) => boolean): void => { cluster.onRequest = (method, body) => isCut(method, body) ? new AtollError('ATOLL_UNAVAILABLE', 'cut off') : undefined }
+    cutOff(isEarly)
+    const opened = await a.run(a.volume.open(early, { write: true }))
+    await a.run(opened.write(0, [pattern(20_000)]))
+    cutOff((method, body) => method.startsWith('meta.') || isEarly(method, body))
+    await cluster.clock.advance(15_000)
+    cluster.onRequest = () => undefined
+    const b = await cluster.client('b')
     await b.put('early', 'of b', dir)
-    cluster.onRequest = (method, body) => method === 'meta.lease' && (body as { ino?: number }).ino === early ? new AtollError('ATOLL_UNAVAILABLE', 'cut off') : undefined
+    cutOff(isEarly)
     await cluster.clock.advance(2_000)
     const again = await a.run(a.volume.open(late, { write: true }))
     await a.run(again.write(0, [Buffer.from('LATE!!')]))
@@ -202,8 +224,29 @@ describe('client: changes under exclusive leases', () => {
     expect(await next.code(next.volume.create(dir, 'f', { mode: 0o644, exclusive: true }, { ...me, operationId: 78 }))).to.equal('EEXIST')
   })
 
+  it('nor is it missing when another has removed what it made: a file is open without a name, and a directory was made', async () => {
+    cluster.onRequest = (method) => method === 'meta.changes' ? 'lose-request' : undefined
+    const [created, made] = [{ ...me, operationId: 77 }, { ...me, operationId: 78 }]
+    const { attr } = await a.run(a.volume.create(dir, 'f', { mode: 0o644, exclusive: true }, created))
+    await a.run(a.volume.mkdir(dir, 'd', 0o755, made))
+    machine.crash()
+    cluster.onRequest = () => undefined
+    const next = await machine.start()
+    const b = await cluster.client('b')
+    await b.run(b.volume.unlink(dir, 'f', me))
+    await b.run(b.volume.rmdir(dir, 'd', me))
+    const found = await next.run(next.volume.create(dir, 'f', { mode: 0o644, exclusive: true }, created))
+    expect([found.created, found.attr.ino, found.attr.nlink]).to.deep.equal([true, attr.ino, 0])
+    await next.run(found.file.write(0, [Buffer.from('content')]))
+    expect(Buffer.concat(await next.run(found.file.read(0, 100))).toString()).to.equal('content')
+    await next.run(found.file.release())
+    expect(await next.code(next.volume.getattr(attr.ino))).to.equal('ENOENT')
+    expect((await next.run(next.volume.mkdir(dir, 'd', 0o755, made))).nlink).to.equal(0)
+    expect(await next.names(dir)).to.deep.equal([])
+  })
+
   it('and is not said to have happened when its session ended before anybody knew', async () => {
-    await file(a, 'f', 'content')
+    await a.create(dir, 'f', 'content')
     await a.run(a.volume.syncNames())
     cluster.onRequest = (method) => method === 'meta.changes' ? 'lose-request' : undefined
     await a.run(a.volume.unlink(dir, 'f', { ...me, operationId: 77 }))
@@ -220,7 +263,7 @@ describe('client: changes under exclusive leases', () => {
   it('a lost answer and a new leader change nothing twice', async () => {
     let lost = 0
     cluster.onRequest = (method) => method === 'meta.changes' && lost++ < 2 ? 'lose-answer' : undefined
-    const ino = await file(a, 'f', 'content')
+    const ino = await a.create(dir, 'f', 'content')
     await a.run(a.volume.link(ino, dir, 'g', me))
     await cluster.changeLeader()
     await a.run(a.volume.syncNames())
@@ -232,7 +275,7 @@ describe('client: changes under exclusive leases', () => {
 
   it('when the session ends first, what was told is given up, loudly, and the truth is shown', async () => {
     cluster.onRequest = (method) => ['meta.changes', 'meta.renew', 'meta.session'].includes(method) ? new AtollError('ATOLL_UNAVAILABLE', 'cut off') : undefined
-    const ino = await file(a, 'f', 'content')
+    const ino = await a.create(dir, 'f', 'content')
     const opened = await a.run(a.volume.open(ino, { write: false }))
     await cluster.clock.advance(10_000)
     cluster.onRequest = () => undefined
@@ -240,6 +283,26 @@ describe('client: changes under exclusive leases', () => {
     expect(await a.code(a.volume.lookup(dir, 'f'))).to.equal('ENOENT')
     expect(await a.code(opened.sync())).to.equal('EIO')
     expect(machine.store.records.size).to.equal(0)
+    expect(a.invalidations, 'the name may be known above').to.deep.include({ ino: dir, what: 'entries' })
+  })
+
+  it('nor is it said that others changed the file when nobody did', async () => {
+    const { file: opened } = await a.run(a.volume.create(dir, 'f', { mode: 0o644, exclusive: true }, me))
+    await a.run(a.volume.syncNames())
+    for (const { id } of cluster.map.nodes) cluster.network.cut('a', id)
+    await a.run(opened.write(0, [Buffer.from('committed here')]))
+    await a.run(opened.flush())
+    // The last ones under the lease are not committed when it has run out.
+    for (let at = 0; at < 60; at++) {
+      opened.write(at, [Buffer.from('x')]).catch(() => {})
+      await cluster.clock.advance(100)
+    }
+    await cluster.clock.advance(10_000)
+    cluster.network.heal()
+    await cluster.clock.advance(5_000)
+    const error = await a.run(opened.sync().then(() => null, (reason) => reason))
+    expect(error.code).to.equal('EIO')
+    expect(error.message).to.include('lost with the session').and.not.include('others')
   })
 
   it('what others wrote meanwhile stands, though they changed the file as often as was given up', async () => {
@@ -275,8 +338,8 @@ describe('client: changes under exclusive leases', () => {
   })
 
   it('a removal that was given up leaves it known which bytes are on no stable storage', async () => {
-    const ino = await file(a, 'f', 'x'.repeat(100_000))
-    const other = await file(a, 'g', 'x'.repeat(100_000))
+    const ino = await a.create(dir, 'f', 'x'.repeat(100_000))
+    const other = await a.create(dir, 'g', 'x'.repeat(100_000))
     await a.run(a.volume.syncNames())
     cluster.onRequest = (method) => ['meta.changes', 'meta.renew', 'meta.session'].includes(method) ? new AtollError('ATOLL_UNAVAILABLE', 'cut off') : undefined
     await a.run(a.volume.unlink(dir, 'f', me))
@@ -293,11 +356,22 @@ describe('client: changes under exclusive leases', () => {
       await a.run(opened.release())
     }
     // One that happened leaves nothing to be told.
-    await file(a, 'i', 'x'.repeat(100_000))
+    await a.create(dir, 'i', 'x'.repeat(100_000))
     await a.run(a.volume.unlink(dir, 'i', me))
     await a.run(a.volume.syncNames())
     losePower(cluster)
     expect(await a.code(a.volume.sync())).to.equal('well')
+  })
+
+  it('who knew names of a directory that is taken is told to forget them', async () => {
+    const b = await cluster.client('b')
+    await a.run(a.volume.syncNames())
+    expect(await b.code(b.volume.lookup(dir, 'later'))).to.equal('ENOENT')
+    await cluster.clock.advance(5_000)
+    b.invalidations.length = 0
+    for (const name of ['one', 'two', 'three']) await a.put(name, '', dir)
+    await cluster.clock.advance(100)
+    expect(b.invalidations).to.deep.include({ ino: dir, what: 'entries' })
   })
 
   it('a directory that is changed again and again is taken, and one that others want is left alone', async () => {
@@ -328,6 +402,40 @@ describe('client: changes under exclusive leases', () => {
     expect((await b.run(b.volume.getattr(opened.ino))).mtime).to.equal(7n)
   })
 
+  for (const [what, bytes] of [['a little', 300], ['more than a record holds', 100_000]] as const) {
+    it(`what is written to a file that stays open, ${what}, is not lost with the machine a second later`, async () => {
+      const { file: open } = await a.run(a.volume.create(dir, 'log', { mode: 0o644, exclusive: true }, me))
+      await a.run(open.write(0, [pattern(bytes)]))
+      await cluster.clock.advance(500)
+      await a.run(open.write(bytes, [pattern(bytes, 2)]))
+      await cluster.clock.advance(1_600)
+      machine.crash()
+      await cluster.clock.advance(15_000)
+      const b = await cluster.client('b')
+      expect((await b.get('log', dir)).equals(Buffer.concat([pattern(bytes), pattern(bytes, 2)]))).to.equal(true)
+    })
+  }
+
+  it('a stream that ends while a commit of it is under way is not lost with the machine either', async () => {
+    const { file: open } = await a.run(a.volume.create(dir, 'log', { mode: 0o644, exclusive: true }, me))
+    const { held } = (a.volume as unknown as { context: { held: { commit: () => null } } }).context
+    held.commit = () => null // as when changes of the inode are under way: it is the partition that commits
+    cluster.onRequest = async (method) => {
+      if (method === 'meta.commit') await new Promise<void>((resolve) => { cluster.clock.setTimer(resolve, 600) })
+      return undefined
+    }
+    const written = Array.from({ length: 22 }, (_, index) => pattern(1024 * 1024, index))
+    for (const [index, bytes] of written.entries()) {
+      await a.run(open.write(index * bytes.length, [bytes]))
+      await cluster.clock.advance(50)
+    }
+    await cluster.clock.advance(5_000)
+    machine.crash()
+    await cluster.clock.advance(15_000)
+    const b = await cluster.client('b')
+    expect((await b.get('log', dir)).equals(Buffer.concat(written))).to.equal(true)
+  })
+
   it('the closing of a file need not be heard of while there is plenty of room; when that goes, writes wait for the nodes instead', async () => {
     const { file: opened } = await a.run(a.volume.create(dir, 'f', { mode: 0o644, exclusive: true }, me))
     expect(opened.closeUnheard!()).to.equal(true)
@@ -346,7 +454,7 @@ describe('client: changes under exclusive leases', () => {
   })
 
   it('a file that replaces another is written before it does', async () => {
-    await file(a, 'old', 'old')
+    await a.create(dir, 'old', 'old')
     const { file: opened } = await a.run(a.volume.create(dir, 'new', { mode: 0o644, exclusive: true }, me))
     await a.run(opened.write(0, [Buffer.alloc(100_000, 'n')]))
     await a.run(opened.flushBehind!())
@@ -358,7 +466,7 @@ describe('client: changes under exclusive leases', () => {
 
   it('that take the last names of files which the others have open do not wait for each other', async () => {
     const b = await new Machine(cluster, 'b').start()
-    const owners = [{ client: a, dir, name: 'x' }, { client: b, dir: await directory(b, 'top-of-b'), name: 'y' }]
+    const owners = [{ client: a, dir, name: 'x' }, { client: b, dir: await b.heldDirectory('top-of-b'), name: 'y' }]
     const inos: number[] = []
     for (const { client, dir, name } of owners) {
       const { file } = await client.run(client.volume.create(dir, name, { mode: 0o644, exclusive: true }, me))

@@ -9,7 +9,8 @@ describe('client: names that several clients change in directories of several pa
     ['participants hear late of what was decided', { ...quiet, lateEveryMs: 1_500, seed: 101 }],
     ['leaders change', { ...quiet, leaderEveryMs: 700, seed: 207 }],
     ['all of it, and messages are lost', { losses: 0.02, leaderEveryMs: 700, lateEveryMs: 3_000, seed: 403 }],
-    ['the same, seldom', { losses: 0.01, leaderEveryMs: 1_500, lateEveryMs: 2_000, seed: 1_108 }]
+    ['the same, seldom', { losses: 0.01, leaderEveryMs: 1_500, lateEveryMs: 2_000, seed: 1_108 }],
+    ['leaders change more often than sessions are renewed', { losses: 0.03, leaderEveryMs: 500, lateEveryMs: 2_000, seed: 502 }]
   ]
   for (const [what, options] of plans) {
     it(`are linearizable, and the volume is sound: ${what}`, async () => {

@@ -106,7 +106,25 @@ describe('client: chunk writes', () => {
   it('never have more bytes in flight than the window, nor more requests', async () => {
     const { sent, write } = makeWriter(64 * mebi)
     for (let index = 0; index < 40; index++) write(index * mebi, Buffer.alloc(mebi))
-    expect(sent.length).to.equal(Math.min(writeRequestsInFlightMax, writeWindowBytes / mebi))
+    expect(sent.reduce((sum, { bytes }) => sum + bytes.length, 0)).to.equal(writeWindowBytes)
+    expect(sent.length).to.be.at.most(writeRequestsInFlightMax)
+  })
+
+  it('are sent when they are full while much is under way, and the last of a stream when less is', async () => {
+    const { sent, ended, write } = makeWriter()
+    const sizes = (): number[] => sent.map(({ bytes }) => bytes.length / mebi)
+    for (let index = 0; index < 7; index++) write(index * mebi, Buffer.alloc(mebi))
+    expect(sizes()).to.deep.equal([1, 1, 1, 1, 2])
+    sent[0]!.answer()
+    sent[1]!.answer()
+    await settle()
+    expect(sizes()).to.deep.equal([1, 1, 1, 1, 2])
+    sent[2]!.answer()
+    await settle()
+    expect(sizes()).to.deep.equal([1, 1, 1, 1, 2, 1])
+    for (const one of sent) one.answer()
+    await settle()
+    expect(ended).to.have.length(7)
   })
 
   it('that overlap keep their order, whatever the order of the answers', async () => {

@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
@@ -94,6 +94,28 @@ describe("the machine's files", () => {
     expect(await systemFiles.read(path, bytes, 3 * blockBytes)).to.equal(100)
     expect(await systemFiles.read(path, bytes, 2 ** 40)).to.equal(0)
     expect(await systemFiles.read(join(directory, 'none'), bytes, 0).catch(({ code }) => code)).to.equal('ENOENT')
+  })
+
+  it('are forgotten by who could not read them, but not what another reader of the path has opened since', async function () {
+    this.timeout(20_000)
+    const path = join(directory, 'f')
+    mkdirSync(path)
+    const bytes = Buffer.alloc(10)
+    const read = (): Promise<number> => systemFiles.read(path, bytes, 0)
+    const failures = Array.from({ length: 2 }, () => read().then(() => '', ({ code }) => code as string))
+    // Before the other one has failed.
+    const again = Promise.race(failures).then(() => {
+      rmdirSync(path)
+      writeFileSync(path, contents)
+      return read()
+    })
+    expect(await Promise.all(failures)).to.deep.equal(['EISDIR', 'EISDIR'])
+    expect(await again).to.equal(10)
+    rmSync(path)
+    writeFileSync(path, 'of another')
+    await read()
+    expect(bytes.equals(contents.subarray(0, 10)), 'it is still open').to.equal(true)
+    while (openFiles().length > 0) await new Promise((resolve) => { setTimeout(resolve, 50) })
   })
 
   it('do not stay open when nobody reads them, nor too many of them', async function () {

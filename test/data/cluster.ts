@@ -289,8 +289,8 @@ export class SimClient {
     await this.router.toPrimary(partitionId, 'data.zero', (epoch) => ({ partition: partitionId, epoch, ino, chunk, offset, length, ...this.attempt() }), { timeoutMs: 2_000 })
   }
 
-  async sync (ino: number, chunk: number): Promise<void> {
-    await this.router.toPrimary(partitionId, 'data.sync', (epoch) => ({ partition: partitionId, epoch, ino, chunk }), { timeoutMs: 2_000 })
+  async sync (ino: number, ...chunks: number[]): Promise<void> {
+    await this.router.toPrimary(partitionId, 'data.sync', (epoch) => ({ partition: partitionId, epoch, ino, chunks }), { timeoutMs: 2_000 })
   }
 
   async read (ino: number, chunk: number, offset: number, length: number): Promise<Buffer> {

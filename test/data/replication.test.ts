@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import { crc32 } from 'node:zlib'
 import { blockBytes, headerBytes } from '../../fsnode/data/chunk-header.ts'
+import { ChunkStore } from '../../fsnode/data/chunk-store.ts'
 import { recentChangesMax } from '../../fsnode/data/constants.ts'
 import { RecentChanges } from '../../fsnode/data/recent-changes.ts'
 import type { DataScrubResponse } from '../../fsnode/protocol/data.ts'
@@ -9,6 +10,7 @@ import { SimClock } from '../sim/clock.ts'
 import { machine } from '../sim/memory-files.ts'
 import { SimRandom } from '../sim/random.ts'
 import { contentsOf, partitionId, SimClient, SimCluster, type SimNode } from './cluster.ts'
+import { silentLog } from './support.ts'
 
 describe('a data partition', () => {
   let clock: SimClock
@@ -50,6 +52,19 @@ describe('a data partition', () => {
     expect(node('node-1').partitions!.takeLoad()).to.deep.equal([])
   })
 
+  it('has on stable storage what was acknowledged of all chunks of a sync, on all replicas', async () => {
+    await start()
+    const contents = [0, 1, 2, 3].map((chunk) => random.bytes(1_000 * (chunk + 1)))
+    for (const [chunk, bytes] of contents.entries()) await run(client.write(5, chunk, 0, bytes))
+    await run(client.sync(5, 0, 1, 3))
+    for (const each of cluster.nodes.values()) {
+      each.crash(true)
+      const store = new ChunkStore({ files: each.files, clock, log: silentLog }, { directory: '/data/partitions', probe: false })
+      await run(store.open())
+      for (const chunk of [0, 1, 3]) expect((await run(store.read({ partition: partitionId, ino: 5, chunk }, 0, 1e6))).equals(contents[chunk]!)).to.equal(true)
+    }
+  })
+
   it('refuses other epochs, other nodes than the primary, a primary without lease, and malformed requests', async () => {
     await start()
     const read = (to: string, epoch: number, fields = {}): Promise<unknown> =>
@@ -65,6 +80,10 @@ describe('a data partition', () => {
     const digests = (chunks: unknown, limit: unknown = 1): Promise<unknown> =>
       client.router.toNode('node-1', 'replica.digests', { partition: partitionId, epoch: 1, after: null, limit, recent: false, chunks } as never)
     expect(await failureOf(digests([[1, 0]]))).to.equal('none')
+    for (const chunks of [[], ['../x'], [-1], Array.from({ length: 17 }, () => 0), 'x', undefined]) {
+      const sync = client.router.toNode('node-1', 'data.sync', { partition: partitionId, epoch: 1, ino: 1, chunks } as never)
+      expect(await failureOf(sync), JSON.stringify(chunks)).to.equal('EINVAL')
+    }
     for (const [chunks, limit] of [[[['../../etc', 0]], 1], [[1], 1], ['x', 1], [[[1, 0]], NaN]]) expect(await failureOf(digests(chunks, limit))).to.equal('EINVAL')
     expect(await failureOf(client.write(1, 0, 2 ** 25, Buffer.from('x')))).to.equal('EFBIG')
     expect(cluster.partition.epoch).to.equal(1)
@@ -185,7 +204,20 @@ describe('a data partition', () => {
     await run(apply('put', 1001, 1, 3, 'TWO'))
     await run(apply('put', 1001, 2, 6, 'end'))
     expect((await run(node('node-2').store!.read({ partition: partitionId, ino: 1, chunk: 0 }, 0, 20))).toString()).to.equal('oneTWOend')
-    expect(await failureOf(apply('put', 1001, 3, 3, 'gap'))).to.equal('ATOLL_BAD_MESSAGE')
+  })
+
+  it('the last piece of a copied chunk that is sent again without those before it, which were acknowledged, has the primary send all of it', async () => {
+    await start()
+    await run(client.write(1, 0, 0, Buffer.from('right')))
+    await run(node('node-2').store!.write({ partition: partitionId, ino: 1, chunk: 0 }, 0, [Buffer.from('wrong')]))
+    const apply = (kind: 'put' | 'settle', session: number, sequence: number): Promise<unknown> =>
+      client.router.toNode('node-2', 'replica.apply', {
+        partition: partitionId, epoch: 1, ino: 1, chunk: 0, kind, offset: 3, length: 5, origin: 'o', session, sequence, order: 1, committed: 0, reconciled: false
+      }, { payload: [Buffer.from('ht')] })
+    await run(apply('settle', 1000, 0))
+    await run(apply('put', 1000, 1))
+    expect(cluster.partition.epoch).to.equal(1)
+    await expectIdentical()
   })
 
   it('goes on without a replica that dies, and brings it up by copying only the chunks that changed', async () => {

@@ -3,8 +3,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { DataDirectory } from '../../cli/data-directory.ts'
 import { canMount, isAlive, kill, Place, sh, start, until, type Running } from './harness.ts'
 
-/** Moments of a start at which it is interrupted, in milliseconds after the one before. */
+/** Moments of a start at which it is interrupted are so far apart; those of a slow one, half as long again as the one before. */
 const stepMs = 800
+const evenSteps = 5
 const exitLimitMs = 30_000
 
 describe('Ctrl-C', function () {
@@ -29,11 +30,11 @@ describe('Ctrl-C', function () {
   }
 
   /** Interrupts starts, each a little later than the one before, until one was through; then it is in the foreground. */
-  async function interruptAtEachStep (signals: NodeJS.Signals[], stepMs: number): Promise<Set<string>> {
+  async function interruptAtEachStep (signals: NodeJS.Signals[]): Promise<Set<string>> {
     const reached = new Set<string>()
-    for (let step = 0; ; step++) {
+    for (let step = 0, atMs = 0; ; step++, atMs += step < evenSteps ? stepMs : atMs / 2) {
       const up = startUp()
-      await delay(step * stepMs)
+      await delay(atMs)
       const isThrough = up.text().includes('Ctrl-C stops it')
       kill(up.child.pid!, signals[step % signals.length]!)
       const code = await ended(up)
@@ -46,7 +47,7 @@ describe('Ctrl-C', function () {
   }
 
   it(`and SIGTERM, every ${stepMs} ms of a first start: no process and no mount stays`, async () => {
-    const reached = await interruptAtEachStep(['SIGINT', 'SIGTERM'], stepMs)
+    const reached = await interruptAtEachStep(['SIGINT', 'SIGTERM'])
     expect(reached.size, [...reached].join()).to.be.greaterThan(2)
   })
 
@@ -72,14 +73,19 @@ describe('Ctrl-C', function () {
     await until('in the foreground', () => first.text().includes('Ctrl-C stops it'))
     await sh(`echo kept > '${place.mount}/file'`)
     const { pid } = place.clusterFile.scheduler
+    // A scheduler that does not end holds the stop up until the others have come.
+    kill(pid, 'SIGSTOP')
     kill(first.child.pid!, 'SIGINT')
     await until('it stops', () => new DataDirectory(place.data).stoppers().length > 0)
     const down = start(place.command('down', '--data', place.data))
     await until('`down` joins in', () => new DataDirectory(place.data).stoppers().some((stopper) => stopper.pid === down.child.pid))
-    const second = await place.up()
+    const second = startUp('--detach')
+    await until('the second waits', () => second.child.exitCode !== null || /waiting for process \d+, which is stopping the cluster/.test(second.text()))
+    kill(pid, 'SIGCONT')
+    expect((await second.outcome).code, second.text()).to.equal(0)
+    expect(second.text()).to.match(/waiting for process \d+, which is stopping the cluster/)
     expect(isAlive(pid)).to.equal(false)
     expect(await ended(first)).to.equal(0)
-    expect(second.stderr).to.match(/waiting for process \d+, which is stopping the cluster/)
     expect((await down.outcome).code, down.text()).to.equal(0)
     expect(isAlive(place.clusterFile.scheduler.pid)).to.equal(true)
     expect(await sh(`cat '${place.mount}/file'`)).to.equal('kept\n')
@@ -98,10 +104,39 @@ describe('Ctrl-C', function () {
     await place.up()
     const late = start(place.command('up', '--detach', '--data', place.data, '--mount', place.folder('late')))
     await until('it mounts', () => late.text().includes('mounting on'))
-    await place.down()
+    // Nodes that do not answer hold the mount up: it cannot be ready before the cluster is stopped.
+    const directory = new DataDirectory(place.data)
+    const nodes = directory.nodeProcesses()
+    for (const { pid } of nodes) kill(pid, 'SIGSTOP')
+    const down = start(place.command('down', '--data', place.data))
+    await until('it gives up, and helps to stop', () => late.child.exitCode !== null || directory.stoppers().some((stopper) => stopper.pid === late.child.pid))
+    for (const { pid } of nodes) kill(pid, 'SIGCONT')
     const { code, stderr } = await late.outcome
+    expect((await down.outcome).code, down.text()).to.equal(0)
     expect(stderr).to.match(/^atoll: ATOLL_CLUSTER_STOPPING: .*\n {2}start it again: atoll up --data /m)
     expect(code).to.equal(1)
+    expect(place.leftovers).to.deep.equal({ processes: [], mounts: [] })
+  })
+
+  it('other commands say so, too, soon: given while it is stopped, or before', async () => {
+    await place.up()
+    const directory = place.folder('other')
+    const commands = [['mount', 'main', directory], ['volume', 'create', 'more'], ['status'], ['node', 'list']]
+    const mounts = new DataDirectory(place.data)
+    const early = start(place.command('mount', 'main', directory, '--data', place.data))
+    await until('it mounts', () => mounts.mounts().some(({ path }) => path === directory))
+    // Nodes that do not end hold the stop up.
+    const nodes = mounts.nodeProcesses()
+    for (const { pid } of nodes) kill(pid, 'SIGSTOP')
+    const down = start(place.command('down', '--data', place.data))
+    await until('it stops', () => mounts.stoppers().length > 0)
+    const outcomes = await Promise.all(commands.map((words) => start(place.command(...words, '--data', place.data), { limitMs: 10_000 }).outcome))
+    for (const { pid } of nodes) kill(pid, 'SIGCONT')
+    for (const { code, stderr } of [...outcomes, await early.outcome]) {
+      expect(stderr).to.match(/^atoll: ATOLL_CLUSTER_STOPPING: process \d+ is stopping the cluster in .*\n {2}start it again: atoll up --data /)
+      expect(code).to.equal(1)
+    }
+    expect((await down.outcome).code, down.text()).to.equal(0)
     expect(place.leftovers).to.deep.equal({ processes: [], mounts: [] })
   })
 

@@ -233,15 +233,34 @@ describe('fuse dispatcher: files', () => {
     expect(opened.payload.readUInt32LE(8) & fuse.FOPEN_NOFLUSH).to.equal(fuse.FOPEN_NOFLUSH)
   })
 
-  it('a write that an earlier worker lost fails the next flush of its file, or write to it, once', async () => {
+  it('a write that an earlier worker lost fails the next flush, fsync or write of each descriptor of that time, once', async () => {
     const { volume } = await start()
-    const successor = new FakeKernel(volume, { generation: 1, negotiated: { minor: 45, flags: '0', maxReadahead: 0 }, lostWrites: new Map([[5, posixError('ENOSPC')]]) })
-    const flush = (ino: number): Promise<KernelReply> => successor.ask({ opcode: fuse.FUSE_FLUSH, nodeid: ino }, u64(1, 0, 0))
-    expect([nameOf(await flush(4)), nameOf(await flush(5)), nameOf(await flush(5))]).to.deep.equal(['OK', 'ENOSPC', 'OK'])
     const { ino } = await new FakeKernel(volume).create(1, 'file')
-    const other = new FakeKernel(volume, { generation: 1, negotiated: { minor: 45, flags: '0', maxReadahead: 0 }, lostWrites: new Map([[ino, posixError('ENOSPC')]]) })
-    const write = (): Promise<KernelReply> => other.ask({ opcode: fuse.FUSE_WRITE, nodeid: ino }, Buffer.concat([u64(1, 0), u32(1, 0), u64(0), u32(constants.O_WRONLY, 0), Buffer.from('x')]))
-    expect([nameOf(await write()), nameOf(await write())]).to.deep.equal(['ENOSPC', 'OK'])
+    const kernel = new FakeKernel(volume, { generation: 2, negotiated: { minor: 45, flags: '0', maxReadahead: 0 }, lostWrites: new Map([[ino, { failure: posixError('ENOSPC'), generation: 2 }]]) })
+    const flush = (fh: number, of = ino): Promise<KernelReply> => kernel.ask({ opcode: fuse.FUSE_FLUSH, nodeid: of }, u64(fh, 0, 0))
+    const fsync = (fh: number): Promise<KernelReply> => kernel.ask({ opcode: fuse.FUSE_FSYNC, nodeid: ino }, u64(fh), u32(0, 0))
+    const write = (fh: number): Promise<KernelReply> => kernel.ask({ opcode: fuse.FUSE_WRITE, nodeid: ino }, Buffer.concat([u64(fh, 0), u32(1, 0), u64(0), u32(constants.O_WRONLY, 0), Buffer.from('x')]))
+    const opened = (await kernel.ask({ opcode: fuse.FUSE_OPEN, nodeid: ino }, u32(constants.O_WRONLY, 0))).payload.readUInt32LE(4) * 2 ** 32 + 1
+    const told: string[] = []
+    for (const [ask, fh] of [[write, opened], [fsync, opened], [flush, 1], [write, 2], [fsync, 2 ** 32 + 1], [flush, 2 ** 32 + 1]] as const) told.push(nameOf(await ask(fh)), nameOf(await ask(fh)))
+    expect(told).to.deep.equal(['OK', 'OK', 'OK', 'OK', 'ENOSPC', 'OK', 'ENOSPC', 'OK', 'ENOSPC', 'OK', 'OK', 'OK'])
+    expect(nameOf(await flush(1, ino + 1))).to.equal('OK')
+  })
+
+  it('what is lost after a flush is told at the next one, though nothing was written in between', async () => {
+    const { kernel, volume } = await start()
+    const { ino } = await kernel.create(1, 'file')
+    const open = volume.open.bind(volume)
+    let lost = false
+    volume.open = async (which, options) => Object.assign(await open(which, options), { flush: async () => {
+      if (lost) throw posixError('EIO')
+    } })
+    const fh = (await kernel.ask({ opcode: fuse.FUSE_OPEN, nodeid: ino }, u32(constants.O_WRONLY, 0))).payload.readUInt32LE(0)
+    await kernel.write(ino, fh, 0, Buffer.from('x'))
+    const flush = (): Promise<KernelReply> => kernel.ask({ opcode: fuse.FUSE_FLUSH, nodeid: ino }, u64(fh, 0, 0))
+    expect(nameOf(await flush())).to.equal('OK')
+    lost = true
+    expect(nameOf(await flush())).to.equal('EIO')
   })
 
   it('an open that nobody waits for any more is released', async () => {

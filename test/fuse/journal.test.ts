@@ -21,6 +21,26 @@ describe('fuse journal: ring', () => {
     fc.record({ settle: fc.nat(1000) })
   ), { maxLength: 200 })
 
+  it('a record is overwritten from its first byte on: who finds that untouched finds all of it', () => {
+    fc.assert(fc.property(steps, (sequence: Step[]) => {
+      const ring = new Ring({ capacity: 100 })
+      let whole: { sequence: number, position: number, length: number }[] = []
+      const live: number[] = []
+      for (const step of sequence) {
+        if ('settle' in step) {
+          if (live.length > 0) ring.settle(live.splice(step.settle % live.length, 1)[0]!)
+          continue
+        }
+        const record = ring.allocate(step.allocate)
+        if (record === null) continue
+        const overwritten = whole.filter(({ position, length }) => record.position < position + length && position < record.position + record.length)
+        for (const { position } of overwritten) expect(record.position).to.be.at.most(position)
+        whole = [...whole.filter((other) => !overwritten.includes(other)), record]
+        live.push(record.sequence)
+      }
+    }))
+  })
+
   it('never gives out bytes of a record that is not settled, nor those between it and the oldest (naive twin)', () => {
     fc.assert(fc.property(steps, (sequence: Step[]) => {
       const ring = new Ring({ capacity: 100 })

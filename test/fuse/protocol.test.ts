@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import * as args from '../../fuse/protocol/arguments.ts'
-import { readTime, writeTime } from '../../fuse/protocol/bytes.ts'
+import { putTime, readTime, wordsOf } from '../../fuse/protocol/bytes.ts'
 import * as fuse from '../../fuse/protocol/constants.ts'
 import { DirentPacker } from '../../fuse/protocol/directory.ts'
 import { encodeInitOut, hasEpochs, hasFlag, negotiate, parseInit, wantedFlags } from '../../fuse/protocol/init.ts'
@@ -147,38 +147,38 @@ describe('fuse protocol: replies', () => {
 
   it('out header', () => {
     const bytes = Buffer.alloc(16)
-    encodeOutHeader(bytes, 16, -2, 12, 0x80000000)
+    encodeOutHeader(wordsOf(bytes), 16, -2, 12, 0x80000000)
     expect(hex(bytes)).to.equal('10000000' + 'feffffff' + '0c00000000000080')
   })
 
   it('entry_out and attr_out', () => {
     const entry = Buffer.alloc(128, 0xff)
-    expect(encodeEntryOut(entry, 0, attr, timeouts)).to.equal(128)
+    expect(encodeEntryOut(wordsOf(entry), 0, attr, timeouts)).to.equal(128)
     expect(hex(entry)).to.equal('5544332211000000' + '0000000000000000' + '100e000000000000' + '3c00000000000000' + '00000000' + '00000000' + attrHex)
     const out = Buffer.alloc(104, 0xff)
-    expect(encodeAttrOut(out, 0, attr, timeouts)).to.equal(104)
+    expect(encodeAttrOut(wordsOf(out), 0, attr, timeouts)).to.equal(104)
     expect(hex(out)).to.equal('3c00000000000000' + '00000000' + '00000000' + attrHex)
   })
 
   it('a name that is absent is node 0 with a timeout', () => {
     const entry = Buffer.alloc(128, 0xff)
-    encodeNegativeEntry(entry, 0, timeouts)
+    encodeNegativeEntry(wordsOf(entry), 0, timeouts)
     expect(hex(entry)).to.equal('00'.repeat(16) + '100e000000000000' + '00'.repeat(104))
   })
 
   it('open_out and statfs_out', () => {
     const open = Buffer.alloc(16, 0xff)
-    encodeOpenOut(open, 0, 2 ** 32 + 5, fuse.FOPEN_KEEP_CACHE)
+    encodeOpenOut(wordsOf(open), 0, 2 ** 32 + 5, fuse.FOPEN_KEEP_CACHE)
     expect(hex(open)).to.equal('0500000001000000' + '02000000' + '00000000')
     const statfs = Buffer.alloc(80, 0xff)
-    encodeStatfsOut(statfs, 0, { blocks: 10, blocksFree: 9, blocksAvailable: 8, files: 7, filesFree: 6, blockSize: 4096, nameLengthMax: 255 })
+    encodeStatfsOut(wordsOf(statfs), 0, { blocks: 10, blocksFree: 9, blocksAvailable: 8, files: 7, filesFree: 6, blockSize: 4096, nameLengthMax: 255 })
     expect(hex(statfs)).to.equal('0a00000000000000' + '0900000000000000' + '0800000000000000' + '0700000000000000' + '0600000000000000' + '00100000' + 'ff000000' + '00100000' + '00'.repeat(28))
   })
 
   it('times survive, those before 1970 too', () => {
     fc.assert(fc.property(fc.bigInt({ min: -(2n ** 62n), max: 2n ** 62n }), (ns) => {
       const bytes = Buffer.alloc(12)
-      writeTime(bytes, ns, 0, 8)
+      putTime(wordsOf(bytes), ns, 0, 8)
       return readTime(bytes, 0, 8) === ns && bytes.readUInt32LE(8) < 1e9
     }))
   })

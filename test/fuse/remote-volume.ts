@@ -18,10 +18,12 @@ class RemoteVolume {
   /** Writes per inode that the server has not confirmed. */
   readonly unconfirmed = new Map<number, Set<Promise<unknown>>>()
   readonly journal: WriteJournal | undefined
+  readonly inherits: VolumeClient['inherits']
 
-  constructor (socket: Socket, journal: WriteJournal | undefined) {
+  constructor (socket: Socket, journal: WriteJournal | undefined, sessionEnds: boolean) {
     this.socket = socket
     this.journal = journal
+    this.inherits = sessionEnds ? async () => false : undefined
     const reader = new MessageReader((message) => { this.answered(message as Answer) })
     socket.on('data', (chunk: Buffer) => { reader.push(chunk) })
     socket.on('close', () => {
@@ -120,11 +122,11 @@ class RemoteFile implements OpenFile {
   async release (): Promise<void> {}
 }
 
-/** The factory module of a mount. `options.socket`: where volume-server.ts listens. */
-export async function createVolumeClient ({ socket: path }: { socket: string }, { journal }: { journal?: WriteJournal }): Promise<VolumeClient> {
+/** The factory module of a mount. `socket`: where volume-server.ts listens. `sessionEnds`: with each process, so that nothing is inherited. */
+export async function createVolumeClient ({ socket: path, sessionEnds = false }: { socket: string, sessionEnds?: boolean }, { journal }: { journal?: WriteJournal }): Promise<VolumeClient> {
   const socket = connect(path)
   await new Promise<void>((resolve, reject) => { socket.once('connect', resolve).once('error', reject) })
-  const volume = new RemoteVolume(socket, journal)
+  const volume = new RemoteVolume(socket, journal, sessionEnds)
   // What is not treated specially is passed on by name, if there is such a method: some of a client's may be absent.
   return new Proxy(volume, {
     get (target, name: string) {

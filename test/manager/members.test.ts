@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import { replaceAfterMs } from '../../fsnode/manager/bounds.ts'
 import { LeaderFacts } from '../../fsnode/manager/leader-facts.ts'
 import { ManagerState } from '../../fsnode/manager/manager-state.ts'
-import { membersChanged, moveMember, nextMembers } from '../../fsnode/manager/members.ts'
+import { membersChanged, membersPending, moveMember, nextMembers } from '../../fsnode/manager/members.ts'
 import { nextMembers as nextStep } from '../../fsnode/server/members-pursuer.ts'
 import type { NodeInfo, VolumeInfo } from '../../partitioning/types.ts'
 import { SimRandom } from '../sim/random.ts'
@@ -47,6 +47,28 @@ describe('who are members of Raft groups', () => {
   it('a member on a node that is drained is replaced by one on the node with the fewest', () => {
     const state = stateOf({ nodes: with_(five, 'b', { state: 'draining' }), groups: [['a', 'b', 'c'], ['a', 'c', 'd']], managers: ['a', 'c', 'd'] })
     expect(settle(state)[0]).to.deep.equal(['a', 'c', 'e'])
+  })
+
+  it('of a volume with more replicas are more: how many groups wait for theirs is told, from when the volume was changed until the last one has said so', () => {
+    const state = stateOf({ nodes: five, groups: Array(6).fill(['a', 'b', 'c']), managers: ['a', 'b', 'c'] })
+    settle(state)
+    const pending = (): number => {
+      const facts = new LeaderFacts(0)
+      facts.observe(state, 0)
+      return membersPending({ state, facts, nowMs: 0, wallMs: 0 }, state.map.volumes[0]!)
+    }
+    expect(pending()).to.equal(0)
+    state.apply({ base: state.map.version, volumes: [{ ...volume, replicas: 4 }] })
+    const told = [pending()]
+    while (told.at(-1)! > 0) {
+      const next = decide(state)
+      if (next !== null) state.apply({ base: state.map.version, ...next })
+      const { id, change } = state.map.metadata.find((group) => group.change !== undefined)!
+      state.apply(membersChanged(state, { group: id, revision: change!.revision, members: change!.target })!)
+      told.push(pending())
+    }
+    expect(told).to.deep.equal([6, 5, 4, 3, 2, 1, 0])
+    expect(settle(state)).to.deep.equal(Array(6).fill(['a', 'b', 'c', 'd', 'e']))
   })
 
   it('a node that is down keeps its members for a while, then loses them', () => {

@@ -52,6 +52,18 @@ describe('nodes that are going to be away soon', () => {
     expect(led('node-2')).to.equal(3)
   })
 
+  it('what a process has said of itself before it ended means nothing to the next one, whenever it arrives', async () => {
+    await begin()
+    const { incarnation } = cluster.node('node-2')
+    cluster.kill('node-2')
+    await cluster.restart('node-2')
+    await cluster.clock.until(() => cluster.node('node-2').incarnation !== incarnation, 10_000)
+    await cluster.clock.run(cluster.process('node-1').router.toManager('manager.yield-node', { node: 'node-2', yields: true, incarnation }))
+    expect(cluster.node('node-2').yields).to.equal(undefined)
+    await cluster.clock.run(cluster.process('node-1').router.toManager('manager.yield-node', { node: 'node-2', yields: true, incarnation: cluster.node('node-2').incarnation }))
+    expect(cluster.node('node-2').yields).to.equal('asked')
+  })
+
   it('are done when their own word says that they lead no group, and not any more when they come to', async () => {
     await begin()
     const { report } = cluster.process('node-3')

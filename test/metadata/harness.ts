@@ -105,6 +105,8 @@ export class Member implements RaftGroup {
   alive = true
   /** Entries are appended, but their proposers never hear. */
   deaf = false
+  /** It is cut off: what it proposes is neither appended nor answered, until it leads no more. */
+  stuck = false
   status: GroupStatus
   private readonly log: SharedLog
   private readonly listeners = new Set<(status: GroupStatus) => void>()
@@ -128,6 +130,7 @@ export class Member implements RaftGroup {
   propose (command: Uint8Array): Promise<unknown> {
     if (this.status.role !== 'leader') return Promise.reject(new AtollError('ATOLL_NOT_LEADER', 'not the leader', { leader: this.status.leader }))
     const unknown = (): Promise<never> => Promise.reject(new AtollError('ATOLL_UNAVAILABLE', 'leadership was lost'))
+    if (this.stuck) return new Promise((resolve) => { this.onStatus(() => { resolve(unknown()) }) })
     this.log.onPropose()
     if (this.status.role !== 'leader') return unknown()
     const entry = { index: this.log.entries.length + 1, term: this.log.term, command }

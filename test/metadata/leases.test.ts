@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import { leaseDurationMs } from '../../fsnode/metadata/constants.ts'
 import { LeaseTable } from '../../fsnode/metadata/leases.ts'
 import { Intents } from '../../fsnode/metadata/intents.ts'
-import { Cluster, type TestClient } from './harness.ts'
+import { Cluster, TestClient } from './harness.ts'
 
 describe('the lease table', () => {
   it('knows who conflicts with whom', () => {
@@ -286,6 +286,23 @@ describe('a new leader', () => {
     expect(cluster.clock.now() - started).to.be.within(leaseDurationMs, leaseDurationMs + 1_000)
     cluster.network.heal()
     expect(await a.code(a.call('meta.claim', { shared: [], exclusive: [attr.ino] }))).to.equal('ATOLL_SESSION_EXPIRED')
+  })
+
+  it('waits for no claim of a client that never heard of its session, and keeps it', async () => {
+    cluster.logs[0]!.members[0]!.deaf = true
+    const late = new TestClient(cluster, 'late', () => false)
+    late.openSession(0).catch(() => {})
+    await cluster.clock.until(() => cluster.leader(0).machine.store.sessions.get('late') !== undefined)
+    change(1)
+    await a.call('meta.claim', { shared: [], exclusive: [] })
+    await late.openSession(0)
+    const started = cluster.clock.now()
+    await a.create(1, 'f')
+    expect(cluster.clock.now() - started).to.be.lessThan(20)
+    const renewing = setRenewal(cluster, late)
+    await cluster.clock.advance(leaseDurationMs + 1_000)
+    renewing.stop()
+    expect((await late.call('meta.lookup', { dir: 1, name: 'f' })).attr!.nlink).to.equal(1)
   })
 
   it('refuses a claim that comes after somebody was granted what conflicts', async () => {

@@ -250,6 +250,14 @@ describe('metadata operations, as applied', () => {
     expect([inode(file).nlink, replica.machine.store.transactions.all.size]).to.deep.equal([2, 0])
   })
 
+  it('keep of a small content no more memory than it has', () => {
+    const ino = made(1, 'f')
+    expect(replica.run('commit', { ino, size: 90, mtime: 1n, data: Buffer.alloc(90, 'x') }).code).to.equal(undefined)
+    const kept = replica.machine.store.content.get(ino)!
+    expect(kept.toString()).to.equal('x'.repeat(90))
+    expect(kept.buffer.byteLength).to.be.at.most(2 * kept.length)
+  })
+
   it('survive commands that make no sense', () => {
     for (const command of [Buffer.from([0xc1]), Buffer.from('hello'), Buffer.alloc(0)]) replica.feed({ index: replica.log.length + 1, term: 1, command })
     expect(replica.run('create', null as never).code).to.equal('ATOLL_INTERNAL')

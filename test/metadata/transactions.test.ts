@@ -175,6 +175,21 @@ describe('operations across partitions', () => {
     expect(await fsck(cluster)).to.deep.equal([])
   })
 
+  it('say of another partition whose leader is not to be asked only that: not who leads it, nor that an outcome is unknown', async () => {
+    const request = { dir: dirs[1]!.ino, name: 'f', newDir: dirs[2]!.ino, newName: 'g', flags: 0, open: false }
+    for (const step of ['query', 'prepare']) {
+      for (const code of ['ATOLL_NOT_LEADER', 'ATOLL_CONNECTION_LOST', 'ATOLL_TIMEOUT'] as const) {
+        cluster.onTransaction = (message) => { if (message.step === step) throw new AtollError(code, 'struck', { leader: 'n9' }) }
+        const error = await cluster.clock.run(client.start('meta.rename', request, 1).then(() => null, (error: AtollError) => error))
+        expect([error?.code, error?.details], `${step}: ${code}`).to.deep.equal(['ATOLL_UNAVAILABLE', {}])
+      }
+    }
+    cluster.onTransaction = () => {}
+    await cluster.clock.run(client.persist('meta.rename', request, 1))
+    await settled(cluster)
+    expect(await fsck(cluster)).to.deep.equal([])
+  })
+
   it('never make a loop when two directories are moved below each other at once', async () => {
     for (let round = 0; round < 12; round++) {
       const fork = await Cluster.open({ partitions, seed: round + 1 })

@@ -1,11 +1,16 @@
 import { expect } from 'chai'
+import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
 import { encodeFrame, FrameDecoder, frameKind, type Frame } from '../../fsnode/protocol/frame.ts'
 import { Peer, type Handlers } from '../../fsnode/protocol/peer.ts'
 import { PeerPool } from '../../fsnode/protocol/pool.ts'
 import { systemClock } from '../../fsnode/protocol/system.ts'
-import { tcpNetwork } from '../../fsnode/protocol/tcp-network.ts'
+import { systemNetwork } from '../../fsnode/protocol/system-network.ts'
 
 describe('frames', () => {
   it('survive every split of the byte stream', () => {
@@ -61,12 +66,12 @@ describe('frames', () => {
   })
 })
 
-describe('peers over TCP', () => {
+describe('peers over sockets', () => {
   const serve = async (handlers: Handlers) => {
     const served: Peer[] = []
-    const listener = await tcpNetwork.listen({ host: '127.0.0.1', port: 0 }, (connection) => served.push(new Peer(connection, handlers, systemClock)))
+    const listener = await systemNetwork.listen({ host: '127.0.0.1', port: 0 }, (connection) => served.push(new Peer(connection, handlers, systemClock)))
     const callbacks: Handlers = { 'lease.recall': () => ({ body: { open: true } }) }
-    const pool = new PeerPool({ network: tcpNetwork, clock: systemClock }, callbacks)
+    const pool = new PeerPool({ network: systemNetwork, clock: systemClock }, callbacks)
     return { listener, pool, served, close: async () => { pool.close(); await listener.close() } }
   }
 
@@ -86,7 +91,7 @@ describe('peers over TCP', () => {
     const answer = await peer.call('data.read', { ...chunk, offset: 0, length: 0 }, { payload: [payload] })
     expect(Buffer.concat(answer.payload).equals(payload)).to.equal(true)
     expect((await peer.call('node.status', {})).body.nodeId).to.equal('node-1')
-    const error = await peer.call('data.sync', chunk).catch((error) => error)
+    const error = await peer.call('data.sync', { partition: '1.d.0', epoch: 1, ino: 1, chunks: [0] }).catch((error) => error)
     expect([error.code, error.details.leader]).to.deep.equal(['ATOLL_NOT_LEADER', 'node-2'])
     expect((await peer.call('data.zero', { ...chunk, offset: 0, length: 1 }).catch((error) => error)).code).to.equal('ATOLL_UNKNOWN_METHOD')
     await close()
@@ -101,5 +106,71 @@ describe('peers over TCP', () => {
     await (await pool.get(listener.address)).call('data.read', { partition: '', epoch: 0, ino: 0, chunk: 0, offset: 0, length: 0 })
     await close()
     expect((await pool.get(listener.address).catch((error) => error)).code).to.equal('ATOLL_UNREACHABLE')
+  })
+
+  describe('on one machine', () => {
+    const temporary = process.env['TMPDIR']
+    let directory = ''
+
+    beforeEach(() => {
+      directory = mkdtempSync(join(tmpdir(), 'sockets-'))
+      process.env['TMPDIR'] = directory
+    })
+
+    afterEach(() => {
+      if (temporary === undefined) delete process.env['TMPDIR']
+      else process.env['TMPDIR'] = temporary
+      rmSync(directory, { recursive: true })
+    })
+
+    const sockets = () => readdirSync(directory).flatMap((name) => readdirSync(join(directory, name)))
+
+    /** Whether a call arrives by a Unix socket. */
+    const goesLocally = async (before: (port: number) => void = () => {}): Promise<boolean> => {
+      const { listener, pool, served, close } = await serve({ 'data.read': (_, payload) => ({ body: {}, payload }) })
+      before(listener.address.port)
+      const payload = randomBytes(1_000_000)
+      const answer = await (await pool.get(listener.address)).call('data.read', { partition: '', epoch: 0, ino: 0, chunk: 0, offset: 0, length: 0 }, { payload: [payload] })
+      expect(Buffer.concat(answer.payload).equals(payload)).to.equal(true)
+      const { port } = served[0]!.remote
+      await close()
+      return port === 0
+    }
+
+    it('meet by a Unix socket, which is gone when nobody listens any more', async () => {
+      expect(await goesLocally()).to.equal(true)
+      expect(sockets()).to.deep.equal([])
+    })
+
+    it('meet by TCP when the socket is not there', async () => {
+      expect(await goesLocally(() => { for (const name of readdirSync(directory)) rmSync(join(directory, name), { recursive: true }) })).to.equal(false)
+    })
+
+    it('meet by TCP when others may have put a socket there', async () => {
+      expect(await goesLocally(() => { for (const name of readdirSync(directory)) chmodSync(join(directory, name), 0o777) })).to.equal(false)
+    })
+
+    it('remove the sockets of processes that were killed, once they are not about to be listened to, and nothing else', async () => {
+      const { listener, close } = await serve({})
+      const own = join(directory, readdirSync(directory)[0]!)
+      const [name] = sockets()
+      const longAgo = new Date(Date.now() - 120_000)
+      for (const index of [1, 2]) {
+        const killed = spawn(process.execPath, ['-e', `require('net').createServer().listen(${JSON.stringify(join(own, `dead ${index}`))}, () => process.kill(process.pid, 'SIGKILL'))`])
+        await once(killed, 'exit')
+      }
+      writeFileSync(join(own, 'file'), '')
+      for (const old of ['dead 1', 'file', name!]) utimesSync(join(own, old), longAgo, longAgo)
+      await (await serve({})).close()
+      expect(sockets().sort()).to.deep.equal([name!, 'dead 2', 'file'])
+      expect((await systemNetwork.dial(listener.address)).remote).to.deep.equal(listener.address)
+      await close()
+    })
+
+    it('do without when the path would be too long', async () => {
+      process.env['TMPDIR'] = join(directory, 'x'.repeat(100))
+      mkdirSync(process.env['TMPDIR'])
+      expect(await goesLocally()).to.equal(false)
+    })
   })
 })

@@ -1,8 +1,10 @@
 import { expect } from 'chai'
+import { defaultTiming } from '../../fsnode/raft/constants.ts'
 import { leaseUntil } from '../../fsnode/raft/core/replication.ts'
 import type { AppendRequest, AppendResponse } from '../../fsnode/raft/core/types.ts'
 import { Core, CoreNet, entryOf, type CoreInit } from './core-net.ts'
 
+const { heartbeatMs } = defaultTiming
 const three = (init: CoreInit = {}): CoreNet => new CoreNet(['a', 'b', 'c'].map((id) => new Core(id, { fresh: true, ...init })))
 const append = (fields: Partial<AppendRequest>): AppendRequest => ({ type: 'append', term: 1, prevIndex: 0, prevTerm: 0, commitIndex: 0, stamp: 7, round: 0, entries: [], ...fields })
 const appended = (fields: Partial<AppendResponse>): AppendResponse => ({ type: 'appended', term: 1, success: true, index: 0, hintIndex: 0, hintTerm: 0, stamp: 0, round: 0, wantSnapshot: false, ...fields })
@@ -44,7 +46,7 @@ describe('raft followers', () => {
     const net = new CoreNet([new Core('a', { terms: [...Array<number>(10).fill(1), ...Array<number>(5_000).fill(3)], term: 3 }), new Core('b', { members: ['a', 'b'], terms: [...Array<number>(10).fill(1), ...long], term: 3 })])
     net.get('a').state.members = ['a', 'b']
     net.elect('a')
-    net.pass(100)
+    net.pass(heartbeatMs)
     expect(net.get('b').state.commitIndex).to.equal(5_011)
   })
 
@@ -172,7 +174,7 @@ describe('raft leaders', () => {
     net.pass(200)
     leader.propose('lost')
     leader.take()
-    net.pass(100)
+    net.pass(heartbeatMs)
     expect(net.get('b').terms).to.deep.equal([1, 1])
     expect(leader.state.commitIndex).to.equal(2)
   })
@@ -190,7 +192,7 @@ describe('raft leaders', () => {
 
   it('send nothing but heartbeats when there is nothing to say, and none to whom they just wrote', () => {
     const leader = leaderAlone()
-    leader.pass(1_000)
+    leader.pass(10 * heartbeatMs)
     const idle = leader.takeAppends('b')
     expect(idle.every(({ entries }) => entries.length === 0)).to.equal(true)
     expect(idle.length).to.be.within(8, 11)
@@ -216,7 +218,7 @@ describe('raft leaders', () => {
       }
       const later = beats.slice(8)
       expect(later.map(([first]) => first)).to.deep.equal(later.map(([, second]) => second))
-      expect(later.filter(([first]) => first > 0).length).to.be.within(14, 15)
+      expect(later.filter(([first]) => first > 0).length).to.be.within(7, 8)
     }
   })
 

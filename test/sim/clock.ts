@@ -2,6 +2,9 @@ import type { Clock, Timer } from '../../fsnode/protocol/ports.ts'
 
 interface Scheduled { at: number, order: number, callback: () => void, cancelled: boolean }
 
+/** A nanosecond: less can vanish in a sum, and who waits for the rest of a time would wait in one moment for ever. */
+const delayMsMin = 1e-6
+
 /** 2026-01-01T00:00:00Z, so that time stamps in transcripts are stable. */
 const wallOriginNs = 1_767_225_600_000_000_000n
 
@@ -17,7 +20,7 @@ export class SimClock implements Clock {
   wallNs (): bigint { return wallOriginNs + BigInt(Math.round(this.time * 1e6)) }
 
   setTimer (callback: () => void, delayMs: number): Timer {
-    const scheduled: Scheduled = { at: this.time + Math.max(0, delayMs), order: this.order++, callback, cancelled: false }
+    const scheduled: Scheduled = { at: this.time + (delayMs > 0 ? Math.max(delayMsMin, delayMs) : 0), order: this.order++, callback, cancelled: false }
     this.push(scheduled)
     return { cancel: () => { scheduled.cancelled = true } }
   }

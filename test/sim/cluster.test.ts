@@ -6,7 +6,7 @@ const seeds = Number(process.env.ATOLL_SEEDS ?? 50)
 /** Others for each change, so that each is tried where none has looked; the name of each test tells how to repeat it. */
 const firstSeed = Number(process.env.ATOLL_SEED ?? seedOfCode())
 /** A slow machine looks at fewer seeds rather than taking for ever. */
-const budgetMs = 100_000
+const budgetMs = 200_000
 const seedTimeoutMs = 120_000
 
 describe(`a whole cluster under faults (ATOLL_SEED=${firstSeed})`, function () {

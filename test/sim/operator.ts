@@ -91,12 +91,12 @@ export class Operator {
     await this.cluster.scheduling!.update()
   }
 
-  /** Inverse offers are made for one machine or two, until they are not to go any more. */
+  /** Inverse offers are made for one machine or two, until they are not to go any more; the time that was announced may be over before. */
   private async maintain (): Promise<void> {
     const { scheduling, clock, nodes } = this.cluster
     const hosts = new Set([this.random.pick(nodes).host, this.random.pick(nodes).host])
     const wallMs = Number(clock.wallNs() / 1_000_000n)
-    scheduling!.maintain([...hosts], wallMs + this.random.next() * maintenanceMsMax)
+    scheduling!.maintain([...hosts], wallMs + this.random.next() * maintenanceMsMax, this.random.chance(0.5) ? this.random.next() * maintenanceMsMax : undefined)
     clock.setTimer(() => { if (!this.over) scheduling!.maintain([], 0) }, this.random.next() * maintenanceMsMax)
   }
 

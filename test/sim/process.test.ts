@@ -19,4 +19,14 @@ describe('a simulated process', () => {
     expect(connection).to.not.equal(undefined)
     connection.close()
   })
+
+  it('that waits again for what is left of a time comes to its end, however its clock rounds', async () => {
+    const clock = new SimClock()
+    const process = new ProcessPorts(clock, new SimNetwork({ clock, random: new SimRandom(1) }).host('a'), { rate: 1, offsetMs: 100_000, wallSkewMs: 0 })
+    await clock.advance(1_000)
+    let at = 0
+    process.clock.setTimer(() => { at = clock.now() }, 1e-14)
+    await clock.advance(1)
+    expect(at).to.be.greaterThan(1_000)
+  })
 })

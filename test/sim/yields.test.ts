@@ -40,6 +40,22 @@ describe('nodes that are going to be away soon, in a whole cluster', function ()
     }
   })
 
+  it('hold no plan up: the only one that does not yield is emptied, and those that do lead what it led', async () => {
+    const { clock } = cluster
+    const [first, ...others] = cluster.nodes.map(({ id }) => id)
+    for (const node of others) await clock.run(router.toManager('manager.yield-node', { node, yields: true }))
+    await clock.until(() => cluster.committedMap!.nodes.every(({ id, yields }) => id === first || yields === 'done'), 10_000)
+    await clock.run(router.toManager('manager.drain-node', { node: first!, drain: true }))
+    const held = (): string[] => {
+      const { data, metadata, managers } = cluster.committedMap!
+      const groups = [...metadata, { id: 'manager', members: managers }, ...data.map(({ id, replicas }) => ({ id, members: replicas.map(({ node }) => node) }))]
+      return groups.filter(({ members }) => members.includes(first!)).map(({ id }) => id)
+    }
+    await clock.until(() => held().length === 0, 60_000).catch(() => { throw new Error(`${first} is not emptied of ${held().join()}`) })
+    expect(leads(first!)).to.deep.equal([])
+    expect(cluster.committedMap!.data.every(({ primary }) => primary !== null)).to.equal(true)
+  })
+
   it('one that is stopped lets others lead before it ends: no partition is without a primary for longer than a hand-over takes', async () => {
     const first = cluster.nodes.find(({ running }) => running?.manager?.group.status.role === 'leader')!
     let vacantMs = 0

@@ -4,7 +4,7 @@ import { commit, extent } from './content.ts'
 import { create } from './create.ts'
 import { link } from './link.ts'
 import { collect, format } from './maintenance.ts'
-import { forget, rmdir, unlink } from './remove.ts'
+import { forget, hold, rmdir, unlink } from './remove.ts'
 import { rename } from './rename.ts'
 import { endSession, openSession } from './sessions.ts'
 import {
@@ -25,6 +25,7 @@ export const operations = {
   extent,
   setxattr,
   removexattr,
+  hold,
   forget,
   changes,
   'allocate-inodes': allocateInodes,

@@ -79,7 +79,10 @@ function holdsContent (inode: Inode): boolean {
   return inode.size > 0 && (inode.isInline || fileType(inode.mode) === modes.link)
 }
 
-/** A buffer of its own, unless the bytes are most of the one they are part of. */
+/** Memory of its own, unless the bytes are most of what they are part of. (Buffer.from would take it from a pool of 64 KiB, and keep all of that.) */
 export function detach (bytes: Buffer): Buffer {
-  return bytes.buffer.byteLength <= bytes.length * 2 ? bytes : Buffer.from(bytes)
+  if (bytes.buffer.byteLength <= bytes.length * 2) return bytes
+  const own = Buffer.allocUnsafeSlow(bytes.length)
+  bytes.copy(own)
+  return own
 }

@@ -1,7 +1,7 @@
-import { mode as modes } from '../../protocol/posix.ts'
-import type { Outcome } from '../types.ts'
+import { mode as modes, type Ownership } from '../../protocol/posix.ts'
+import type { Inode, Outcome } from '../types.ts'
 import { type Context, failure } from './context.ts'
-import { destroy, directoryOf, dropLink, isLocal, touchDirectory } from './inodes.ts'
+import { destroy, directoryOf, dropLink, isLocal, newInode, nextInode, touchDirectory } from './inodes.ts'
 
 export interface UnlinkArgs {
   dir: number
@@ -43,6 +43,25 @@ export function rmdir (context: Context, { dir, name }: RmdirArgs): Outcome {
   destroy(context, child)
   touchDirectory(context, directory, -1, -1)
   return { ino: entry.ino }
+}
+
+export interface HoldArgs extends Ownership { ino: number }
+
+/** A session has a regular file open whose last name is gone: it made it, and was not told before. */
+export function hold (context: Context, { ino, ...ownership }: HoldArgs): Outcome {
+  const { store, session } = context
+  const inode = store.inodes.get(ino) ?? revive(context, ino, ownership)
+  const holders = store.orphans.get(inode.ino) ?? []
+  if (inode.nlink === 0 && !holders.includes(session!.id)) store.orphans.put(inode.ino, [...holders, session!.id].sort())
+  return { ino: inode.ino }
+}
+
+/** Chunks that are being removed must not be those of a file that is written. */
+function revive (context: Context, ino: number, ownership: Ownership): Inode {
+  const number = context.store.garbage.get(ino) === undefined ? ino : nextInode(context)
+  const inode = newInode(context, number, ownership, 0)
+  inode.nlink = 0
+  return inode
 }
 
 export interface ForgetArgs { ino: number }

@@ -1,7 +1,7 @@
 import { posixError } from '../../protocol/errors.ts'
 import { isRegular } from '../../protocol/posix.ts'
 import type {
-  AttrResponse, CommitRequest, Empty, ExtentRequest, ForgetRequest, InodeAttr, LeaseMode, LeaseRequest, LeaseResponse, RemovexattrRequest,
+  AttrResponse, CommitRequest, Empty, ExtentRequest, ForgetRequest, HoldRequest, InodeAttr, LeaseMode, LeaseRequest, LeaseResponse, RemovexattrRequest,
   SetattrRequest, SetxattrRequest
 } from '../../protocol/metadata.ts'
 import type { Reply } from '../../protocol/peer.ts'
@@ -84,6 +84,12 @@ export async function removexattr (leader: Leader, session: LiveSession, { op, i
     await leader.proposeFor(session.id, op, 'removexattr', { ino, name })
     return { body: { attr: changed(leader, session, ino) } }
   })
+}
+
+export async function hold (leader: Leader, session: LiveSession, { op, ino, mode, caller }: HoldRequest): Promise<Answer<LeaseResponse>> {
+  leader.requireRoom(session, op)
+  const outcome = await leader.change(session, () => [{ kind: 'inode', ino }], () => leader.proposeFor(session.id, op, 'hold', { ino, mode, ...caller }))
+  return { body: await acquire(leader, session, outcome.ino!, 'exclusive') }
 }
 
 export async function forget (leader: Leader, session: LiveSession, { op, ino }: ForgetRequest): Promise<Answer<Empty>> {

@@ -12,7 +12,7 @@ import { planRename } from '../transactions/plan-rename.ts'
 import { entryAnywhere, isHere, partitionOf } from '../transactions/queries.ts'
 import type { Decided, Plan } from '../transactions/coordinator.ts'
 import type { Outcome } from '../types.ts'
-import { directoryAttr, findCreated, leased, withDirectory, type Answer } from './names-here.ts'
+import { directoryAttr, findCreated, findInode, leased, withDirectory, type Answer } from './names-here.ts'
 import { requireDirectory } from './reads.ts'
 
 /** Requests on the names of a directory that involve inodes or directories of other partitions: two-phase. */
@@ -72,7 +72,7 @@ export function linkAcross (leader: Leader, session: LiveSession, { op, ino, dir
       outcome: () => ({ ino })
     }
   }, async (_, decided) => {
-    const attr = decided?.shares[0]![0]!.attr ?? (await findCreated(leader, session, ino, { op, lease: 'shared' } as CreateRequest)).attr
+    const attr = decided?.shares[0]![0]!.attr ?? (await findInode(leader, session, ino, 'shared')).attr
     return { body: withDirectory(leader, session, dir, { attr }) }
   })
 }

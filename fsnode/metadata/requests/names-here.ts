@@ -1,11 +1,13 @@
 import { metadataIndexOf, rootInode } from '../../../partitioning/routing.ts'
 import type {
-  CreateRequest, CreateResponse, InodeAttr, LinkRequest, LinkResponse, RemoveResponse, RenameRequest, RenameResponse, RmdirRequest, UnlinkRequest
+  CreateRequest, CreateResponse, InodeAttr, LeaseMode, LeaseResponse, LinkRequest, LinkResponse, RemoveResponse, RenameRequest, RenameResponse, RmdirRequest, UnlinkRequest
 } from '../../protocol/metadata.ts'
 import { codeOf, posixError } from '../../protocol/errors.ts'
 import type { Reply } from '../../protocol/peer.ts'
+import { inherit } from '../../protocol/posix.ts'
 import { depthMax } from '../constants.ts'
 import type { Claim, Leader } from '../leader.ts'
+import { blankInode } from '../operations/inodes.ts'
 import { attrOf } from '../records.ts'
 import type { LiveSession } from '../sessions.ts'
 import { describe } from './content.ts'
@@ -34,15 +36,29 @@ export async function createHere (leader: Leader, session: LiveSession, request:
 }
 
 /** What was there before, or was made by an earlier attempt. Rejects with ESTALE when what was there has been removed since. */
-export async function findCreated (leader: Leader, session: LiveSession, ino: number, { op, lease }: CreateRequest): Promise<CreateResponse> {
-  const created = leader.store.sessions.get(session.id)?.results.get(op)?.outcome.created === true
+export async function findCreated (leader: Leader, session: LiveSession, ino: number, request: CreateRequest): Promise<CreateResponse> {
+  const created = leader.store.sessions.get(session.id)?.results.get(request.op)?.outcome.created === true
   try {
-    if (metadataIndexOf(ino) !== leader.init.index) return { ...await remoteAttr(leader, ino), created }
-    if (lease === 'exclusive') return { ...await acquire(leader, session, ino, 'exclusive'), created }
-    return { ...await readInode(leader, session, ino, (inode) => describe(leader.store, inode)), created }
+    const found = await findInode(leader, session, ino, request.lease)
+    if (created || found.attr.nlink > 0) return { ...found, created }
   } catch (error) {
-    throw !created && codeOf(error) === 'ENOENT' ? posixError('ESTALE', 'removed again') : error
+    if (codeOf(error) !== 'ENOENT') throw error
+    if (created) return { attr: asMade(leader, ino, request), created }
   }
+  throw posixError('ESTALE', 'removed again')
+}
+
+export async function findInode (leader: Leader, session: LiveSession, ino: number, lease: LeaseMode): Promise<LeaseResponse> {
+  if (metadataIndexOf(ino) !== leader.init.index) return remoteAttr(leader, ino)
+  if (lease === 'exclusive') return acquire(leader, session, ino, 'exclusive')
+  return readInode(leader, session, ino, (inode) => describe(leader.store, inode))
+}
+
+/** What an earlier attempt made and others have removed since. */
+function asMade (leader: Leader, ino: number, { dir, mode, caller }: CreateRequest): InodeAttr {
+  const made = { ...caller, mode }
+  const parent = leader.store.inodes.get(dir)
+  return { ...attrOf(blankInode(leader.components.clock.wallNs(), ino, parent === undefined ? made : inherit(parent, made), dir)), nlink: 0 }
 }
 
 export async function unlinkHere (leader: Leader, session: LiveSession, { op, dir, name, open }: UnlinkRequest): Promise<Answer<RemoveResponse>> {

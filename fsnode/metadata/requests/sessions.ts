@@ -13,11 +13,14 @@ export async function open (leader: Leader, { session: id, client, existing }: S
   if (typeof id !== 'string' || id === '' || Buffer.byteLength(id) > sessionIdBytesMax || id.includes('/')) {
     throw new AtollError('ATOLL_BAD_MESSAGE', `not a session id: up to ${sessionIdBytesMax} bytes without '/'`)
   }
+  await leader.sessions.get(id)?.over
   await leader.propose('open-session', { id, client: String(client).slice(0, clientNameBytesMax), ...(existing === true && { existing }) })
   leader.requireLeading()
   const session = leader.addSession(id)
   session.touch(leader.components.clock.now(), peer)
   session.attach(peer)
+  // For its client it is new, whether or not an earlier leader has opened it already: nothing is held under it.
+  if (existing !== true) leader.claimed(id)
   return { body: term(leader, session) }
 }
 
@@ -30,8 +33,8 @@ export async function renew (leader: Leader, session: LiveSession, peer: Peer): 
 }
 
 /**
- * What the session still holds from before this leader. Once the time for claims is over, or when the session is a new
- * one of an old name, others may have changed what is claimed: then the session ends.
+ * What the session still holds from before this leader. When the session is a new one of an old name, or has claimed before, others may
+ * have changed what is claimed: then the session ends.
  */
 export async function claim (leader: Leader, session: LiveSession, { shared, exclusive, inherited = [] }: ClaimRequest, peer: Peer): Promise<Answer<Empty>> {
   session.attach(peer)
@@ -60,6 +63,7 @@ export function release (leader: Leader, session: LiveSession, { inos }: Release
 
 export async function close (leader: Leader, session: LiveSession): Promise<Answer<Empty>> {
   await leader.endSession(session, 'closed')
+  leader.requireLeading()
   return { body: {} }
 }
 

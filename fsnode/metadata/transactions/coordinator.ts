@@ -4,6 +4,7 @@ import { finishPatienceMs, finishRetryMsMax, finishRetryMsMin, prepareTimeoutMs 
 import type { Leader } from '../leader.ts'
 import type { LiveSession } from '../sessions.ts'
 import type { Outcome, Part, PartResult } from '../types.ts'
+import { callPartition, refusal } from './call.ts'
 import { claimsOf, sequenceOf, withHolders, type PrepareBody, type PreparedBody } from './messages.ts'
 
 export interface Share { partition: string, parts: Part[] }
@@ -100,7 +101,7 @@ export class Coordinator {
     const body: PrepareBody = { parts, session: session.id, open, watermark: this.watermark() }
     const answer = await this.send(partition, id, 'prepare', body, prepareTimeoutMs)
     if (answer.outcome === 'prepared') return answer.body as PreparedBody
-    throw new AtollError(answer.code ?? 'ATOLL_ABORTED', `partition ${partition} refuses: ${answer.code ?? answer.outcome}`)
+    throw refusal(partition, answer, 'ATOLL_ABORTED')
   }
 
   private async abort (id: string, plan: Plan, code: string): Promise<void> {
@@ -140,10 +141,8 @@ export class Coordinator {
     }
   }
 
-  private async send (partition: string, transaction: string, step: TransactionRequest['step'], body: unknown, patienceMs: number): Promise<TransactionResponse> {
-    const { router, group } = this.leader.components
-    const request: TransactionRequest = { partition, transaction, step, coordinator: group.id, body }
-    return (await router.toMetadata(partition, 'meta.transaction', request, { patienceMs, timeoutMs: patienceMs })).body
+  private send (partition: string, transaction: string, step: TransactionRequest['step'], body: unknown, patienceMs: number): Promise<TransactionResponse> {
+    return callPartition(this.leader, partition, { step, transaction, body }, { patienceMs, timeoutMs: patienceMs })
   }
 
   /** Usually the participants have it before the client hears; if not, their intents make readers wait. */

@@ -5,6 +5,7 @@ import { finishRetryMsMax, outcomeCheckMs, prepareWaitMs } from '../constants.ts
 import { intentsOf, type Leader } from '../leader.ts'
 import type { Intent } from '../intents.ts'
 import type { Transaction } from '../types.ts'
+import { callPartition } from './call.ts'
 import { claimsOf, coordinatorIndexOf, sequenceOf, withHolders, type PrepareBody, type PreparedBody } from './messages.ts'
 
 interface Held { intents: Intent[], happened: () => void, timer: Timer | null, checks: number }
@@ -113,15 +114,14 @@ export class Participant {
   }
 
   private async check (id: string, held: Held): Promise<void> {
-    const { router, log, group } = this.leader.components
+    const { log } = this.leader.components
     const transaction = this.leader.store.transactions.get(id)
     if (transaction?.state !== 'prepared' || this.leader.hasEnded) return
     try {
-      const request: TransactionRequest = { partition: transaction.coordinator, transaction: id, step: 'outcome', coordinator: group.id, body: null }
-      const { body } = await router.toMetadata(transaction.coordinator, 'meta.transaction', request, { patienceMs: outcomeCheckMs })
+      const { outcome } = await callPartition(this.leader, transaction.coordinator, { step: 'outcome', transaction: id, body: null }, { patienceMs: outcomeCheckMs })
       if (this.held.get(id) !== held || this.leader.hasEnded) return
-      if (body.outcome === 'committed' || body.outcome === 'aborted') {
-        await this.finish(id, body.outcome === 'committed')
+      if (outcome === 'committed' || outcome === 'aborted') {
+        await this.finish(id, outcome === 'committed')
         return
       }
     } catch (error) {

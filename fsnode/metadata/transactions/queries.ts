@@ -1,11 +1,12 @@
 import { metadataIndexOf, metadataPartitionId, rootInode } from '../../../partitioning/routing.ts'
-import { AtollError, codeOf, posixError } from '../../protocol/errors.ts'
+import { codeOf, posixError } from '../../protocol/errors.ts'
 import type { TransactionResponse } from '../../protocol/metadata.ts'
 import { isDirectory } from '../../protocol/posix.ts'
 import { depthMax, prepareTimeoutMs, prepareWaitMs } from '../constants.ts'
 import type { Leader } from '../leader.ts'
 import { describe } from '../requests/content.ts'
 import { requireDirectory } from '../requests/reads.ts'
+import { callPartition, refusal } from './call.ts'
 import type { AttrAnswer, EntryAnswer, FillingAnswer, ParentAnswer, QueryBody } from './messages.ts'
 
 /** What one leader reads in another's partition, without leases. */
@@ -81,11 +82,9 @@ export function isHere (leader: Leader, ino: number): boolean { return metadataI
 export function partitionOf (leader: Leader, ino: number): string { return metadataPartitionId(leader.init.volume.id, metadataIndexOf(ino)) }
 
 async function ask (leader: Leader, ino: number, query: QueryBody): Promise<unknown> {
-  const { router, group } = leader.components
   const partition = partitionOf(leader, ino)
-  const request = { partition, transaction: '', step: 'query' as const, coordinator: group.id, body: query }
-  const { body } = await router.toMetadata(partition, 'meta.transaction', request, { patienceMs: prepareTimeoutMs })
+  const answer = await callPartition(leader, partition, { step: 'query', body: query }, { patienceMs: prepareTimeoutMs })
   leader.requireLeading()
-  if (body.outcome === 'prepared') return body.body
-  throw new AtollError(body.code ?? 'ATOLL_UNAVAILABLE', `partition ${partition}: ${body.code ?? body.outcome}`)
+  if (answer.outcome === 'prepared') return answer.body
+  throw refusal(partition, answer, 'ATOLL_UNAVAILABLE')
 }

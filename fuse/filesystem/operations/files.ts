@@ -112,7 +112,7 @@ async function performWrite (context: FileSystemContext, request: DispatchedRequ
   const loan = { buffer: lent }
   let position = offset
   try {
-    context.files.throwLost(ino)
+    context.files.throwLost(fh, ino)
     const found = context.files.get(fh, ino, flags)
     const handle = found instanceof Promise ? await orStale(found) : found
     const done = isResent(request) ? context.written.get(operationIdOf(request)) : undefined
@@ -144,7 +144,7 @@ async function store (context: FileSystemContext, request: DispatchedRequest, ha
 export const flush: Handler = async (context, request, reply) => {
   const { fh } = parseRelease(request)
   const ino = inoOf(context, request.nodeid)
-  context.files.throwLost(ino)
+  context.files.throwLost(fh, ino)
   // What a handle of an earlier worker wrote was flushed when its journal was replayed.
   await context.files.known(fh, ino)?.flush()
   reply.empty()
@@ -153,7 +153,7 @@ export const flush: Handler = async (context, request, reply) => {
 export const fsync: Handler = async (context, request, reply) => {
   const { fh } = parseFsync(request)
   const ino = inoOf(context, request.nodeid)
-  context.files.throwLost(ino)
+  context.files.throwLost(fh, ino)
   const found = context.files.get(fh, ino, constants.O_RDONLY)
   await (found instanceof Promise ? await orStale(found) : found).sync()
   reply.empty()

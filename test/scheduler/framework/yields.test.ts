@@ -10,9 +10,9 @@ const cluster = (script: Script, options: MapOptions = {}): Promise<CallBody[]> 
 const killed = (calls: CallBody[]): string[] => calls.flatMap((call) => call.type === 'KILL' ? call.kill.task_id.value.split('.')[0]! : [])
 const answers = (calls: CallBody[]): string[] => types(calls).filter((type) => type.endsWith('INVERSE_OFFERS'))
 const asked = (script: Script): string[] => script.requests.splice(0).flatMap((request) => request.type === 'yield' ? `${request.node} ${request.yields}` : [])
-const inverse = (agent: string, startMs: number, id = `i-${agent}`): SchedulerEvent => ({
+const inverse = (agent: string, startMs: number, id = `i-${agent}`, durationMs?: number): SchedulerEvent => ({
   type: 'INVERSE_OFFERS',
-  inverse_offers: { inverse_offers: [{ id: { value: id }, framework_id: { value: 'f-1' }, agent_id: { value: agent }, unavailability: { start: { nanoseconds: startMs * 1e6 } } }] }
+  inverse_offers: { inverse_offers: [{ id: { value: id }, framework_id: { value: 'f-1' }, agent_id: { value: agent }, unavailability: { start: { nanoseconds: startMs * 1e6 }, ...(durationMs !== undefined && { duration: { nanoseconds: durationMs * 1e6 } }) } }] }
 }) as SchedulerEvent
 const farMs = 1e12
 
@@ -75,6 +75,46 @@ describe('framework core: others lead before a node goes', () => {
     expect(asked(script)).to.deep.equal([])
     await script.event(inverse('a1', script.nowMs + 9 * 60_000))
     expect(asked(script)).to.deep.equal(['node-1 true'])
+  })
+
+  it('a machine that might not go and is not asked about any more leads again within a minute and a quarter', async () => {
+    const { script } = await threeNodes()
+    await cluster(script, { down: ['node-3'] })
+    await script.event(inverse('a1', script.nowMs))
+    expect(asked(script)).to.deep.equal(['node-1 true'])
+    // The schedule is changed: who has answered is not told.
+    const end = script.nowMs + 75_000
+    while (script.nowMs < end && asked(script).length === 0) {
+      await cluster(script, { yielding: ['node-1'] })
+      await script.advance(2_000)
+    }
+    await cluster(script, { yielding: ['node-1'] })
+    expect(script.node('node-1').goesBecause).to.equal(null)
+    expect(script.status().maintenance).to.deep.equal([])
+    expect(script.nowMs).to.be.lessThan(end)
+  })
+
+  it('a maintenance whose time is over has nobody yield, and no machine go, though it stays in the schedule', async () => {
+    const { script } = await threeNodes()
+    const ask = (id: string): Promise<CallBody[]> => script.event(inverse('a1', begin, id, 60_000))
+    const begin = script.nowMs
+    await ask('first')
+    expect(answers(await cluster(script, { yielding: ['node-1'] }))).to.deep.equal(['ACCEPT_INVERSE_OFFERS'])
+    await script.advance(30_000)
+    await cluster(script, { yielding: ['node-1'] })
+    expect(answers(await ask('second'))).to.deep.equal(['ACCEPT_INVERSE_OFFERS'])
+    await script.advance(30_000)
+    await cluster(script, { yielding: ['node-1'] })
+    script.requests.length = 0
+    expect(answers(await ask('third'))).to.deep.equal(['DECLINE_INVERSE_OFFERS'])
+    expect(script.status().maintenance[0]).to.deep.include({ accepted: false, reason: 'its time is over, though the schedule still has it' })
+    for (let round = 0; round < 5; round++) {
+      await script.advance(20_000)
+      await cluster(script, { yielding: ['node-1'] })
+      expect(answers(await ask(`again ${round}`))).to.deep.equal(['DECLINE_INVERSE_OFFERS'])
+    }
+    expect(script.node('node-1').goesBecause).to.equal(null)
+    expect(asked(script)).to.include('node-1 false')
   })
 
   it('the drain of an agent, which ends its tasks, is one: nothing is led back to what is being ended', async () => {

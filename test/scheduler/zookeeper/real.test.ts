@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import { systemClock, systemRandom } from '../../../fsnode/protocol/system.ts'
-import { tcpNetwork } from '../../../fsnode/protocol/tcp-network.ts'
+import { systemNetwork } from '../../../fsnode/protocol/system-network.ts'
 import { httpMasterClient } from '../../../scheduler/mesos/client.ts'
 import type { MasterClient } from '../../../scheduler/mesos/client.ts'
 import { parseZooKeeperUrl } from '../../../scheduler/zookeeper/address.ts'
@@ -78,7 +78,7 @@ describe(`client: ZooKeeper, https, client certificates and basic authentication
     const leaderOf = async (address: string): Promise<unknown> => {
       let detector: LeaderDetector | undefined
       const found = await new Promise((resolve) => {
-        detector = new LeaderDetector({ network: tcpNetwork, clock: systemClock, random: systemRandom, log: quietLog }, {
+        detector = new LeaderDetector({ network: systemNetwork, clock: systemClock, random: systemRandom, log: quietLog }, {
           address: parseZooKeeperUrl(address),
           onLeader: (leader) => { resolve(leader?.port) },
           onProblem: (_code, message) => { resolve(message) }

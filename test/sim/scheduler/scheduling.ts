@@ -40,9 +40,11 @@ export class SimScheduling {
     await framework.update({ nodeCommand: { ...nodeCommand, environment: { TURN: String(++this.turns) } } })
   }
 
-  /** Announces that machines are to be taken out of service soon, in place of what was announced before; none: all stay. */
-  maintain (hosts: string[], wallMs: number): void {
-    const windows = hosts.map((hostname) => ({ machine_ids: [{ hostname }], unavailability: { start: { nanoseconds: Math.round(wallMs) * 1e6 } } }))
+  /** Announces that machines are to be taken out of service soon, perhaps for how long, in place of what was announced before; none: all stay. */
+  maintain (hosts: string[], wallMs: number, durationMs?: number): void {
+    const nanoseconds = (ms: number): { nanoseconds: number } => ({ nanoseconds: Math.round(ms) * 1e6 })
+    const unavailability = { start: nanoseconds(wallMs), ...(durationMs !== undefined && { duration: nanoseconds(durationMs) }) }
+    const windows = hosts.map((hostname) => ({ machine_ids: [{ hostname }], unavailability }))
     this.master.operate({ type: 'UPDATE_MAINTENANCE_SCHEDULE', update_maintenance_schedule: { schedule: { windows } } })
   }
 

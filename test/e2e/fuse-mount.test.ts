@@ -16,10 +16,10 @@ import type { MountInit } from '../../fuse/mount/types.ts'
  * is served from here either: holder and worker are processes of their own.
  */
 
-const memoryFactory = new URL('./memory-volume-factory.ts', import.meta.url).href
-const sharedFactory = new URL('./shared-volume-factory.ts', import.meta.url).href
-const stuckFactory = new URL('./stuck-volume-factory.ts', import.meta.url).href
-const remoteFactory = new URL('./remote-volume.ts', import.meta.url).href
+const memoryFactory = new URL('../fuse/memory-volume-factory.ts', import.meta.url).href
+const sharedFactory = new URL('../fuse/shared-volume-factory.ts', import.meta.url).href
+const stuckFactory = new URL('../fuse/stuck-volume-factory.ts', import.meta.url).href
+const remoteFactory = new URL('../fuse/remote-volume.ts', import.meta.url).href
 const canMount = process.getuid?.() === 0
 
 let directory: string
@@ -63,7 +63,7 @@ async function until (condition: () => boolean, what: string): Promise<void> {
 
 async function startVolumeServer (environment: Record<string, string> = {}): Promise<string> {
   const path = join(directory, 'volume.sock')
-  const server = fork(fileURLToPath(new URL('./volume-server.ts', import.meta.url)), [path], { env: { ...process.env, ...environment } })
+  const server = fork(fileURLToPath(new URL('../fuse/volume-server.ts', import.meta.url)), [path], { env: { ...process.env, ...environment } })
   children.push(server)
   await new Promise((resolve, reject) => { server.once('message', resolve).once('exit', reject) })
   return path
@@ -317,6 +317,38 @@ os.fsync(f.fileno()); f.close(); print(len(os.listdir('.')))
       await new Promise((resolve) => { program.on('close', resolve) })
       expect(output).to.equal("ready\nb'one two'\n2500 2490\n2500\n")
     })
+  })
+
+  it('what was lost with a worker is told by each descriptor that was open, once, though the next worker is killed before', async () => {
+    // Nothing gets to the volume in time.
+    const socket = await startVolumeServer({ ATOLL_TEST_WRITE_DELAY_MS: '600000' })
+    const mounted = await mount({ factory: remoteFactory, options: { socket, sessionEnds: true } })
+    const program = spawn('python3', ['-u', '-c', `
+import os, sys
+os.chdir(sys.argv[1])
+def attempt(work):
+    try: work(); return 'well'
+    except OSError as error: return os.strerror(error.errno)
+fds = [os.open('f', os.O_CREAT | os.O_WRONLY | os.O_APPEND) for _ in range(2)]
+other = os.open('other', os.O_CREAT | os.O_WRONLY)
+print(os.write(fds[0], b'acknowledged'), 'ready'); sys.stdin.readline()
+late = os.open('f', os.O_WRONLY)
+print([attempt(lambda: os.fsync(fd)) for fd in (late, other, fds[0], fds[0])])
+print(attempt(lambda: os.write(fds[1], b'x')), attempt(lambda: os.fsync(fds[1])))
+`, mountPoint], { stdio: ['pipe', 'pipe', 'inherit'] })
+    children.push(program)
+    let output = ''
+    program.stdout.setEncoding('utf8').on('data', (chunk: string) => { output += chunk })
+    await until(() => output.includes('ready'), 'the program')
+    const serving = (): number => readFileSync(join(directory, 'mount.log'), 'utf8').split('"serving"').length - 1
+    for (const count of [1, 2]) {
+      await until(() => serving() === count, 'service')
+      process.kill(childrenOf(mounted.holderPid).at(-1)!, 'SIGKILL')
+    }
+    await until(() => serving() === 3, 'service')
+    program.stdin.end('\n')
+    await new Promise((resolve) => { program.on('close', resolve) })
+    expect(output).to.equal("12 ready\n['well', 'well', 'Input/output error', 'well']\nInput/output error well\n")
   })
 
   describe('other ends', () => {

@@ -4,11 +4,11 @@ import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { FrameworkStatus, NodeStatus } from '../../../scheduler/framework/index.ts'
-import { Place, start, until } from '../../e2e/harness.ts'
+import type { FrameworkStatus, NodeStatus } from '../../scheduler/framework/index.ts'
+import { Place, start, until } from './harness.ts'
 
-const tlsPath = (name: string): string => fileURLToPath(new URL(`../../fixtures/tls/${name}`, import.meta.url))
-const masterProcess = fileURLToPath(new URL('../local/master-process.ts', import.meta.url))
+const tlsPath = (name: string): string => fileURLToPath(new URL(`../fixtures/tls/${name}`, import.meta.url))
+const masterProcess = fileURLToPath(new URL('../scheduler/local/master-process.ts', import.meta.url))
 const limitMs = 120_000
 
 describe('node artifact over https: a master with its agent, and a scheduler, each a process of its own', function () {

@@ -6,9 +6,9 @@ import { systemClock, systemRandom } from '../../fsnode/protocol/system.ts'
 import type { FrameworkStatus } from '../../scheduler/framework/index.ts'
 import { startLocalMaster } from '../../scheduler/local/index.ts'
 import type { LocalMaster } from '../../scheduler/local/index.ts'
-import { Place, canMount, kill, processesNaming, start, until } from '../e2e/harness.ts'
-import type { Running } from '../e2e/harness.ts'
-import { quietLog } from './framework/harness.ts'
+import { Place, canMount, kill, processesNaming, start, until } from './harness.ts'
+import type { Running } from './harness.ts'
+import { quietLog } from '../scheduler/framework/harness.ts'
 
 const pingTimeoutMs = 3_000
 const replaceAfterSeconds = 8

@@ -3,6 +3,10 @@
 /** How long a session's leases hold after its last renewal. */
 export const leaseDurationMs = 6_000
 export const sessionScanMs = 500
+/** How long a session that is not renewed is kept, if nobody wants what it holds, */
+export const courtesyMs = 3_600_000
+/** and while there are no more sessions than these. */
+export const courtesySessionsMax = 1_024
 export const sessionsMax = 4_096
 export const sessionIdBytesMax = 128
 export const clientNameBytesMax = 1_024

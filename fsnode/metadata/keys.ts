@@ -14,7 +14,7 @@ export const keyTable = {
   orphan: { prefix: 'o', fields: 'ino u64', value: '[session, ...]', meaning: 'an inode without a name that these sessions have open' },
   truncation: { prefix: 'p', fields: 'ino u64', value: '[from, to]', meaning: 'bytes still to be cut from the chunks' },
   result: { prefix: 'r', fields: 'session length u16, session utf-8, slot u16', value: '[sequence, op, outcome]', meaning: 'a remembered answer' },
-  session: { prefix: 's', fields: 'session utf-8', value: '[client, openedAt, streamed, [[sequence, code], ...]]', meaning: 'a client that may hold leases' },
+  session: { prefix: 's', fields: 'session utf-8', value: '[client, openedAt, streamed, [[sequence, code], ...], overdue]', meaning: 'a client that may hold leases' },
   transaction: { prefix: 't', fields: 'id utf-8', value: '[role, state, parts, participants, coordinator, session, op, results, at]', meaning: 'an operation across partitions' },
   counters: { prefix: 'v', fields: '', value: '[nextSequence, inodes, garbage, nextTransaction]', meaning: 'counters of the partition' },
   watermark: { prefix: 'w', fields: 'coordinator index u16', value: 'sequence', meaning: 'transactions of this coordinator below it are over' },

@@ -1,16 +1,17 @@
 import type { VolumeInfo } from '../../partitioning/types.ts'
 import { AtollError, posixError } from '../protocol/errors.ts'
 import type { InodeAttr, LeaseMode } from '../protocol/metadata.ts'
-import type { Clock, Logger, Random, Timer } from '../protocol/ports.ts'
+import type { Clock, Logger, Random } from '../protocol/ports.ts'
 import type { RaftGroup } from '../raft/types.ts'
 import { encodeCommand, type ArgsOf, type CommandName } from './command.ts'
-import { leaseDurationMs, leaseEvictionBatch, leasesMax, sessionScanMs } from './constants.ts'
+import { leaseEvictionBatch, leasesMax } from './constants.ts'
 import { Fillings } from './fillings.ts'
 import { Intents, type Intent, type IntentKey } from './intents.ts'
 import { LeaseTable } from './leases.ts'
+import type { LiveSession } from './live-session.ts'
 import { attrOf } from './records.ts'
 import { Recalls } from './recalls.ts'
-import { LiveSession } from './sessions.ts'
+import { Sessions } from './sessions.ts'
 import type { MetadataStateMachine } from './state-machine.ts'
 import type { MetadataStore } from './store.ts'
 import { Coordinator } from './transactions/coordinator.ts'
@@ -54,7 +55,7 @@ export class Leader {
   readonly init: LeaderInit
   readonly intents = new Intents()
   readonly leases = new LeaseTable()
-  readonly sessions = new Map<string, LiveSession>()
+  readonly sessions = new Sessions(this)
   readonly recalls: Recalls
   /** Cuts of chunks under way: nobody else may touch the file until they are done. */
   readonly truncations = new Map<number, Promise<void>>()
@@ -62,13 +63,6 @@ export class Leader {
   readonly coordinator = new Coordinator(this)
   readonly participant = new Participant(this)
   readonly fillings = new Fillings(this)
-  /** Sessions that this leader found and that have not said which leases they hold. */
-  private readonly unclaimed = new Set<string>()
-  private claimWaiters: Array<{ resolve: () => void, reject: (error: Error) => void }> = []
-  /** When it began to serve. */
-  private since = Infinity
-  private scannedAt = 0
-  private timer: Timer | null = null
   private ended: AtollError | null = null
   private evicting = false
 
@@ -79,8 +73,7 @@ export class Leader {
       clock: components.clock,
       log: components.log,
       leases: this.leases,
-      sessions: this.sessions,
-      expire: (session, reason) => { void this.endSession(session, reason) }
+      sessions: this.sessions
     }, components.group.id)
   }
 
@@ -88,27 +81,12 @@ export class Leader {
 
   get hasEnded (): boolean { return this.ended !== null }
 
-  /** Takes over the sessions of the replicated state; each has `leaseDurationMs` to claim its leases. */
-  begin (): void {
-    this.since = this.scannedAt = this.components.clock.now()
-    for (const id of this.store.sessions.all.keys()) {
-      this.sessions.set(id, new LiveSession(id, this.since))
-      this.unclaimed.add(id)
-    }
-    this.scan()
-  }
-
   end (error: AtollError): void {
     this.ended = error
-    this.timer?.cancel()
     this.participant.stop()
     this.intents.close(error)
     this.pledges.close(error)
-    for (const session of this.sessions.values()) {
-      session.peer?.notify('lease.reclaim', { partition: this.components.group.id, term: this.init.term })
-      session.end()
-    }
-    for (const { reject } of this.claimWaiters.splice(0)) reject(error)
+    this.sessions.close(error)
   }
 
   /**
@@ -121,80 +99,6 @@ export class Leader {
 
   requireLeading (): void {
     if (this.ended !== null) throw this.ended
-  }
-
-  // Sessions
-
-  /** @throws AtollError ATOLL_SESSION_EXPIRED */
-  session (id: string): LiveSession {
-    const session = this.sessions.get(id)
-    if (session === undefined || session.ended) throw new AtollError('ATOLL_SESSION_EXPIRED', `session ${id} is not known, or was not renewed in time`)
-    return session
-  }
-
-  addSession (id: string): LiveSession {
-    let session = this.sessions.get(id)
-    if (session === undefined) {
-      session = new LiveSession(id, this.components.clock.now())
-      this.sessions.set(id, session)
-    }
-    return session
-  }
-
-  /**
-   * From now on the requests of the session are refused. What it held is nobody's once the end is committed, which this waits for: a
-   * later leader that finds the session in the replicated state knows that nobody else was given any of it.
-   */
-  endSession (session: LiveSession, reason: string): Promise<void> {
-    if (session.ended) return session.over
-    this.components.log.info('session ends', { session: session.id, reason })
-    session.over = this.endInLog(session)
-    session.end()
-    return session.over
-  }
-
-  private async endInLog (session: LiveSession): Promise<void> {
-    const { clock } = this.components
-    const { id } = session
-    for (;;) {
-      try {
-        await this.propose('end-session', { id })
-        break
-      } catch {
-        // Who leads next finds the session.
-        if (this.hasEnded) return
-        await new Promise<void>((resolve) => { clock.setTimer(resolve, sessionScanMs) })
-      }
-    }
-    this.sessions.delete(id)
-    this.leases.dropSession(id)
-    this.claimed(id)
-  }
-
-  // Claims after a change of leader
-
-  /** The session has said what it holds. */
-  claimed (id: string): void {
-    if (this.unclaimed.delete(id)) for (const { resolve } of this.claimWaiters.splice(0)) resolve()
-  }
-
-  get isGraceOver (): boolean { return this.unclaimed.size === 0 }
-
-  isUnclaimed (id: string): boolean { return this.unclaimed.has(id) }
-
-  /** null if no other session may hold leases that this leader does not know of; otherwise what to await. */
-  admission (id: string): Promise<void> | null {
-    const { unclaimed } = this
-    if (unclaimed.size === 0 || (unclaimed.size === 1 && unclaimed.has(id))) return null
-    return this.waitForClaims(id)
-  }
-
-  private async waitForClaims (id: string): Promise<void> {
-    const { unclaimed } = this
-    while (unclaimed.size > 1 || (unclaimed.size === 1 && !unclaimed.has(id))) {
-      this.requireLeading()
-      await new Promise<void>((resolve, reject) => { this.claimWaiters.push({ resolve, reject }) })
-    }
   }
 
   // Reads
@@ -373,24 +277,6 @@ export class Leader {
     const outcome = await group.propose(encodeCommand(name, clock.wallNs(), session, op, args)) as Outcome
     if (outcome.code !== undefined) throw new AtollError(outcome.code, `${name}: ${outcome.code}`)
     return outcome
-  }
-
-  // Time
-
-  private scan (): void {
-    const { clock } = this.components
-    const now = clock.now()
-    // While this process stood still it read nothing: what its sessions sent is waiting.
-    const stalledMs = now - this.scannedAt - sessionScanMs
-    const lenienceMs = stalledMs > sessionScanMs ? stalledMs : 0
-    this.scannedAt = now
-    this.since += lenienceMs
-    for (const session of [...this.sessions.values()]) {
-      session.expiresAt += lenienceMs
-      if (session.expiresAt <= now) void this.endSession(session, 'not renewed in time')
-      else if (now >= this.since + leaseDurationMs && this.unclaimed.has(session.id)) void this.endSession(session, 'did not claim its leases in time')
-    }
-    if (!this.hasEnded) this.timer = clock.setTimer(() => { this.scan() }, sessionScanMs)
   }
 
   private evict (): void {

@@ -5,7 +5,7 @@ import type { GroupStatus } from '../raft/types.ts'
 import { openRetryMs, requestsMax } from './constants.ts'
 import { GarbageCollector } from './garbage.ts'
 import { Leader, type LeaderComponents } from './leader.ts'
-import type { LiveSession } from './sessions.ts'
+import type { LiveSession } from './live-session.ts'
 import { resumeTruncations } from './truncation.ts'
 import { validate } from './validate.ts'
 
@@ -59,7 +59,9 @@ export class MetadataPartition {
   /** Runs a request about the session itself, which need not wait for anybody's claims. */
   async attend<M extends Reply<any>> (request: SessionScoped, peer: Peer, body: (leader: Leader, session: LiveSession) => Promise<M>): Promise<M> {
     const leader = await this.opened()
-    return body(leader, this.enter(leader, request, peer))
+    const session = this.enter(leader, request, peer)
+    if (session.overdue) await leader.sessions.returned(session)
+    return body(leader, session)
   }
 
   /** Runs a request that reads; the session's lease time starts anew. */
@@ -68,7 +70,8 @@ export class MetadataPartition {
     this.requests++
     try {
       const session = this.enter(leader, request, peer)
-      const admission = leader.admission(session.id)
+      if (session.overdue) await leader.sessions.returned(session)
+      const admission = leader.sessions.admission(session.id)
       if (admission !== null) await admission
       const barrier = leader.barrier()
       if (barrier !== null) await barrier
@@ -114,7 +117,7 @@ export class MetadataPartition {
   private enter (leader: Leader, request: SessionScoped, peer: Peer): LiveSession {
     validate(request)
     if (this.requests >= requestsMax) throw new AtollError('ATOLL_UNAVAILABLE', `partition ${this.id} is overloaded`)
-    const session = leader.session(request.session)
+    const session = leader.sessions.require(request.session)
     session.touch(this.components.clock.now(), peer)
     return session
   }
@@ -122,8 +125,9 @@ export class MetadataPartition {
   private async admit<M> (
     leader: Leader, session: LiveSession, body: (leader: Leader, session: LiveSession) => Promise<M>, writesBack?: number
   ): Promise<M> {
+    if (session.overdue) await leader.sessions.returned(session)
     if (writesBack === undefined || leader.leases.of(session.id, writesBack) !== 'exclusive') {
-      const admission = leader.admission(session.id)
+      const admission = leader.sessions.admission(session.id)
       if (admission !== null) await admission
     }
     return body(leader, session)
@@ -158,7 +162,7 @@ export class MetadataPartition {
     while (!await this.prepared(leader)) await new Promise<void>((resolve) => { clock.setTimer(resolve, openRetryMs) })
     leader.coordinator.resume()
     leader.participant.resume()
-    leader.begin()
+    leader.sessions.begin()
     resumeTruncations(leader)
     this.collector = new GarbageCollector(leader)
     this.collector.start()

@@ -4,15 +4,14 @@ import type { Peer } from '../protocol/peer.ts'
 import type { Clock, Logger } from '../protocol/ports.ts'
 import { recallMsMax } from './constants.ts'
 import type { LeaseTable } from './leases.ts'
-import type { LiveSession } from './sessions.ts'
+import type { LiveSession } from './live-session.ts'
 
 export interface RecallsComponents {
   clock: Clock
   log: Logger
   leases: LeaseTable
-  sessions: ReadonlyMap<string, LiveSession>
-  /** The session did not give up what it must: it loses everything. */
-  expire: (session: LiveSession, reason: string) => void
+  /** One that does not give up what it must loses everything. */
+  sessions: { get: (id: string) => LiveSession | undefined, end: (session: LiveSession, reason: string) => Promise<void> }
 }
 
 interface Attempt { session: LiveSession, peer: Peer, deadline: number }
@@ -68,12 +67,22 @@ export class Recalls {
    * what it is granted must not be taken for what it has just given up.
    */
   private async ask (sessionId: string, request: RecallRequest, heard: (answer: RecallResponse | null) => void): Promise<RecallResponse> {
-    const { clock, sessions } = this.components
+    const { sessions } = this.components
     for (let turn = 0; turn < answerTurns; turn++) await null
-    const deadline = clock.now() + recallMsMax
+    const session = sessions.get(sessionId)
+    if (session === undefined) return closed
+    if (session.overdue) void sessions.end(session, 'overdue, and others want what it holds')
+    session.recalls++
+    try {
+      return await this.askLive(session, request, heard)
+    } finally {
+      session.recalls--
+    }
+  }
+
+  private async askLive (session: LiveSession, request: RecallRequest, heard: (answer: RecallResponse | null) => void): Promise<RecallResponse> {
+    const deadline = this.components.clock.now() + recallMsMax
     for (;;) {
-      const session = sessions.get(sessionId)
-      if (session === undefined) return closed
       if (session.ended) {
         await session.over
         return closed
@@ -100,7 +109,7 @@ export class Recalls {
       peer.call('lease.recall', request, { timeoutMs, onAnswer: heard }).then(({ body }) => { settle(body) }, (error: unknown) => {
         const code = codeOf(error)
         if (code !== 'ATOLL_CONNECTION_LOST' && !session.ended && session.peer === peer) {
-          this.components.expire(session, `a recall failed: ${code}`)
+          void this.components.sessions.end(session, `a recall failed: ${code}`)
         }
         settle(null)
       })

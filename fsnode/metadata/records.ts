@@ -48,10 +48,10 @@ export const truncationCodec: Codec<number, Truncation> = {
 }
 
 export const sessionCodec: Codec<string, Session> = {
-  encode: ({ client, openedAt, streamed, failed }) => encode([client, openedAt, streamed, failed]),
+  encode: ({ client, openedAt, streamed, failed, overdue }) => encode([client, openedAt, streamed, failed, overdue]),
   decode: (bytes, id) => {
-    const [client, openedAt, streamed = 0, failed = []] = decode(bytes) as [string, bigint, number?, Session['failed']?]
-    return { id, client, openedAt, streamed, failed, nextResult: 0, results: new Map() }
+    const [client, openedAt, streamed = 0, failed = [], overdue = false] = decode(bytes) as [string, bigint, number?, Session['failed']?, boolean?]
+    return { id, client, openedAt, streamed, failed, overdue, nextResult: 0, results: new Map() }
   }
 }
 

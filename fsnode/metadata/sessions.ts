@@ -1,54 +1,184 @@
-import type { Peer, Reply } from '../protocol/peer.ts'
-import { leaseDurationMs } from './constants.ts'
+import { AtollError } from '../protocol/errors.ts'
+import type { Timer } from '../protocol/ports.ts'
+import { courtesyMs, courtesySessionsMax, leaseDurationMs, sessionScanMs } from './constants.ts'
+import type { Leader } from './leader.ts'
+import { LiveSession } from './live-session.ts'
 
-/** What a leader knows of a session beyond the replicated state. */
-export class LiveSession {
-  readonly id: string
-  /** The connection on which leases are recalled; null: none since this leader began. */
-  peer: Peer | null = null
-  /** On the leader's clock. */
-  expiresAt: number
-  /** Its requests are refused; what it held is still held until `over`. */
-  ended = false
-  /** Resolves when what it held is nobody's any more, or this leader leads no more. */
-  over: Promise<void> = Promise.resolve()
-  /** Mutations under way: a retry that comes meanwhile waits for the same answer. */
-  readonly inFlight = new Map<number, Promise<Reply<any>>>()
-  /** Its own changes: each request after the one before. */
-  stream: Promise<unknown> = Promise.resolve()
-  private readonly listeners = new Set<() => void>()
+/** The sessions of one leader: whose time is over, and who has not claimed yet. See docs/metadata.md, "Sessions and a change of leader". */
+export class Sessions {
+  private readonly leader: Leader
+  private readonly live = new Map<string, LiveSession>()
+  /** Those that this leader found and that have not said which leases they hold. */
+  private readonly unclaimed = new Set<string>()
+  private claimWaiters: Array<{ resolve: () => void, reject: (error: Error) => void }> = []
+  /** When the leader began to serve. */
+  private since = Infinity
+  private scannedAt = 0
+  private timer: Timer | null = null
 
-  constructor (id: string, now: number) {
-    this.id = id
-    this.expiresAt = now + leaseDurationMs
+  constructor (leader: Leader) { this.leader = leader }
+
+  get size (): number { return this.live.size }
+
+  get (id: string): LiveSession | undefined { return this.live.get(id) }
+
+  values (): Iterable<LiveSession> { return this.live.values() }
+
+  /** @throws AtollError ATOLL_SESSION_EXPIRED */
+  require (id: string): LiveSession {
+    const session = this.live.get(id)
+    if (session === undefined) throw expired(id)
+    this.requireLive(session)
+    return session
   }
 
-  /** A request of the session has arrived. */
-  touch (now: number, peer: Peer): void {
-    this.expiresAt = now + leaseDurationMs
-    if (this.peer === peer || (this.peer !== null && !this.peer.closed)) return
-    this.attach(peer)
+  /** Also after a wait: what a session that has ended held may be somebody else's. */
+  requireLive (session: LiveSession): void {
+    this.leader.requireLeading()
+    if (session.ended) throw expired(session.id)
   }
 
-  /** Recalls go there from now on. */
-  attach (peer: Peer): void {
-    if (this.peer === peer) return
-    this.peer = peer
-    this.notify()
+  add (id: string): LiveSession {
+    let session = this.live.get(id)
+    if (session === undefined) {
+      session = new LiveSession(id, this.leader.components.clock.now())
+      this.live.set(id, session)
+    }
+    return session
   }
 
-  end (): void {
-    this.ended = true
-    this.notify()
+  /**
+   * Takes over those of the replicated state; each has `leaseDurationMs` to claim its leases. Those that were
+   * overdue end: else everybody would wait for them.
+   */
+  begin (): void {
+    this.since = this.scannedAt = this.leader.components.clock.now()
+    for (const [id, { overdue }] of this.leader.store.sessions.all) {
+      const session = this.add(id)
+      this.unclaimed.add(id)
+      if (overdue) void this.end(session, 'overdue under an earlier leader', 0)
+    }
+    this.scan()
   }
 
-  /** Called when the session gets another connection or ends. */
-  onChange (listener: () => void): () => void {
-    this.listeners.add(listener)
-    return () => { this.listeners.delete(listener) }
+  /** The leader leads no more. */
+  close (error: AtollError): void {
+    const { components, init } = this.leader
+    this.timer?.cancel()
+    for (const session of this.live.values()) {
+      session.peer?.notify('lease.reclaim', { partition: components.group.id, term: init.term })
+      session.end()
+    }
+    for (const { reject } of this.claimWaiters.splice(0)) reject(error)
   }
 
-  private notify (): void {
-    for (const listener of [...this.listeners]) listener()
+  // How one ends
+
+  /**
+   * From now on the requests of the session are refused. What it held is nobody's once the end is committed, which this waits for: a
+   * later leader that finds the session in the replicated state knows that nobody else was given any of it. Nor before
+   * `trustedUntilMs`, as long as its client, who may not hear of the end, can believe that it holds it.
+   */
+  end (session: LiveSession, reason: string, trustedUntilMs = session.expiresAt): Promise<void> {
+    if (session.ended) return session.over
+    this.leader.components.log.info('session ends', { session: session.id, reason })
+    session.over = this.endInLog(session, trustedUntilMs)
+    session.end()
+    return session.over
   }
+
+  private async endInLog ({ id }: LiveSession, trustedUntilMs: number): Promise<void> {
+    const { leader } = this
+    const { clock } = leader.components
+    const trustedMs = trustedUntilMs - clock.now()
+    if (trustedMs > 0) await new Promise<void>((resolve) => { clock.setTimer(resolve, trustedMs) })
+    for (;;) {
+      try {
+        await leader.propose('end-session', { id })
+        break
+      } catch {
+        // Who leads next finds the session.
+        if (leader.hasEnded) return
+        await new Promise<void>((resolve) => { clock.setTimer(resolve, sessionScanMs) })
+      }
+    }
+    this.live.delete(id)
+    leader.leases.dropSession(id)
+    this.claimed(id)
+  }
+
+  // Overdue ones
+
+  /** Its time is over: it is kept for as long as nobody wants what it holds. */
+  private keepOverdue (session: LiveSession): void {
+    if (session.recalls > 0 || this.live.size > courtesySessionsMax) {
+      void this.end(session, 'not renewed in time')
+      return
+    }
+    this.leader.components.log.info('session is overdue', { session: session.id })
+    session.overdue = true
+    // Where this fails the next leader waits for a claim of the session.
+    this.leader.propose('overdue-session', { id: session.id }).catch(() => {})
+  }
+
+  /** An overdue session has sent something: before it is served, later leaders are to know that it is back. */
+  returned (session: LiveSession): Promise<void> {
+    session.returning ??= this.returnInLog(session).finally(() => { session.returning = null })
+    return session.returning
+  }
+
+  private async returnInLog (session: LiveSession): Promise<void> {
+    await this.leader.propose('open-session', { id: session.id, client: '', existing: true })
+    this.requireLive(session)
+    session.overdue = false
+    this.leader.components.log.info('session is back', { session: session.id })
+  }
+
+  // Claims after a change of leader
+
+  /** The session has said what it holds. */
+  claimed (id: string): void {
+    if (this.unclaimed.delete(id)) for (const { resolve } of this.claimWaiters.splice(0)) resolve()
+  }
+
+  isUnclaimed (id: string): boolean { return this.unclaimed.has(id) }
+
+  /** null if no other session may hold leases that this leader does not know of; otherwise what to await. */
+  admission (id: string): Promise<void> | null { return this.isAdmitted(id) ? null : this.waitForClaims(id) }
+
+  private isAdmitted (id: string): boolean {
+    const { unclaimed } = this
+    return unclaimed.size === 0 || (unclaimed.size === 1 && unclaimed.has(id))
+  }
+
+  private async waitForClaims (id: string): Promise<void> {
+    while (!this.isAdmitted(id)) {
+      this.leader.requireLeading()
+      await new Promise<void>((resolve, reject) => { this.claimWaiters.push({ resolve, reject }) })
+    }
+  }
+
+  // Time
+
+  private scan (): void {
+    const { clock } = this.leader.components
+    const now = clock.now()
+    // While this process stood still it read nothing: what its sessions sent is waiting.
+    const stalledMs = now - this.scannedAt - sessionScanMs
+    const lenienceMs = stalledMs > sessionScanMs ? stalledMs : 0
+    this.scannedAt = now
+    this.since += lenienceMs
+    const claimsAreDue = now >= this.since + leaseDurationMs
+    for (const session of [...this.live.values()]) {
+      session.expiresAt += lenienceMs
+      if (claimsAreDue && this.unclaimed.has(session.id)) void this.end(session, 'did not claim its leases in time', 0)
+      else if (session.expiresAt + courtesyMs <= now) void this.end(session, 'not renewed for long')
+      else if (session.expiresAt <= now && !session.overdue && !session.ended) this.keepOverdue(session)
+    }
+    if (!this.leader.hasEnded) this.timer = clock.setTimer(() => { this.scan() }, sessionScanMs)
+  }
+}
+
+function expired (id: string): AtollError {
+  return new AtollError('ATOLL_SESSION_EXPIRED', `session ${id} is not known, or was not renewed in time`)
 }

@@ -82,7 +82,7 @@ export class MetadataStore {
     this.results.set(resultKey(session.id, remembered.sequence), remembered)
   }
 
-  addSession (session: Session): void { this.sessions.put(session.id, session) }
+  putSession (session: Session): void { this.sessions.put(session.id, session) }
 
   removeSession (session: Session): void {
     for (const { sequence } of session.results.values()) this.results.set(resultKey(session.id, sequence), null)

@@ -48,6 +48,8 @@ export interface Session {
   streamed: number
   /** The last of them that failed. */
   failed: Array<[sequence: number, code: string]>
+  /** It was not renewed in time: a new leader does not wait for it. */
+  overdue: boolean
   /** Sequence of the next remembered result. */
   nextResult: number
   /** By operation number, oldest first. */

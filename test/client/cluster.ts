@@ -1,6 +1,7 @@
 import { connect, type Cluster, type OpenVolumeOptions } from '../../client/connect.ts'
 import { AtollVolumeClient } from '../../client/volume-client.ts'
 import type { Invalidation, VolumeClient } from '../../client/types.ts'
+import { leaseDurationMs, sessionScanMs } from '../../fsnode/metadata/constants.ts'
 import { MetadataPartition } from '../../fsnode/metadata/partition.ts'
 import { metadataHandlers } from '../../fsnode/metadata/service.ts'
 import { MetadataStateMachine } from '../../fsnode/metadata/state-machine.ts'
@@ -122,6 +123,22 @@ export class TestCluster {
     const log = this.logs[index]!
     log.elect(log.members[(log.members.indexOf(this.leader(index)) + 1) % log.members.length]!)
     await this.clock.advance(0)
+  }
+
+  /** Longer than a lease, in which others want what those hold that are cut off: their sessions end. */
+  async endOverdueSessions (): Promise<void> {
+    await this.clock.advance(leaseDurationMs + 2 * sessionScanMs)
+    let ended = 0
+    for (const { partitions } of this.nodes) {
+      for (const { partition, member } of partitions.values()) {
+        if (member.status.role !== 'leader') continue
+        const leader = await partition.opened()
+        const overdue = [...leader.sessions.values()].filter((session) => session.overdue)
+        ended += overdue.length
+        for (const session of overdue) await this.run(leader.sessions.end(session, 'wanted'))
+      }
+    }
+    if (ended === 0) throw new Error('no session is overdue')
   }
 
   resetCounts (): void { this.counts = new Map() }

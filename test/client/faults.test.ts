@@ -92,7 +92,7 @@ describe('client: faults', () => {
       return undefined
     }
     const made = a.volume.mkdir(1, 'd', 0o755, me).then(() => 'well', (error) => error.code)
-    await cluster.clock.advance(9_000)
+    await cluster.endOverdueSessions()
     for (const node of nodes) cluster.network.disconnect('a', node)
     cluster.network.heal()
     expect(await a.run(made)).to.equal('EIO')

@@ -89,7 +89,7 @@ describe('client: changes under exclusive leases', () => {
 
   it('nor one of a process that had lost a session before: the next one goes on with the session it had last', async () => {
     cluster.onRequest = (method) => ['meta.renew', 'meta.session'].includes(method) ? new AtollError('ATOLL_UNAVAILABLE', 'cut off') : undefined
-    await cluster.clock.advance(15_000)
+    await cluster.endOverdueSessions()
     cluster.onRequest = () => undefined
     for (const name of ['one', 'two', 'three']) await a.run(a.volume.mkdir(dir, name, 0o755, me))
     await cluster.clock.advance(1_000)
@@ -157,7 +157,7 @@ describe('client: changes under exclusive leases', () => {
     expect(machine.journal!.recover()).to.deep.equal([])
     machine.crash()
     cluster.onRequest = () => undefined
-    await cluster.clock.advance(15_000)
+    await cluster.endOverdueSessions()
     const next = await machine.start()
     const lost = await cluster.run(replay(next.volume, machine.journal!, silent))
     expect([...lost].map(([each, error]) => [each, (error as { code: string }).code])).to.have.deep.members([[ino, 'EIO'], [made, 'EIO']])
@@ -173,7 +173,7 @@ describe('client: changes under exclusive leases', () => {
     const open = await a.run(a.volume.open(ino, { write: true }))
     await a.run(open.write(0, [Buffer.from('CONT')]))
     cluster.onRequest = (method) => method.startsWith('meta.') ? new AtollError('ATOLL_UNAVAILABLE', 'cut off') : undefined
-    await cluster.clock.advance(15_000)
+    await cluster.endOverdueSessions()
     cluster.onRequest = () => undefined
     const b = await cluster.client('b')
     expect((await b.get('f', dir)).toString()).to.equal('content')
@@ -193,7 +193,7 @@ describe('client: changes under exclusive leases', () => {
     const opened = await a.run(a.volume.open(early, { write: true }))
     await a.run(opened.write(0, [pattern(20_000)]))
     cutOff((method, body) => method.startsWith('meta.') || isEarly(method, body))
-    await cluster.clock.advance(15_000)
+    await cluster.endOverdueSessions()
     cluster.onRequest = () => undefined
     const b = await cluster.client('b')
     await b.put('early', 'of b', dir)
@@ -252,7 +252,7 @@ describe('client: changes under exclusive leases', () => {
     await a.run(a.volume.unlink(dir, 'f', { ...me, operationId: 77 }))
     machine.crash()
     cluster.onRequest = () => undefined
-    await cluster.clock.advance(15_000)
+    await cluster.endOverdueSessions()
     const next = await machine.start()
     expect(await next.code(next.volume.unlink(dir, 'f', { ...me, operationId: 77 }))).to.equal('EIO')
     expect(await next.names(dir)).to.deep.equal(['f'])
@@ -277,7 +277,7 @@ describe('client: changes under exclusive leases', () => {
     cluster.onRequest = (method) => ['meta.changes', 'meta.renew', 'meta.session'].includes(method) ? new AtollError('ATOLL_UNAVAILABLE', 'cut off') : undefined
     const ino = await a.create(dir, 'f', 'content')
     const opened = await a.run(a.volume.open(ino, { write: false }))
-    await cluster.clock.advance(10_000)
+    await cluster.endOverdueSessions()
     cluster.onRequest = () => undefined
     await cluster.clock.advance(5_000)
     expect(await a.code(a.volume.lookup(dir, 'f'))).to.equal('ENOENT')
@@ -297,7 +297,7 @@ describe('client: changes under exclusive leases', () => {
       opened.write(at, [Buffer.from('x')]).catch(() => {})
       await cluster.clock.advance(100)
     }
-    await cluster.clock.advance(10_000)
+    await cluster.endOverdueSessions()
     cluster.network.heal()
     await cluster.clock.advance(5_000)
     const error = await a.run(opened.sync().then(() => null, (reason) => reason))
@@ -310,7 +310,7 @@ describe('client: changes under exclusive leases', () => {
     await a.run(a.volume.syncNames())
     for (const { id } of cluster.map.nodes) cluster.network.cut('a', id)
     await a.run(opened.write(100_000, [Buffer.from('raises the extent')]))
-    await cluster.clock.advance(10_000)
+    await cluster.endOverdueSessions()
     const b = await cluster.client('b')
     const other = await b.run(b.volume.open(opened.ino, { write: true }))
     await b.run(other.write(0, [Buffer.from('of another')]))
@@ -345,7 +345,7 @@ describe('client: changes under exclusive leases', () => {
     await a.run(a.volume.unlink(dir, 'f', me))
     await a.run(a.volume.rename(dir, 'g', dir, 'h', 0, me))
     losePower(cluster)
-    await cluster.clock.advance(10_000)
+    await cluster.endOverdueSessions()
     cluster.onRequest = () => undefined
     await cluster.clock.advance(5_000)
     expect(await a.names(dir)).to.deep.equal(['f', 'g'])

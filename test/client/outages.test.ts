@@ -76,6 +76,42 @@ describe('client: outages that are longer than leases', () => {
     expect(await b.names(dir)).to.deep.equal(['d', 'f', 'gapped', 'large'])
   })
 
+  it('of a client\'s own network, neither, while nobody wants what it holds', async () => {
+    const ino = await a.create(dir, 'f', 'before')
+    await a.run(a.volume.syncNames())
+    const b = await cluster.client('b')
+    await b.put('elsewhere', 'of b')
+    const opened = await a.run(a.volume.open(ino, { write: true }))
+    for (const { id } of cluster.map.nodes) cluster.network.cut('a', id)
+    await a.run(opened.write(0, [Buffer.from('told')]))
+    await a.create(dir, 'g', 'not synced')
+    await cluster.clock.advance(600_000)
+    expect((await b.get('elsewhere')).toString()).to.equal('of b')
+    cluster.network.heal()
+    await a.run(opened.sync())
+    await a.run(a.volume.syncNames())
+    expect((await b.run(b.read(ino))).toString()).to.equal('toldre')
+    expect(await b.names(dir)).to.deep.equal(['f', 'g'])
+  })
+
+  it('and a process that comes long after one that was killed goes on where that one was', async () => {
+    const ino = await a.create(dir, 'f', 'before')
+    await a.run(a.volume.syncNames())
+    cluster.onRequest = (method) => method === 'meta.changes' || method === 'data.write' ? 'lose-request' : undefined
+    const opened = await a.run(a.volume.open(ino, { write: true }))
+    await a.run(opened.write(0, [Buffer.from('told')]))
+    await a.run(opened.flush())
+    await a.create(dir, 'g', 'not synced')
+    machine.crash()
+    cluster.onRequest = () => undefined
+    await cluster.clock.advance(600_000)
+    const next = await machine.start()
+    expect([...await cluster.run(replay(next.volume, machine.journal!, silent))]).to.deep.equal([])
+    const b = await cluster.client('b')
+    expect(await b.names(dir)).to.deep.equal(['f', 'g'])
+    expect((await b.run(b.read(ino))).toString()).to.equal('toldre')
+  })
+
   it('nor those of a leader that stood still: what its sessions sent meanwhile is waiting', async () => {
     const { file: opened } = await a.run(a.volume.create(dir, 'f', { mode: 0o644, exclusive: true }, me))
     const [node] = cluster.nodes

@@ -261,6 +261,18 @@ export class Cluster {
     return client
   }
 
+  /** Each second, with every partition. */
+  keepRenewing (...clients: TestClient[]): { stop: () => void } {
+    let stopped = false
+    const renew = (): void => {
+      if (stopped) return
+      for (const client of clients) for (const index of this.logs.keys()) client.start('meta.renew', {}, index).catch(() => {})
+      this.clock.setTimer(renew, 1_000)
+    }
+    renew()
+    return { stop: () => { stopped = true } }
+  }
+
   private async addNode (name: string): Promise<void> {
     const node: Node = { name, partitions: new Map() }
     for (const [index, log] of this.logs.entries()) {

@@ -161,7 +161,7 @@ describe('leases', () => {
     cluster.network.cut('b', 'n0')
     const started = cluster.clock.now()
     const changing = a.start('meta.setattr', { ino: attr.ino, mode: 0o600 })
-    const renewing = setRenewal(cluster, a)
+    const renewing = cluster.keepRenewing(a)
     await cluster.clock.run(changing)
     renewing.stop()
     const waited = cluster.clock.now() - started
@@ -194,16 +194,6 @@ describe('leases', () => {
     expect((await opener.call('meta.orphans', {})).inos).to.deep.equal([attr.ino])
     await opener.call('meta.forget', { ino: attr.ino })
     expect(cluster.leader(0).machine.store.inodes.get(attr.ino)).to.equal(undefined)
-  })
-
-  it('and orphans of a session that is not renewed are released', async () => {
-    const { attr } = await b.create(1, 'f')
-    await b.call('meta.unlink', { dir: 1, name: 'f', open: true })
-    const renewing = setRenewal(cluster, a)
-    await cluster.clock.advance(leaseDurationMs + 1_000)
-    renewing.stop()
-    const { store } = cluster.leader(0).machine
-    expect([store.inodes.get(attr.ino), store.orphans.all.size, [...store.sessions.all.keys()]]).to.deep.equal([undefined, 0, ['a']])
   })
 
   it('are dropped when the client gives them back', async () => {
@@ -279,7 +269,7 @@ describe('a new leader', () => {
     change(1)
     cluster.network.cut('a', 'n1')
     const started = cluster.clock.now()
-    const renewing = setRenewal(cluster, b)
+    const renewing = cluster.keepRenewing(b)
     const reading = b.start('meta.getattr', { ino: attr.ino })
     await cluster.clock.run(reading)
     renewing.stop()
@@ -299,7 +289,7 @@ describe('a new leader', () => {
     const started = cluster.clock.now()
     await a.create(1, 'f')
     expect(cluster.clock.now() - started).to.be.lessThan(20)
-    const renewing = setRenewal(cluster, late)
+    const renewing = cluster.keepRenewing(late)
     await cluster.clock.advance(leaseDurationMs + 1_000)
     renewing.stop()
     expect((await late.call('meta.lookup', { dir: 1, name: 'f' })).attr!.nlink).to.equal(1)
@@ -309,9 +299,9 @@ describe('a new leader', () => {
     const { attr } = await a.create(1, 'f', { lease: 'exclusive' })
     const b = await cluster.client('b')
     change(1)
-    const renewing = [setRenewal(cluster, a), setRenewal(cluster, b)]
+    const renewing = cluster.keepRenewing(a, b)
     await cluster.clock.run(b.start('meta.getattr', { ino: attr.ino }))
-    for (const { stop } of renewing) stop()
+    renewing.stop()
     expect(await a.code(a.call('meta.claim', { shared: [], exclusive: [attr.ino] }))).to.equal('ATOLL_SESSION_EXPIRED')
   })
 
@@ -339,14 +329,3 @@ describe('a new leader', () => {
     expect([await cluster.clock.run(changing), await cluster.clock.run(reading)]).to.deep.equal(['ATOLL_NOT_LEADER', 'ATOLL_NOT_LEADER'])
   })
 })
-
-function setRenewal (cluster: Cluster, client: TestClient): { stop: () => void } {
-  let stopped = false
-  const renew = (): void => {
-    if (stopped) return
-    client.start('meta.renew', {}).catch(() => {})
-    cluster.clock.setTimer(renew, 1_000)
-  }
-  renew()
-  return { stop: () => { stopped = true } }
-}

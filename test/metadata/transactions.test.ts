@@ -299,7 +299,7 @@ describe('many clients with everything at once', () => {
           }
         }
       }
-      const renewals = setRenewals(cluster, clients)
+      const renewals = cluster.keepRenewing(...clients)
       await cluster.clock.run(Promise.all(clients.map(work)), 1_000_000)
       running = false
       await settled(cluster)
@@ -308,14 +308,3 @@ describe('many clients with everything at once', () => {
     }
   })
 })
-
-function setRenewals (cluster: Cluster, clients: TestClient[]): { stop: () => void } {
-  let stopped = false
-  const renew = (): void => {
-    if (stopped) return
-    for (const client of clients) for (let index = 0; index < partitions; index++) client.start('meta.renew', {}, index).catch(() => {})
-    cluster.clock.setTimer(renew, 1_000)
-  }
-  renew()
-  return { stop: () => { stopped = true } }
-}

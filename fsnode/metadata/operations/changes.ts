@@ -37,7 +37,7 @@ export function changes (context: Context, { first, changes: packed, holders }: 
   context.now = proposed
   const last = first + list.length - 1
   session.streamed = Math.max(session.streamed, last)
-  store.sessions.put(session.id, session)
+  store.putSession(session)
   return { failed: session.failed.filter(([sequence]) => sequence >= first && sequence <= last) }
 }
 

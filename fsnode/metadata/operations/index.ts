@@ -6,7 +6,7 @@ import { link } from './link.ts'
 import { collect, format } from './maintenance.ts'
 import { forget, hold, rmdir, unlink } from './remove.ts'
 import { rename } from './rename.ts'
-import { endSession, openSession } from './sessions.ts'
+import { endSession, openSession, overdueSession } from './sessions.ts'
 import {
   beginTransaction, conclude, decideTransaction, endTransaction, finishTransaction, prepareTransaction
 } from './transactions.ts'
@@ -32,6 +32,7 @@ export const operations = {
   'begin-truncation': beginTruncation,
   'end-truncation': endTruncation,
   'open-session': openSession,
+  'overdue-session': overdueSession,
   'end-session': endSession,
   collect,
   'begin-transaction': beginTransaction,

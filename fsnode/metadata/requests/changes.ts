@@ -5,7 +5,7 @@ import type { Reply } from '../../protocol/peer.ts'
 import { streamOperation } from '../command.ts'
 import { inodesPerRequestMax } from '../constants.ts'
 import type { Leader } from '../leader.ts'
-import type { LiveSession } from '../sessions.ts'
+import type { LiveSession } from '../live-session.ts'
 
 interface Answer<T> extends Reply<any> { body: T }
 
@@ -65,10 +65,10 @@ function heldBy (list: readonly Change[]): Set<number> {
 
 /** Until a session has claimed what it holds from before this leader, nobody else gets anything. */
 function requireLeases (leader: Leader, session: LiveSession, held: Iterable<number>): void {
-  if (leader.isUnclaimed(session.id)) return
+  if (leader.sessions.isUnclaimed(session.id)) return
   for (const ino of held) {
     if (leader.leases.of(session.id, ino) === 'exclusive') continue
-    void leader.endSession(session, 'changes of what it does not hold')
+    void leader.sessions.end(session, 'changes of what it does not hold')
     throw new AtollError('ATOLL_SESSION_EXPIRED', `session ${session.id} does not hold inode ${ino}`)
   }
 }

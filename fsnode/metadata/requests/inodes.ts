@@ -8,7 +8,7 @@ import type { Reply } from '../../protocol/peer.ts'
 import type { Leader } from '../leader.ts'
 import type { SetattrArgs } from '../operations/attributes.ts'
 import { attrOf } from '../records.ts'
-import type { LiveSession } from '../sessions.ts'
+import type { LiveSession } from '../live-session.ts'
 import { confirmLeading, finishTruncation, trim } from '../truncation.ts'
 import { describe } from './content.ts'
 import { readInode } from './reads.ts'
@@ -124,7 +124,7 @@ export async function acquire (leader: Leader, session: LiveSession, ino: number
 /** A writer that ended without saying how far it got may have written chunks beyond the size: the next one must not grow the file over them. */
 async function trimAfterVanishedWriter (leader: Leader, ino: number): Promise<void> {
   const inode = leader.store.inodes.get(ino)
-  if (inode === undefined || inode.writer === '' || leader.sessions.has(inode.writer)) return
+  if (inode === undefined || inode.writer === '' || leader.sessions.get(inode.writer) !== undefined) return
   if (inode.extent > (inode.isInline ? 0 : inode.size)) await trim(leader, ino)
 }
 

@@ -7,7 +7,7 @@ import type {
 import { transactionRetriesMax, transactionRetryMs } from '../constants.ts'
 import type { Leader } from '../leader.ts'
 import { renameFault } from '../operations/rename.ts'
-import type { LiveSession } from '../sessions.ts'
+import type { LiveSession } from '../live-session.ts'
 import { planRename } from '../transactions/plan-rename.ts'
 import { entryAnywhere, isHere, partitionOf } from '../transactions/queries.ts'
 import type { Decided, Plan } from '../transactions/coordinator.ts'

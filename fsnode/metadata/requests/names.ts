@@ -6,7 +6,7 @@ import type {
   CreateRequest, CreateResponse, LinkRequest, LinkResponse, RemoveResponse, RenameRequest, RenameResponse, RmdirRequest, UnlinkRequest
 } from '../../protocol/metadata.ts'
 import type { Leader } from '../leader.ts'
-import type { LiveSession } from '../sessions.ts'
+import type { LiveSession } from '../live-session.ts'
 import { isHere } from '../transactions/queries.ts'
 import * as across from './names-across.ts'
 import * as here from './names-here.ts'

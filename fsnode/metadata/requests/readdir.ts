@@ -6,7 +6,7 @@ import { readdirEntriesMax, readdirInlineBytesMax, readdirInlineFileBytesMax } f
 import { nameInKey } from '../keys.ts'
 import type { Leader } from '../leader.ts'
 import { attrOf } from '../records.ts'
-import type { LiveSession } from '../sessions.ts'
+import type { LiveSession } from '../live-session.ts'
 import type { MetadataStore } from '../store.ts'
 import type { Entry } from '../types.ts'
 import { inlineOf } from './content.ts'

@@ -8,7 +8,7 @@ import type {
 import type { Reply } from '../../protocol/peer.ts'
 import type { Leader } from '../leader.ts'
 import { xattrsOf } from '../operations/xattrs.ts'
-import type { LiveSession } from '../sessions.ts'
+import type { LiveSession } from '../live-session.ts'
 import type { Inode } from '../types.ts'
 import { describe, symlinkOf } from './content.ts'
 

@@ -4,7 +4,7 @@ import type { Peer, Reply } from '../../protocol/peer.ts'
 import { clientNameBytesMax, leaseDurationMs, sessionIdBytesMax } from '../constants.ts'
 import type { Leader } from '../leader.ts'
 import type { Held } from '../leases.ts'
-import type { LiveSession } from '../sessions.ts'
+import type { LiveSession } from '../live-session.ts'
 
 interface Answer<T> extends Reply<any> { body: T }
 
@@ -13,14 +13,18 @@ export async function open (leader: Leader, { session: id, client, existing }: S
   if (typeof id !== 'string' || id === '' || Buffer.byteLength(id) > sessionIdBytesMax || id.includes('/')) {
     throw new AtollError('ATOLL_BAD_MESSAGE', `not a session id: up to ${sessionIdBytesMax} bytes without '/'`)
   }
-  await leader.sessions.get(id)?.over
+  const known = leader.sessions.get(id)
+  await known?.over
+  // From here on it does not become overdue, so that what is proposed is the last word.
+  known?.touch(leader.components.clock.now(), peer)
   await leader.propose('open-session', { id, client: String(client).slice(0, clientNameBytesMax), ...(existing === true && { existing }) })
-  leader.requireLeading()
-  const session = leader.addSession(id)
+  const session = leader.sessions.add(id)
+  leader.sessions.requireLive(session)
+  session.overdue = false
   session.touch(leader.components.clock.now(), peer)
   session.attach(peer)
   // For its client it is new, whether or not an earlier leader has opened it already: nothing is held under it.
-  if (existing !== true) leader.claimed(id)
+  if (existing !== true) leader.sessions.claimed(id)
   return { body: term(leader, session) }
 }
 
@@ -28,7 +32,7 @@ export async function open (leader: Leader, { session: id, client, existing }: S
 export async function renew (leader: Leader, session: LiveSession, peer: Peer): Promise<Answer<SessionResponse>> {
   session.attach(peer)
   await leader.barrier()
-  leader.requireLeading()
+  leader.sessions.requireLive(session)
   return { body: term(leader, session) }
 }
 
@@ -39,18 +43,18 @@ export async function renew (leader: Leader, session: LiveSession, peer: Peer): 
 export async function claim (leader: Leader, session: LiveSession, { shared, exclusive, inherited = [] }: ClaimRequest, peer: Peer): Promise<Answer<Empty>> {
   session.attach(peer)
   await leader.barrier()
-  leader.requireLeading()
+  leader.sessions.requireLive(session)
   const { id } = session
-  if (!leader.isUnclaimed(id)) {
+  if (!leader.sessions.isUnclaimed(id)) {
     const { leases } = leader
     const held = shared.every((ino) => isReadLease(leases.of(id, ino))) && exclusive.every((ino) => leases.of(id, ino) === 'exclusive')
     if (held) return { body: {} }
-    void leader.endSession(session, 'claimed leases that it does not hold')
+    void leader.sessions.end(session, 'claimed leases that it does not hold')
     throw new AtollError('ATOLL_SESSION_EXPIRED', `session ${id} claimed leases that it does not hold any more`)
   }
   for (const ino of shared) leader.grant(session, ino, 'shared')
   for (const ino of [...exclusive, ...inherited]) leader.grant(session, ino, 'exclusive')
-  leader.claimed(id)
+  leader.sessions.claimed(id)
   return { body: {} }
 }
 
@@ -62,7 +66,7 @@ export function release (leader: Leader, session: LiveSession, { inos }: Release
 }
 
 export async function close (leader: Leader, session: LiveSession): Promise<Answer<Empty>> {
-  await leader.endSession(session, 'closed')
+  await leader.sessions.end(session, 'closed', 0)
   leader.requireLeading()
   return { body: {} }
 }

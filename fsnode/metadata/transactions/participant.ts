@@ -62,7 +62,7 @@ export class Participant {
     const { parts, session, open, watermark } = request.body as PrepareBody
     try {
       // What others hold from before this leader is to be given up as well.
-      await leader.admission(session)
+      await leader.sessions.admission(session)
       const taken = await leader.acquire(session, () => claimsOf(parts), prepareWaitMs)
       try {
         await leader.propose('prepare-transaction', {

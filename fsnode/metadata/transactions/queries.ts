@@ -24,7 +24,7 @@ async function read (leader: Leader, query: QueryBody): Promise<EntryAnswer | At
   const { store } = leader
   switch (query.kind) {
     case 'entry':
-      await leader.admission(query.session)
+      await leader.sessions.admission(query.session)
       return entryHere(leader, query.session, query.dir, query.name, prepareWaitMs)
     case 'attr': {
       await leader.free(query.ino)

@@ -124,8 +124,9 @@ export class Leader {
     return !leases.conflicts(session.id, ino, 'shared') && !intents.isTaken(ino, 'write') && !intents.isTaken(ino, 'change') && !this.truncations.has(ino)
   }
 
+  /** Also to a session that has ended, as long as its client may believe in what it is answered. */
   grant (session: LiveSession, ino: number, mode: LeaseMode = 'shared'): void {
-    if (session.ended) return
+    if (session.forgotten) return
     this.leases.grant(session.id, ino, mode)
     if (this.leases.size > leasesMax) this.evict()
   }

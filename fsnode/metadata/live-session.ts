@@ -16,6 +16,8 @@ export class LiveSession {
   recalls = 0
   /** Its requests are refused; what it held is still held until `over`. */
   ended = false
+  /** What it held is nobody's any more. */
+  forgotten = false
   /** Resolves when what it held is nobody's any more, or this leader leads no more. */
   over: Promise<void> = Promise.resolve()
   /** Mutations under way: a retry that comes meanwhile waits for the same answer. */

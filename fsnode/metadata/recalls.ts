@@ -11,7 +11,7 @@ export interface RecallsComponents {
   log: Logger
   leases: LeaseTable
   /** One that does not give up what it must loses everything. */
-  sessions: { get: (id: string) => LiveSession | undefined, end: (session: LiveSession, reason: string) => Promise<void> }
+  sessions: { get: (id: string) => LiveSession | undefined, end: (session: LiveSession, reason: string, trustedUntilMs?: number) => Promise<void> }
 }
 
 interface Attempt { session: LiveSession, peer: Peer, deadline: number }
@@ -71,7 +71,7 @@ export class Recalls {
     for (let turn = 0; turn < answerTurns; turn++) await null
     const session = sessions.get(sessionId)
     if (session === undefined) return closed
-    if (session.overdue) void sessions.end(session, 'overdue, and others want what it holds')
+    if (session.overdue) void sessions.end(session, 'overdue, and others want what it holds', 0)
     session.recalls++
     try {
       return await this.askLive(session, request, heard)

@@ -38,12 +38,13 @@ export class Sessions {
     if (session.ended) throw expired(session.id)
   }
 
+  /** One that the replicated state has. @throws AtollError ATOLL_SESSION_EXPIRED, if it does not have it any more */
   add (id: string): LiveSession {
-    let session = this.live.get(id)
-    if (session === undefined) {
-      session = new LiveSession(id, this.leader.components.clock.now())
-      this.live.set(id, session)
-    }
+    this.leader.requireLeading()
+    if (this.leader.store.sessions.get(id) === undefined) throw expired(id)
+    const session = this.live.get(id) ?? new LiveSession(id, this.leader.components.clock.now())
+    this.live.set(id, session)
+    this.requireLive(session)
     return session
   }
 
@@ -87,7 +88,8 @@ export class Sessions {
     return session.over
   }
 
-  private async endInLog ({ id }: LiveSession, trustedUntilMs: number): Promise<void> {
+  private async endInLog (session: LiveSession, trustedUntilMs: number): Promise<void> {
+    const { id } = session
     const { leader } = this
     const { clock } = leader.components
     const trustedMs = trustedUntilMs - clock.now()
@@ -102,6 +104,7 @@ export class Sessions {
         await new Promise<void>((resolve) => { clock.setTimer(resolve, sessionScanMs) })
       }
     }
+    session.forgotten = true
     this.live.delete(id)
     leader.leases.dropSession(id)
     this.claimed(id)

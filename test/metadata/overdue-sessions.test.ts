@@ -99,6 +99,14 @@ describe('a session that is not renewed in time', () => {
     expect(await b.code(b.call('meta.renew', {}))).to.equal('ATOLL_SESSION_EXPIRED')
   })
 
+  it('that is wanted while it comes back keeps nobody waiting: it was not answered', async () => {
+    await cutOff()
+    cluster.network.heal()
+    const leader = await cluster.leader(0).partition.opened()
+    leader.sessions.require('b').touch(cluster.clock.now(), leader.sessions.require('a').peer!)
+    expect(await elapsed(a.start('meta.setattr', { ino, mode: 0o600 }))).to.be.lessThan(100)
+  })
+
   it('ends in the end, and what it had open without a name is released', async () => {
     await b.call('meta.unlink', { dir: 1, name: 'f', open: true })
     await cutOff(courtesyMs)
@@ -134,5 +142,36 @@ describe('a session that ends although it is renewed', () => {
     await cluster.clock.run(a.persist('meta.setattr', { ino: attr.ino, mode: 0o600 }), 2 * recallMsMax)
     renewing.stop()
     expect(trustedUntil).to.be.within(recallMsMax, cluster.clock.now())
+  })
+  it('keeps from others what it is granted by a request that it had under way, too', async () => {
+    const cluster = await Cluster.open()
+    const a = await cluster.client('a')
+    const b = await cluster.client('b')
+    const { attr } = await a.create(1, 'f')
+    await a.call('meta.release', { inos: [attr.ino] })
+    const leader = await cluster.leader(0).partition.opened()
+    const session = leader.sessions.require('b')
+    void leader.sessions.end(session, 'test')
+    const started = cluster.clock.now()
+    leader.grant(session, attr.ino)
+    const renewing = cluster.keepRenewing(a)
+    await cluster.clock.run(a.start('meta.setattr', { ino: attr.ino, mode: 0o600 }))
+    renewing.stop()
+    expect(cluster.clock.now() - started).to.be.within(leaseDurationMs - 100, leaseDurationMs + 100)
+    leader.grant(session, attr.ino)
+    expect(leader.leases.of('b', attr.ino)).to.equal(undefined)
+    expect(await b.code(b.call('meta.getattr', { ino: attr.ino }))).to.equal('ATOLL_SESSION_EXPIRED')
+  })
+
+  it('is not opened again by a request that was under way as it ended', async () => {
+    const cluster = await Cluster.open()
+    const b = await cluster.client('b')
+    const leader = await cluster.leader(0).partition.opened()
+    cluster.logs[0]!.onProposed = () => {
+      cluster.logs[0]!.onProposed = () => {}
+      void leader.sessions.end(leader.sessions.require('b'), 'test', 0)
+    }
+    expect(await b.code(b.call('meta.session', { client: 'b', existing: true }))).to.equal('ATOLL_SESSION_EXPIRED')
+    expect(leader.sessions.get('b')).to.equal(undefined)
   })
 })

@@ -19,7 +19,6 @@ export async function open (leader: Leader, { session: id, client, existing }: S
   known?.touch(leader.components.clock.now(), peer)
   await leader.propose('open-session', { id, client: String(client).slice(0, clientNameBytesMax), ...(existing === true && { existing }) })
   const session = leader.sessions.add(id)
-  leader.sessions.requireLive(session)
   session.overdue = false
   session.touch(leader.components.clock.now(), peer)
   session.attach(peer)

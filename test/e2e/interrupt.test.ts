@@ -7,6 +7,8 @@ import { canMount, isAlive, kill, Place, sh, start, until, type Running } from '
 const stepMs = 800
 const evenSteps = 5
 const exitLimitMs = 30_000
+/** Less than what a command waits for a cluster that does not answer. */
+const soonMs = 30_000
 
 describe('Ctrl-C', function () {
   this.timeout(240_000)
@@ -22,6 +24,13 @@ describe('Ctrl-C', function () {
 
   function startUp (...more: string[]): Running {
     return start(place.command(...place.upWords(...more)), { limitMs: 120_000 })
+  }
+
+  /** So that nobody can mount, though a node tells where all are, and a stop is held up. Until the function that comes back is called. */
+  function stopMajority (directory: DataDirectory): () => void {
+    const [, ...stopped] = directory.nodeProcesses()
+    for (const { pid } of stopped) kill(pid, 'SIGSTOP')
+    return () => { for (const { pid } of stopped) kill(pid, 'SIGCONT') }
   }
 
   async function ended (up: Running): Promise<number | null> {
@@ -102,15 +111,13 @@ describe('Ctrl-C', function () {
 
   it('a start under which the cluster is stopped says so, with its code, and leaves nothing behind', async () => {
     await place.up()
+    const directory = new DataDirectory(place.data)
+    const goOn = stopMajority(directory)
     const late = start(place.command('up', '--detach', '--data', place.data, '--mount', place.folder('late')))
     await until('it mounts', () => late.text().includes('mounting on'))
-    // Nodes that do not answer hold the mount up: it cannot be ready before the cluster is stopped.
-    const directory = new DataDirectory(place.data)
-    const nodes = directory.nodeProcesses()
-    for (const { pid } of nodes) kill(pid, 'SIGSTOP')
     const down = start(place.command('down', '--data', place.data))
     await until('it gives up, and helps to stop', () => late.child.exitCode !== null || directory.stoppers().some((stopper) => stopper.pid === late.child.pid))
-    for (const { pid } of nodes) kill(pid, 'SIGCONT')
+    goOn()
     const { code, stderr } = await late.outcome
     expect((await down.outcome).code, down.text()).to.equal(0)
     expect(stderr).to.match(/^atoll: ATOLL_CLUSTER_STOPPING: .*\n {2}start it again: atoll up --data /m)
@@ -123,15 +130,13 @@ describe('Ctrl-C', function () {
     const directory = place.folder('other')
     const commands = [['mount', 'main', directory], ['volume', 'create', 'more'], ['status'], ['node', 'list']]
     const mounts = new DataDirectory(place.data)
+    const goOn = stopMajority(mounts)
     const early = start(place.command('mount', 'main', directory, '--data', place.data))
     await until('it mounts', () => mounts.mounts().some(({ path }) => path === directory))
-    // Nodes that do not end hold the stop up.
-    const nodes = mounts.nodeProcesses()
-    for (const { pid } of nodes) kill(pid, 'SIGSTOP')
     const down = start(place.command('down', '--data', place.data))
     await until('it stops', () => mounts.stoppers().length > 0)
-    const outcomes = await Promise.all(commands.map((words) => start(place.command(...words, '--data', place.data), { limitMs: 10_000 }).outcome))
-    for (const { pid } of nodes) kill(pid, 'SIGCONT')
+    const outcomes = await Promise.all(commands.map((words) => start(place.command(...words, '--data', place.data), { limitMs: soonMs }).outcome))
+    goOn()
     for (const { code, stderr } of [...outcomes, await early.outcome]) {
       expect(stderr).to.match(/^atoll: ATOLL_CLUSTER_STOPPING: process \d+ is stopping the cluster in .*\n {2}start it again: atoll up --data /)
       expect(code).to.equal(1)

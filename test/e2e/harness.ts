@@ -182,13 +182,18 @@ export async function makeTree (path: string, files: number): Promise<void> {
   `)
 }
 
+/** Waited for: elections may be under way. */
 export async function managerLeader (place: Place): Promise<string> {
-  for (const { id } of place.clusterFile.nodes) {
-    const { stdout } = await place.well('node', 'show', id, '--json', '--data', place.data)
-    const { groups } = JSON.parse(stdout) as { groups: Array<{ id: string, role: string }> }
-    if (groups.some((group) => group.id === 'manager' && group.role === 'leader')) return id
-  }
-  throw new Error('no node leads the manager')
+  let leader: string | undefined
+  await until('a node leads the manager', async () => {
+    for (const { id } of place.clusterFile.nodes) {
+      const { code, stdout } = await place.atoll('node', 'show', id, '--json', '--data', place.data)
+      const { groups } = (code === 0 ? JSON.parse(stdout) : { groups: [] }) as { groups: Array<{ id: string, role: string }> }
+      if (groups.some((group) => group.id === 'manager' && group.role === 'leader')) leader = id
+    }
+    return leader !== undefined
+  })
+  return leader!
 }
 
 /** For sh: copies the folder 'source' of the place in again and again, verifies each copy from the nodes, and ends with the first error or when it is told to. */

@@ -38,13 +38,15 @@ describe('kill -9 of any process', function () {
     return (await place.status()).nodes.find((node) => node.id === id)!.pid!
   }
 
-  /** Kills a node during a copy and waits until everything is as it was. */
+  /** Kills a node during a copy and waits until everything is as it was. It is not launched again before it was seen to be missed. */
   async function survives (id: string): Promise<void> {
     const pid = await nodePid(id)
+    const { scheduler } = place.clusterFile
     const target = await copyAround(async () => {
+      kill(scheduler.pid, 'SIGSTOP')
       kill(pid, 'SIGKILL')
       let report = await place.status()
-      await until(`${id} is missed`, async () => (report = await place.status()).health !== 'healthy')
+      await until(`${id} is missed`, async () => (report = await place.status()).health !== 'healthy').finally(() => { kill(scheduler.pid, 'SIGCONT') })
       expect(report.partitions.degraded + report.partitions.unavailable).to.be.greaterThan(0)
       expect(report.problems.map(({ command }) => command).every((command) => command.length > 0)).to.equal(true)
     })
@@ -145,9 +147,17 @@ describe('kill -9 of any process', function () {
     expect((await place.status()).problems).to.deep.equal([])
   })
 
+  /** Whoever is killed last may have started others meanwhile. */
+  async function killAll (): Promise<void> {
+    await until('gone', () => {
+      const processes = processesNaming(place.root)
+      for (const pid of processes) kill(pid, 'SIGKILL')
+      return processes.length === 0
+    })
+  }
+
   it('everything: `down` clears up, and `up` has it all', async () => {
-    for (const pid of processesNaming(place.root)) kill(pid, 'SIGKILL')
-    await until('gone', () => processesNaming(place.root).length === 0)
+    await killAll()
     expect((await place.atoll('status', '--data', place.data)).code).to.equal(3)
     expect(existsSync(defaultJournal(place.mount))).to.equal(true)
     await place.down()
@@ -162,8 +172,7 @@ describe('kill -9 of any process', function () {
   })
 
   it('everything again, and `up` without `down`', async () => {
-    for (const pid of processesNaming(place.root)) kill(pid, 'SIGKILL')
-    await until('gone', () => processesNaming(place.root).length === 0)
+    await killAll()
     await place.up()
     expect(await sumOf(`${place.mount}/copy-0`)).to.equal(sum)
     await place.untilHealthy()

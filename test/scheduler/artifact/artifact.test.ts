@@ -2,8 +2,7 @@ import { expect } from 'chai'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -108,7 +107,9 @@ describe('node artifact', function () {
 
   it('runs a storage node where there is nothing but a kernel, and its health check', async () => {
     const path = sandbox('node')
-    const [rpcPort, raftPort] = await freePorts()
+    // Below those of clusters on this machine (scheduler/embedded.ts), of outgoing connections and of other tests.
+    const rpcPort = 18_000 + (process.pid % 900) * 2
+    const raftPort = rpcPort + 1
     const spec = {
       clusterId: 'c', nodeId: 'node-1', host: '127.0.0.1', rpcPort, raftPort, dataDirectory: 'data', capacityBytes: 1e8, domain: [],
       managers: [{ id: 'node-1', host: '127.0.0.1', rpcPort, raftPort }]
@@ -123,7 +124,7 @@ describe('node artifact', function () {
     const child = start(path, environment)
     let output = ''
     for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (chunk: Buffer) => { output += chunk.toString() })
-    while (!(await listens(rpcPort!))) {
+    while (!(await listens(rpcPort))) {
       if (child.exitCode !== null) throw new Error(`the node has ended: ${output}`)
       await new Promise((resolve) => { setTimeout(resolve, pollMs) })
     }
@@ -163,15 +164,6 @@ describe('node artifact', function () {
     expect(readFileSync(artifact.files.at(-1)!.path).readUInt32LE(4)).to.equal(0)
   })
 })
-
-async function freePorts (): Promise<number[]> {
-  const servers = [createServer(), createServer()]
-  const ports = await Promise.all(servers.map((server) => new Promise<number>((resolve) => {
-    server.listen(0, '127.0.0.1', () => { resolve((server.address() as AddressInfo).port) })
-  })))
-  await Promise.all(servers.map((server) => new Promise((resolve) => { server.close(resolve) })))
-  return ports
-}
 
 function listens (port: number): Promise<boolean> {
   return new Promise((resolve) => {

@@ -16,7 +16,7 @@ describe('partitions that are split while files are copied', function () {
     await place.up('--nodes', '3', '--replicas', '3')
     place.folder('source')
     await sh(`cd '${place.path('source')}'; for i in 1 2 3 4 5 6; do head -c 9000000 /dev/urandom > large-$i; head -c 3000 /dev/urandom > small-$i; done; cp -a '${place.path('source')}' '${place.mount}/before'`)
-    copy = start(['sh', '-c', copyLoop(place)], { limitMs: 240_000 })
+    copy = start(['sh', '-c', copyLoop(place)], { limitMs: 20 * 60_000 })
     await until('the copy is under way', () => copies() > 0)
   })
   after(async () => {
@@ -51,8 +51,12 @@ describe('partitions that are split while files are copied', function () {
   })
 
   it('it is shown how many inodes each partition for names holds', async () => {
-    const { stdout } = await place.well('partition', 'list', '--kind', 'metadata', '--volume', 'main', '--sort', 'inodes', '--json', '--data', place.data)
-    const counts = (JSON.parse(stdout) as Array<{ inodes: number | null }>).map(({ inodes }) => inodes ?? -1)
+    let counts: number[] = []
+    await until('each has told', async () => {
+      const { stdout } = await place.well('partition', 'list', '--kind', 'metadata', '--volume', 'main', '--sort', 'inodes', '--json', '--data', place.data)
+      counts = (JSON.parse(stdout) as Array<{ inodes: number | null }>).map(({ inodes }) => inodes ?? -1)
+      return !counts.includes(-1)
+    })
     expect(counts.length).to.equal(4)
     expect(counts).to.deep.equal([...counts].sort((one, other) => other - one))
     expect(counts[0]).to.be.at.least(12)

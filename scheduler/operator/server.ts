@@ -103,14 +103,15 @@ export class OperatorServer {
   }
 }
 
+/** One that is too long is read to its end, or to the time limit of requests, and not kept: who still sends does not hear the answer. */
 async function bodyOf (request: IncomingMessage): Promise<{ json: unknown } | { problem: string }> {
   const chunks: Buffer[] = []
   let length = 0
   for await (const chunk of request) {
     length += (chunk as Buffer).length
-    if (length > bodyMaxBytes) return { problem: `the body is longer than ${bodyMaxBytes} bytes` }
-    chunks.push(chunk as Buffer)
+    if (length <= bodyMaxBytes) chunks.push(chunk as Buffer)
   }
+  if (length > bodyMaxBytes) return { problem: `the body is longer than ${bodyMaxBytes} bytes` }
   if (length === 0) return { json: undefined }
   try {
     return { json: JSON.parse(Buffer.concat(chunks).toString()) as unknown }

@@ -106,6 +106,13 @@ describe('operator API', () => {
     })
   }
 
+  it('hears a body out that is too long, so that the answer is heard', async () => {
+    for (const length of [2_000_000, 20_000_000, 2_000_000, 20_000_000]) {
+      const { status, body } = await ask('PUT', '/v1/nodes', 'x'.repeat(length))
+      expect([status, body.error.code]).to.deep.equal([400, 'ATOLL_INVALID'])
+    }
+  })
+
   it('wants its token for all but /health, and says that it stands by', async () => {
     for (const headers of [{}, { authorization: 'Bearer other' }, { authorization: `Basic ${token}` }]) {
       expect((await ask('GET', '/v1/status', undefined, headers as Record<string, string>)).status).to.equal(401)

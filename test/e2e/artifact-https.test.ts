@@ -46,11 +46,11 @@ describe('node artifact over https: a master with its agent, and a scheduler, ea
 
   it('what the agent has fetched is what the scheduler serves, by its sums, and the node that runs of it is well', async () => {
     await begin(true)
-    await until('a running node', async () => (await node())?.state === 'running', limitMs)
+    let running: NodeStatus | undefined
+    await until('a running node', async () => (running = await node())?.state === 'running', limitMs)
     const { url } = JSON.parse(readFileSync(place.path('scheduler', 'operator.json'), 'utf8')) as { url: string }
     expect(url).to.match(/^https:/)
-    const { rpcPort } = (await node())!
-    await until('the node serves', async () => (await place.atoll('status', '--cluster', `127.0.0.1:${rpcPort}`)).code !== 3)
+    await until('the node serves', async () => (await place.atoll('status', '--cluster', `127.0.0.1:${running!.rpcPort}`)).code !== 3)
     const [sandbox] = sandboxes()
     const sumOf = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex')
     expect(sumOf(join(sandbox!, 'atoll.tar.gz'))).to.equal(sumOf(place.path('scheduler', 'artifact', 'atoll.tar.gz')))

@@ -74,7 +74,7 @@ describe('whatever Node the machine has', function () {
       kill(-Number(group || started.child.pid), 'SIGINT')
       await until('ended', () => started.child.exitCode !== null || started.child.signalCode !== null)
       expect(started.text()).to.include('stopped the nodes and the scheduler')
-      await until('nothing is left', () => other.leftovers.processes.length + other.leftovers.mounts.length === 0, 5000)
+      await until('nothing is left', () => other.leftovers.processes.length + other.leftovers.mounts.length === 0)
     } finally {
       await other.clean()
     }

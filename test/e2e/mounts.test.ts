@@ -1,6 +1,7 @@
 import { expect } from 'chai'
+import { writeFileSync } from 'node:fs'
 import { childrenOf } from '../../cli/processes.ts'
-import { canMount, Place, sh, start, until } from './harness.ts'
+import { canMount, kill, Place, sh, start, until } from './harness.ts'
 
 describe('two mounts of one volume', function () {
   this.timeout(120_000)
@@ -41,7 +42,7 @@ describe('two mounts of one volume', function () {
         expected.push(`line ${line}`)
         expect((await sh(`cat '${there}/log'`)).trimEnd().split('\n')).to.deep.equal(expected)
       }
-      const follow = start(['tail', '-n', '+1', '-f', `${there}/log`], { limitMs: 20_000 })
+      const follow = start(['tail', '-n', '+1', '-f', `${there}/log`])
       await until('what was there', () => follow.text().includes('line 9'))
       await sh(`echo the last one >> '${here}/log'`)
       await until('the new line', () => follow.text().endsWith('the last one\n'))
@@ -71,18 +72,22 @@ describe('two mounts of one volume', function () {
 
   for (const killed of [false, true]) {
     it(`appends of both sides all arrive, each once and whole${killed ? ', when both workers are killed meanwhile, too' : ''}`, async () => {
-      const count = 400
-      await sh(`: > '${one}/shared'`)
-      const append = (side: string, word: string): Promise<string> => sh(`
-        for i in $(seq 100); do echo ${word} $i >> '${side}/shared'; done; exec >> '${side}/shared'; for i in $(seq 101 ${count}); do echo ${word} $i; done`)
+      const workers = (await place.status()).mounts.flatMap(({ pid }) => childrenOf(pid))
+      await sh(`: > '${one}/shared'; rm -f '${place.path('enough')}'`)
+      /** Goes on until it is enough; how many it has appended. */
+      const append = async (side: string, word: string): Promise<number> => Number(await sh(`
+        i=0; while [ $i -lt 100 ]; do i=$((i + 1)); echo ${word} $i >> '${side}/shared'; done
+        exec 3>> '${side}/shared'
+        while [ $i -lt 400 ] || [ ! -e '${place.path('enough')}' ]; do i=$((i + 1)); echo ${word} $i >&3; done; echo $i`))
       const appending = Promise.all([append(one, 'one'), append(other, 'other')])
       if (killed) {
         await until('some lines', async () => Number(await sh(`wc -l < '${one}/shared'`)) > 60)
-        for (const { pid } of (await place.status()).mounts) for (const worker of childrenOf(pid)) process.kill(worker, 'SIGKILL')
+        for (const worker of workers) kill(worker, 'SIGKILL')
       }
-      await appending
+      writeFileSync(place.path('enough'), '')
+      const counts = await appending
       const lines = (await sh(`cat '${one}/shared'`)).trimEnd().split('\n')
-      const expected = ['one', 'other'].flatMap((word) => Array.from({ length: count }, (_, index) => `${word} ${index + 1}`))
+      const expected = ['one', 'other'].flatMap((word, side) => Array.from({ length: counts[side]! }, (_, index) => `${word} ${index + 1}`))
       expect(lines.sort()).to.deep.equal(expected.sort())
       expect(await sh(`cat '${other}/shared'`)).to.equal(await sh(`cat '${one}/shared'`))
     })

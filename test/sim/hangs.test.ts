@@ -68,7 +68,7 @@ async function writeWhile (seed: number, journalRecordsMax: number, choices: (no
 }
 
 describe('nodes that hang, in a whole cluster', function () {
-  this.timeout(60_000)
+  this.timeout(240_000)
 
   for (const journalRecordsMax of [0, 200]) {
     const kind = `a client ${journalRecordsMax === 0 ? 'without' : 'with'} a journal`

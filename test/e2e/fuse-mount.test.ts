@@ -22,6 +22,9 @@ const stuckFactory = new URL('../fuse/stuck-volume-factory.ts', import.meta.url)
 const remoteFactory = new URL('../fuse/remote-volume.ts', import.meta.url).href
 const canMount = process.getuid?.() === 0
 const killsOfWorkers = 4
+/** What takes longer hangs. */
+const shellLimitMs = 60_000
+const untilLimitMs = 30_000
 
 let directory: string
 let mountPoint: string
@@ -36,7 +39,7 @@ async function mount (init: Partial<MountInit> = {}): Promise<StartedMount> {
 
 /** Runs a script with the mount as its working directory; rejects with what it said when it fails. */
 async function shell (script: string, options: { timeout?: number } = {}): Promise<string> {
-  const { stdout } = await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', `cd ${mountPoint}; ${script}`], { timeout: options.timeout ?? 15_000, killSignal: 'SIGKILL', env: { ...process.env, LC_ALL: 'C', OUT: directory } })
+  const { stdout } = await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', `cd ${mountPoint}; ${script}`], { timeout: options.timeout ?? shellLimitMs, killSignal: 'SIGKILL', env: { ...process.env, LC_ALL: 'C', OUT: directory } })
   return stdout.trim()
 }
 
@@ -55,7 +58,7 @@ function childrenOf (pid: number): number[] {
 }
 
 async function until (condition: () => boolean, what: string): Promise<void> {
-  const end = performance.now() + 15_000
+  const end = performance.now() + untilLimitMs
   while (!condition()) {
     if (performance.now() > end) throw new Error(`${what} did not come about`)
     await new Promise((resolve) => { setTimeout(resolve, 5) })
@@ -176,7 +179,7 @@ f.seek(1000); print(f.read(4))"
         cp -a "$OUT/tree" copy; diff -r "$OUT/tree" copy
         diff <(cd "$OUT/tree"; find . -printf '%p %m %s %T@ %l %n\\n' | grep -v '^[^ ]* 755 [0-9]* .*  [0-9]*$' | sort) <(cd copy; find . -printf '%p %m %s %T@ %l %n\\n' | grep -v '^[^ ]* 755 [0-9]* .*  [0-9]*$' | sort)
         rm -r copy; ls -A
-      `.replace('"$0"', `"${source}/lib/package.json" "${source}/package.json" "${source}/README.md"`), { timeout: 30_000 })
+      `.replace('"$0"', `"${source}/lib/package.json" "${source}/package.json" "${source}/README.md"`))
     })
 
     it('the kernel checks permissions; what is created is its creator\'s; a write by another takes setuid away', async () => {
@@ -277,7 +280,7 @@ f.seek(1000); print(f.read(4))"
           [ ! -e "$OUT/enough" ] || break
           rm -r copy
         done; ls copy | wc -l
-      `, { timeout: 60_000 })
+      `, { timeout: 80_000 })
       copying.catch(() => {})
       let pid = await worker(mounted)
       const killed: number[] = []

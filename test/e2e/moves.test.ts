@@ -129,7 +129,7 @@ describe('partitions that move while files are copied', function () {
   it('the policy changes to Tivoli and back, each in one plan at most', async () => {
     for (const placement of ['tivoli', 'hawaii']) {
       const known = await newest()
-      await place.well('volume', 'set', 'main', `placement=${placement}`, '--data', place.data)
+      await place.well('volume', 'set', 'main', `placement=${placement}`, '--wait', '--data', place.data)
       // The manager plans anew every few seconds: two such turns without another plan.
       await until(`${placement} has settled`, async () => {
         const made = (await plans()).filter(({ id }) => id > known)

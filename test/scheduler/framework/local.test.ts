@@ -42,8 +42,8 @@ describe('framework on the embedded master', function () {
   })
 
   async function startMaster (port = 0, disks: MachineDisk[] = [], more: Partial<LocalMasterInit> = {}): Promise<void> {
-    // Below the range of ephemeral ports, apart from those of other tests by the process id.
-    const begin = 20_000 + (process.pid % 500) * 20
+    // Apart from those of clusters (scheduler/embedded.ts) and of other tests; from the same tests' elsewhere by the process id.
+    const begin = 6_000 + (process.pid % 200) * 20
     master = await startLocalMaster(components, {
       workDir: join(directory, 'master'), port, resources: { cpus: 4, memMb: 4096, diskMb: 4096, ports: [{ begin, end: begin + 19 }], disks }, ...more
     })

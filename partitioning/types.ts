@@ -34,6 +34,8 @@ export interface NodeInfo {
   state: 'up' | 'down' | 'draining'
   /** It is going to be away soon, and leads only what nobody else can; 'done': it does. Ends with its process. Left out: it stays. */
   yields?: 'asked' | 'done'
+  /** The highest id of a volume of which it had files when its process started; left out: it had none. */
+  newestVolume?: number
 }
 
 export interface VolumeInfo {

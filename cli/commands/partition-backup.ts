@@ -32,7 +32,7 @@ async function backup (file: string, options: ClusterOptions & Json): Promise<vo
 async function restore (file: string, options: ClusterOptions & Json & { dryRun?: boolean, yes?: boolean }): Promise<void> {
   const dryRun = options.dryRun === true
   if (!dryRun && options.yes !== true) throw new AtollError('ATOLL_USAGE', 'a restore must be confirmed', { hint: `see what it does: atoll partition restore ${file} --dry-run; then: --yes` })
-  const backup = read(file)
+  const backup = readBackup(file)
   const report = (await withCluster(options, ({ router }) => router.toManager('manager.restore', { backup, dryRun }))).body
   if (options.json === true) printJson(report)
   else show(report, dryRun)
@@ -60,7 +60,8 @@ function write (path: string, text: string): void {
   }
 }
 
-function read (path: string): MapBackup {
+/** @throws AtollError ATOLL_BACKUP_UNREADABLE */
+export function readBackup (path: string): MapBackup {
   try {
     return JSON.parse(readFileSync(path, 'utf8')) as MapBackup
   } catch (error) {

@@ -10,6 +10,7 @@ import { bringUp } from '../start/bring-up.ts'
 import { preflight } from '../start/preflight.ts'
 import { untilStopped } from '../start/stopping.ts'
 import { takeDown } from './down.ts'
+import { readBackup } from './partition-backup.ts'
 import { placementOption, wholeNumber } from './volume.ts'
 
 export const mountDefault = './mnt'
@@ -18,7 +19,7 @@ export const replicasDefault = 3
 /** How often a command in the foreground looks whether its scheduler is still there. */
 const lookMs = 1000
 
-interface UpOptions { data: string, mount: string | false, nodes?: number, replicas?: number, placement?: Placement, detach?: boolean }
+interface UpOptions { data: string, mount: string | false, nodes?: number, replicas?: number, placement?: Placement, restore?: string, detach?: boolean }
 
 export function upCommand (program: Command): void {
   program.command('up')
@@ -29,6 +30,7 @@ export function upCommand (program: Command): void {
     .option('--data <dir>', 'where everything is kept', dataDirectoryDefault)
     .option('--mount <dir>', 'where the volume is mounted', mountDefault)
     .option('--no-mount', 'do not mount')
+    .option('--restore <backup>', 'bring back the volumes of a backup (atoll partition backup), if the cluster has lost which there are')
     .option('--detach', 'return when everything is up; stop it with: atoll down')
     .action(up)
 }
@@ -42,11 +44,12 @@ async function up (options: UpOptions): Promise<void> {
   await untilStopped(directory, interrupted.signal)
   const settings = settle(directory, options)
   preflight(directory, mountPoint)
+  const backup = options.restore === undefined ? null : readBackup(options.restore)
   const wasRunning = isAnythingRunning(directory)
   const progress = startProgress()
   let scheduler: ProcessId | null = null
   try {
-    await bringUp(directory, { settings, mountPoint, progress, signal: interrupted.signal, onScheduler: (id) => { scheduler = id } })
+    await bringUp(directory, { settings, mountPoint, backup, progress, signal: interrupted.signal, onScheduler: (id) => { scheduler = id } })
   } catch (error) {
     progress.fail()
     // Nothing half started stays behind; what others started and use stays, unless they, or others, asked to stop it.

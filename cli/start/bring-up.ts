@@ -2,6 +2,7 @@ import { statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { connect, type Cluster } from '../../client/connect.ts'
 import { AtollError } from '../../fsnode/protocol/errors.ts'
+import type { MapBackup } from '../../fsnode/protocol/manager.ts'
 import { identify, isAlive, type ProcessId } from '../../fsnode/protocol/processes.ts'
 import { mountVolume } from '../commands/mount.ts'
 import { reportStatus } from '../commands/status.ts'
@@ -22,6 +23,8 @@ export const leaveLimitMs = 10_000
 export interface BringUpInit {
   settings: ClusterSettings
   mountPoint: string | null
+  /** Of the map that the cluster has lost; its volumes come back before any is made. */
+  backup: MapBackup | null
   progress: Progress
   signal: AbortSignal
   /** As soon as it runs: whoever interrupts the start stops it. */
@@ -51,6 +54,7 @@ async function bringAllUp (directory: DataDirectory, init: BringUpInit): Promise
   const cluster = await watch.race('waiting for a node that answers', connect({ nodes: file.nodes, patienceMs: startLimitMs }))
   try {
     await watch.until('waiting for the nodes to register', () => cluster.map.nodes.filter((node) => node.state !== 'down').length >= settings.nodes)
+    if (init.backup !== null) await restoreVolumes(cluster, init.backup, watch, progress)
     await ensureVolume(cluster, settings, watch, progress)
     await serveAndMount(cluster, directory, file, watch, init)
     const { partitions } = await healthy(cluster, directory, signal)
@@ -94,6 +98,14 @@ function ensureScheduler (directory: DataDirectory, { settings, progress, signal
   const scheduler = identify(child.pid!) ?? { pid: child.pid!, startTime: '' }
   onScheduler(scheduler)
   return new StartWatch(directory, { scheduler, logOffsetBytes, limitMs: startLimitMs, signal })
+}
+
+/** Waits until all nodes have told what they hold. Rejects with ATOLL_VOLUME_EXISTS, ATOLL_WRONG_CLUSTER, ATOLL_BAD_ARGUMENT. */
+async function restoreVolumes ({ router }: Cluster, backup: MapBackup, watch: StartWatch, progress: Progress): Promise<void> {
+  progress.step('waiting for the nodes to tell what they hold')
+  const { body } = await watch.race('restoring volumes', router.toManager('manager.restore', { backup }))
+  progress.step(`brought back ${body.volumes.join(', ')}`)
+  await watch.race('restoring volumes', router.refresh())
 }
 
 async function ensureVolume (cluster: Cluster, { placement, replicas }: ClusterSettings, watch: StartWatch, progress: Progress): Promise<void> {

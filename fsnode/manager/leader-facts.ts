@@ -56,6 +56,7 @@ export class LeaderFacts {
   private readonly loads = new Map<PartitionId, Map<NodeId, Rates & { atMs: number }>>()
   /** Also of partitions that the map does not know: a manager that has lost its state can be told of them (map-backup.ts). */
   private readonly stored = new Map<PartitionId, Map<NodeId, number>>()
+  private readonly toldStored = new Set<NodeId>()
   private readonly nodes = new Map<NodeId, HeardNode>()
   /** When this leader first saw a fence, by map version. */
   private fencesSeen = new Map<number, number>()
@@ -71,7 +72,10 @@ export class LeaderFacts {
   /** Call at the moment of the answer that grants the lease. */
   heard (request: HeartbeatRequest, nowMs: number): void {
     for (const load of Array.isArray(request.load) ? request.load : []) this.loaded(request.node, load, nowMs)
-    if (Array.isArray(request.stored)) this.storedAt(request.node, request.stored)
+    if (Array.isArray(request.stored)) {
+      this.toldStored.add(request.node)
+      this.storedAt(request.node, request.stored)
+    }
     this.nodes.set(request.node, {
       incarnation: request.incarnation,
       atMs: nowMs,
@@ -133,6 +137,9 @@ export class LeaderFacts {
 
   /** Nodes that have files of the partition, and how much. */
   holdersOf (partition: PartitionId): ReadonlyMap<NodeId, number> { return this.stored.get(partition) ?? new Map() }
+
+  /** Whether the node has told this leader what it holds. */
+  hasToldStored (node: NodeId): boolean { return this.toldStored.has(node) }
 
   get storedPartitions (): Iterable<PartitionId> { return this.stored.keys() }
 

@@ -21,7 +21,7 @@ export function backupOf (state: ManagerState, takenMs: number): MapBackup {
  * when the backup was taken and holds most, or, where the partition has moved since, the one that holds most. Nodes tell
  * what they hold; whoever has files of a partition becomes a replica, so that nothing is deleted before all are equal.
  *
- * @throws AtollError ATOLL_BAD_ARGUMENT, ATOLL_WRONG_CLUSTER, ATOLL_VOLUME_EXISTS.
+ * @throws AtollError ATOLL_BAD_ARGUMENT, ATOLL_WRONG_CLUSTER, ATOLL_VOLUME_EXISTS; ATOLL_UNAVAILABLE until all nodes that are up have told.
  */
 export function restoration (state: ManagerState, facts: LeaderFacts, backup: MapBackup): { change: MapChange, report: RestoreResponse } {
   const { map } = state
@@ -34,6 +34,8 @@ export function restoration (state: ManagerState, facts: LeaderFacts, backup: Ma
   const version = Math.max(map.version, backup.map.version) + restoredStep
   const nodes = [...map.nodes, ...backup.map.nodes.filter(({ id }) => state.node(id) === undefined).map((node): NodeInfo => ({ ...node, state: 'down' }))]
   const up = new Set(nodes.filter((node) => node.state !== 'down').map(({ id }) => id))
+  const silent = [...up].filter((id) => !facts.hasToldStored(id))
+  if (silent.length > 0) throw new AtollError('ATOLL_UNAVAILABLE', `what ${silent.join(', ')} hold is not known yet`)
   const found = backup.map.volumes.map((volume) => withLaterSplits(volume, backup.map.data.filter((partition) => partition.volume === volume.id), facts.storedPartitions))
   const records = found.flatMap(({ partitions }) => partitions).map((partition) => restored(partition, nodes, up, facts, version))
   const metadata = backup.map.metadata.map(({ change, ...partition }): MetadataPartition => change === undefined ? partition : { ...partition, change: { ...change, revision: version } })

@@ -23,7 +23,7 @@ export interface NodeReport {
 
 export interface NodeAgentInit {
   clusterId: string
-  node: Pick<NodeInfo, 'id' | 'incarnation' | 'peerId' | 'host' | 'rpcPort' | 'raftPort' | 'domain'>
+  node: Pick<NodeInfo, 'id' | 'incarnation' | 'peerId' | 'host' | 'rpcPort' | 'raftPort' | 'domain' | 'newestVolume'>
   /** Where the manager's group is: who has no map yet asks there. */
   managers: ReadonlyArray<{ id: NodeId, host: string, rpcPort: number }>
   /** What this node's store says of the process before this one (see RegisterRequest). */

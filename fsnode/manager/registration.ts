@@ -25,8 +25,9 @@ export function checkedRegistration ({ clusterId, node }: RegisterRequest, ownCl
   for (const field of ['capacityBytes', 'usedBytes'] as const) if (!(node[field] >= 0)) throw wrong(field)
   const domain = Array.isArray(node.domain) && node.domain.length <= domainLevelsMax && node.domain.every((name) => typeof name === 'string')
   if (!domain) throw wrong('domain')
-  const { id, incarnation, peerId, host, rpcPort, raftPort, capacityBytes, usedBytes, disk } = node
-  return { id, incarnation, peerId, host, rpcPort, raftPort, domain: node.domain, capacityBytes, usedBytes, disk: disk ?? null }
+  const { id, incarnation, peerId, host, rpcPort, raftPort, capacityBytes, usedBytes, disk, newestVolume } = node
+  if (newestVolume !== undefined && !(Number.isSafeInteger(newestVolume) && newestVolume > 0)) throw wrong('volume')
+  return { id, incarnation, peerId, host, rpcPort, raftPort, domain: node.domain, capacityBytes, usedBytes, disk: disk ?? null, ...(newestVolume !== undefined && { newestVolume }) }
 }
 
 /** Whether the map must learn something; what changes all the time comes with heartbeats. */

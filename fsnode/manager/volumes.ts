@@ -19,11 +19,14 @@ export function existingVolume (state: ManagerState, request: CreateVolumeReques
   return state.map.volumes.find(({ id, name }) => name === request.name && state.token(id) === request.token)
 }
 
-/** @throws AtollError ATOLL_BAD_ARGUMENT, ATOLL_VOLUME_EXISTS, ATOLL_NOT_ENOUGH_NODES. */
+/** @throws AtollError ATOLL_MAP_LOST, ATOLL_BAD_ARGUMENT, ATOLL_VOLUME_EXISTS, ATOLL_NOT_ENOUGH_NODES. */
 export function createVolume (state: ManagerState, request: CreateVolumeRequest): MapChange {
   const { map } = state
+  requireMap(state)
   const up = map.nodes.filter((node) => node.state === 'up').length
-  const volume = checkedVolume(request, state.nextVolume, up)
+  // Of a map that was restored: nodes may have files of volumes that it does not know.
+  const id = Math.max(state.nextVolume, ...map.nodes.map(({ newestVolume = 0 }) => newestVolume + 1))
+  const volume = checkedVolume(request, id, up)
   if (map.volumes.some(({ name }) => name === volume.name)) {
     throw new AtollError('ATOLL_VOLUME_EXISTS', `there is a volume ${volume.name} already`, { hint: `atoll volume show ${volume.name}` })
   }
@@ -38,6 +41,15 @@ export function createVolume (state: ManagerState, request: CreateVolumeRequest)
   }
   const tokens = request.token === undefined ? [] : [{ volume: volume.id, token: request.token }]
   return { base: map.version, volumes: [volume], records: dataPartitions(state, volume), metadata: metadataPartitions(state, volume), tokens }
+}
+
+/** Files of volumes, and no volume was ever made: the manager has lost its state. A new volume would have their files removed. */
+function requireMap ({ map, nextVolume }: ManagerState): void {
+  const holders = map.nodes.filter(({ newestVolume = 0 }) => newestVolume > 0).map(({ id }) => id)
+  if (nextVolume > 1 || holders.length === 0) return
+  throw new AtollError('ATOLL_MAP_LOST', `the manager knows no volume, but there are files of volumes on ${holders.join(', ')}: its state is lost`, {
+    hint: 'bring the volumes back: atoll partition restore BACKUP (on this machine: atoll up --restore BACKUP); if nothing of them is wanted, begin with an empty data directory'
+  })
 }
 
 /** @throws AtollError ATOLL_NO_SUCH_VOLUME. */

@@ -18,6 +18,7 @@ export type AtollCode =
   | 'ATOLL_SESSION_EXPIRED'   // the session was dropped; its leases are gone
   | 'ATOLL_CHANGED'           // somebody else has changed it since: the request comes late
   | 'ATOLL_BAD_CHECKSUM'      // a block on disk does not match its checksum
+  | 'ATOLL_MAP_LOST'          // nodes hold files of volumes, and the manager knows of none
   | 'ATOLL_INTERNAL'
   | (string & {})
 

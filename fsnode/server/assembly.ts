@@ -103,10 +103,11 @@ export async function assembleNode (parts: NodeParts, init: AssemblyInit): Promi
   })
   const chunks = new ChunkStore({ files, clock, log }, chunkStore)
   await chunks.open()
+  const newestVolume = newestVolumeOf([...await chunks.partitions(), ...await raft.groupsOnDisk()])
   const held = { data: null as DataPartitions | null, leads: null as Leads | null }
   const agent = new NodeAgent({ clock, random, log, router }, {
     clusterId: spec.clusterId,
-    node: { ...hello, id: nodeId, domain: spec.domain },
+    node: { ...hello, id: nodeId, domain: spec.domain, ...(newestVolume > 0 && { newestVolume }) },
     managers: known.length > 0 ? known : spec.managers,
     previous,
     report: () => ({ stored: usage.takeStored?.(), usedBytes: usage.usedBytes, capacityBytes: usage.capacityBytes, disk: chunks.meter.current, load: held.data?.takeLoad() ?? [], leads: held.leads?.count }),
@@ -190,4 +191,9 @@ function within (clock: Clock, limitMs: number, work: Promise<unknown>): Promise
       resolve()
     })
   })
+}
+
+/** Of the volumes that these partitions are of; 0: there are none. */
+function newestVolumeOf (partitions: readonly string[]): number {
+  return Math.max(0, ...partitions.map((id) => Number(id.split('.')[0])).filter((volume) => Number.isSafeInteger(volume)))
 }

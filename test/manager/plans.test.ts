@@ -339,8 +339,12 @@ describe('plans of moves', () => {
     for (const [at, to] of free.entries()) await planEnds((await ask('manager.move-partition', { partition: '1.d.0', from: moved.replicas[at]!.node, to })).plan!.id)
     const last = cluster.map
     cluster.finish()
-    // The manager begins anew, knowing nothing; the nodes still have their files.
-    await begin()
+    // The manager begins anew, knowing nothing; the nodes still have their files, of a volume that was made after the backup, too.
+    await begin({ newestVolume: 2 })
+    expect(await failure(cluster.createVolume())).to.equal('ATOLL_MAP_LOST')
+    await cluster.clock.advance(2_000)
+    const silent = cluster.alive()[0]!.router.toManager('manager.restore', { backup, dryRun: true }, { patienceMs: 0 })
+    expect(await failure(cluster.clock.run(silent)), 'before all have told what they hold').to.equal('ATOLL_UNAVAILABLE')
     for (const id of cluster.ids) {
       cluster.process(id).report.stored = last.data.filter(({ replicas }) => replicas.some(({ node }) => node === id)).map(({ id: one }) => [one, one === '1.d.0' && id === free[0] ? 2e6 : 1e6])
     }
@@ -350,12 +354,15 @@ describe('plans of moves', () => {
     const first = report.partitions.find((one) => one.partition === '1.d.0')!
     const kept = moved.replicas.at(-1)!.node
     // Of those that served when the backup was taken only one still has files.
-    expect([first.leads, first.compare]).to.deep.equal([kept, [...moved.replicas.map(({ node }) => node).filter((node) => node !== kept), ...free]])
+    expect(first.leads).to.equal(kept)
+    expect(first.compare).to.have.members([...moved.replicas.map(({ node }) => node).filter((node) => node !== kept), ...free])
     await ask('manager.restore', { backup })
     expect(cluster.map.version).to.be.greaterThan(last.version)
     expect(cluster.map.data.every(({ id, epoch }) => epoch > last.data.find((one) => one.id === id)!.epoch)).to.equal(true)
     await cluster.clock.until(() => cluster.healthy() && cluster.map.data.every(({ replicas }) => replicas.length === 3), 60_000)
     expect(cluster.map.volumes).to.deep.equal(last.volumes)
+    await cluster.createVolume({ name: 'later' })
+    expect(cluster.map.volumes.map(({ id }) => id)).to.deep.equal([1, 3])
     expect(await failure(ask('manager.restore', { backup: { ...backup, map: { ...backup.map, clusterId: 'other' } } }))).to.equal('ATOLL_WRONG_CLUSTER')
     expect(await failure(ask('manager.restore', { backup: { format: 1 } as never }))).to.equal('ATOLL_BAD_ARGUMENT')
     expect(await failure(ask('manager.restore', { backup: null as never }))).to.equal('ATOLL_BAD_ARGUMENT')

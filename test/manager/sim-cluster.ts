@@ -19,7 +19,7 @@ export const silent: Logger = { debug () {}, info () {}, warn () {}, error () {}
 const port = 7000
 const syncDelayMs = 40
 
-export interface SimClusterInit { nodes: number, managers?: number, seed?: number, domains?: string[], checkIntervalMs?: number }
+export interface SimClusterInit { nodes: number, managers?: number, seed?: number, domains?: string[], checkIntervalMs?: number, /** What the nodes have files of at their start. */ newestVolume?: number }
 
 /** One process of a node: its agent, perhaps a replica of the manager, and a fake of the data layer that syncs at once. */
 export class SimProcess {
@@ -41,7 +41,7 @@ export class SimProcess {
     this.router = new ClusterRouter({ network: cluster.network.host(host), clock, random: random.fork(), log: silent }, { seeds: [] })
     this.agent = new NodeAgent({ clock, random: random.fork(), log: silent, router: this.router }, {
       clusterId: 'c',
-      node: { id, incarnation, peerId: `peer-${id}`, host, rpcPort: port, raftPort: port + 1, domain },
+      node: { id, incarnation, peerId: `peer-${id}`, host, rpcPort: port, raftPort: port + 1, domain, newestVolume: cluster.newestVolume },
       managers: cluster.managerIds.map((manager) => ({ id: manager, host: manager, rpcPort: port })),
       previous,
       report: () => this.report,
@@ -124,6 +124,8 @@ export class SimCluster {
     this.log = new TrivialLog(this.clock)
     this.managerIds = this.ids.slice(0, init.managers ?? 3)
   }
+
+  get newestVolume (): number | undefined { return this.init.newestVolume }
 
   get ids (): NodeId[] { return Array.from({ length: this.init.nodes }, (_, at) => `node-${at + 1}`) }
 

@@ -27,7 +27,7 @@ describe('HTTP side of the embedded master', () => {
     return connection
   }
   const answer = async (connection: RawConnection): Promise<RawConnection> => {
-    expect(await eventually(() => connection.answers.length > 0, 5000), 'an answer').to.equal(true)
+    expect(await eventually(() => connection.answers.length > 0), 'an answer').to.equal(true)
     return connection
   }
   beforeEach(async () => {
@@ -46,7 +46,7 @@ describe('HTTP side of the embedded master', () => {
       await new Promise((resolve) => { setImmediate(resolve) })
     }
     await answer(connection)
-    expect(await eventually(() => connection.events.length >= 3, 5000)).to.equal(true)
+    expect(await eventually(() => connection.events.length >= 3)).to.equal(true)
     expect(connection.events.map(({ type }) => type)).to.deep.equal(['SUBSCRIBED', 'HEARTBEAT', 'OFFERS'])
   })
 
@@ -55,7 +55,7 @@ describe('HTTP side of the embedded master', () => {
     const pieces: Buffer[] = []
     connection.socket.on('data', (bytes) => { pieces.push(bytes as Buffer) })
     connection.send(requestOf('/api/v1/scheduler', subscribe))
-    expect(await eventually(() => connection.events.length >= 3, 5000)).to.equal(true)
+    expect(await eventually(() => connection.events.length >= 3)).to.equal(true)
     const bytes = Buffer.concat(pieces)
     for (const length of [1, 2, 3, 7, 1000]) {
       const reader = new HttpReader()
@@ -67,11 +67,11 @@ describe('HTTP side of the embedded master', () => {
   it('the end of a subscriber\'s connection is the end of its subscription', async () => {
     const connection = open()
     connection.send(requestOf('/api/v1/scheduler', subscribe))
-    expect(await eventually(() => connection.events.length >= 3, 5000)).to.equal(true)
+    expect(await eventually(() => connection.events.length >= 3)).to.equal(true)
     const [framework] = master.state.frameworks.values()
     expect(framework!.stream).not.to.equal(null)
     connection.socket.destroy()
-    expect(await eventually(() => framework!.stream === null, 5000)).to.equal(true)
+    expect(await eventually(() => framework!.stream === null)).to.equal(true)
     expect(master.state.offers.size).to.equal(0)
   })
 
@@ -82,19 +82,19 @@ describe('HTTP side of the embedded master', () => {
     const other = open()
     other.send(requestOf('/api/v1', '{"type":"GET_HEALTH"}'))
     await answer(other)
-    expect(await eventually(() => [...master.state.frameworks.values()].every(({ stream }) => stream === null), 5000)).to.equal(true)
+    expect(await eventually(() => [...master.state.frameworks.values()].every(({ stream }) => stream === null))).to.equal(true)
   })
 
   it('TEARDOWN ends the stream and answers 202; the connection stays', async () => {
     const stream = open()
     stream.send(requestOf('/api/v1/scheduler', subscribe))
-    expect(await eventually(() => stream.events.length >= 3, 5000)).to.equal(true)
+    expect(await eventually(() => stream.events.length >= 3)).to.equal(true)
     const id = stream.events[0].subscribed.framework_id
     const calls = open()
     calls.send(requestOf('/api/v1/scheduler', JSON.stringify({ framework_id: id, type: 'TEARDOWN' }), { 'mesos-stream-id': stream.answers[0]!.headers['mesos-stream-id']! }))
     await answer(calls)
     expect(calls.answers[0]!.status).to.equal(202)
-    expect(await eventually(() => stream.streamEnded, 5000)).to.equal(true)
+    expect(await eventually(() => stream.streamEnded)).to.equal(true)
     expect(stream.closed).to.equal(false)
   })
 
@@ -146,9 +146,9 @@ describe('HTTP side of the embedded master', () => {
     const connection = open()
     master.kv.failure = new Error('no space')
     connection.send(requestOf('/api/v1/scheduler', subscribe))
-    expect(await eventually(() => connection.closed, 5000)).to.equal(true)
+    expect(await eventually(() => connection.closed)).to.equal(true)
     expect(connection.answers).to.deep.equal([])
-    expect(await eventually(() => master.failures.length > 0, 5000)).to.equal(true)
+    expect(await eventually(() => master.failures.length > 0)).to.equal(true)
     expect(master.failures.map(({ code }) => code)).to.deep.equal(['ATOLL_STORE_UNUSABLE'])
   })
 })

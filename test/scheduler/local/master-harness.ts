@@ -1,4 +1,4 @@
-import { connect, type Socket } from 'node:net'
+import { connect, type Server, type Socket } from 'node:net'
 import type { AtollError } from '../../../fsnode/protocol/errors.ts'
 import { silentLog } from '../../../fsnode/protocol/pino-log.ts'
 import type { AgentDriver, AgentReport } from '../../../scheduler/local/agent/agent.ts'
@@ -10,7 +10,7 @@ import { MasterShell } from '../../../scheduler/local/master.ts'
 import { readMeta, restoreAll } from '../../../scheduler/local/store.ts'
 import type { Phase } from '../../../scheduler/local/wire/phase.ts'
 import type { Attribute, Resource } from '../../../scheduler/mesos/types.ts'
-import { SimClock } from '../../sim/clock.ts'
+import { settle, SimClock } from '../../sim/clock.ts'
 import { MemoryKv } from '../../sim/memory-kv.ts'
 import { SimRandom } from '../../sim/random.ts'
 import { HttpReader } from './http-reader.ts'
@@ -99,10 +99,23 @@ async function runTestMaster (state: MasterState, agent: ScriptedAgent, kv: Memo
     clock, random: new SimRandom(seed), log: silentLog, kv, serve: (handler) => http = new MasterHttpServer({ log: silentLog }, handler, { version: '1.12.0', ...(credentials !== undefined && { credentials }) })
   }, { state, onFailure: (error) => { failures.push(error) } })
   agent.report = (report) => { shell.report(report) }
+  watchAccepted(http!)
   const port = await http!.listen('127.0.0.1', 0)
   Object.assign(state.masterInfo, { ip: 16777343, port, pid: `master@127.0.0.1:${port}`, address: { hostname: '127.0.0.1', ip: '127.0.0.1', port } })
   shell.start(agent)
   return { shell, http: http!, agent, clock, kv, state, port, failures }
+}
+
+/** Both ends of what is connected: sockets of raw connections, and those of masters by the port of the other end. */
+const dialed = new Set<Socket>()
+const accepted = new Map<number, Socket>()
+
+function watchAccepted (http: MasterHttpServer): void {
+  (http as unknown as { server: Server }).server.on('connection', (socket) => {
+    const port = socket.remotePort!
+    accepted.set(port, socket)
+    socket.once('close', () => { accepted.delete(port) })
+  })
 }
 
 /** A raw connection: bytes go out as they are. */
@@ -113,20 +126,44 @@ export class RawConnection extends HttpReader {
   constructor (port: number) {
     super()
     this.socket = connect(port, '127.0.0.1')
+    dialed.add(this.socket)
     this.socket.on('data', (bytes) => { this.push(bytes as Buffer) })
     this.socket.on('error', () => {})
-    this.socket.on('close', () => { this.closed = true })
+    this.socket.on('close', () => {
+      this.closed = true
+      dialed.delete(this.socket)
+    })
   }
 
   send (bytes: string): void { this.socket.write(bytes) }
 }
 
 /** Waits for the condition while only the network moves; false when it does not come in reasonable time. */
-export async function eventually (condition: () => boolean, limitMs = 50): Promise<boolean> {
+export async function eventually (condition: () => boolean, limitMs = 10_000): Promise<boolean> {
   const end = performance.now() + limitMs
   while (!condition()) {
     if (performance.now() > end) return false
-    await new Promise((resolve) => { setImmediate(resolve) })
+    await settle()
   }
   return true
+}
+
+/** Whether the condition comes to hold before the network has carried all that was sent, with all that follows from it. */
+export async function holdsWhenQuiet (condition: () => boolean): Promise<boolean> {
+  for (let quietTurns = 0; quietTurns < quietTurnsMin; quietTurns = isQuiet() ? quietTurns + 1 : 0) {
+    if (condition()) return true
+    await settle()
+  }
+  return condition()
+}
+
+/** More turns of the event loop than a master takes from a request to its answer. */
+const quietTurnsMin = 30
+
+/** Each end of each connection has got what the other one has sent. */
+function isQuiet (): boolean {
+  return dialed.size === accepted.size && [...dialed].every(({ localPort, bytesRead, bytesWritten }) => {
+    const other = accepted.get(localPort!)
+    return other?.bytesRead === bytesWritten && other.bytesWritten === bytesRead
+  })
 }

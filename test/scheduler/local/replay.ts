@@ -5,7 +5,7 @@ import type { Agent, PendingOffer } from '../../../scheduler/local/core/state.ts
 import type { Phase } from '../../../scheduler/local/wire/phase.ts'
 import type { Attribute, DomainInfo, Resource } from '../../../scheduler/mesos/types.ts'
 import { HttpReader, type Answer } from './http-reader.ts'
-import { agentOf, eventually, ports, RawConnection, scalar, startTestMaster, succeedTestMaster, type TestMaster } from './master-harness.ts'
+import { agentOf, holdsWhenQuiet, ports, RawConnection, scalar, startTestMaster, succeedTestMaster, type TestMaster } from './master-harness.ts'
 
 interface Line { t: number, conn: number, dir?: 'request' | 'response' | 'close', bytes?: string, note?: string, by?: string }
 
@@ -145,7 +145,10 @@ export class Replay {
 
   private async elapse (seconds: number): Promise<void> {
     const { clock } = this.master
-    const until = async (ms: number): Promise<void> => { if (ms > clock.now()) await clock.advance(ms - clock.now()) }
+    const until = async (ms: number): Promise<void> => {
+      await holdsWhenQuiet(() => false)
+      if (ms > clock.now()) await clock.advance(ms - clock.now())
+    }
     while (this.scheduled.length > 0 && this.scheduled[0]!.ms <= seconds * 1000) {
       const { ms, action } = this.scheduled.shift()!
       await until(ms)
@@ -156,7 +159,7 @@ export class Replay {
 
   /** Lets the network, then time, go on until the condition holds. */
   private async until (condition: () => boolean, what: () => string): Promise<void> {
-    for (let waitedMs = 0; !(await eventually(condition)); waitedMs += 100) {
+    for (let waitedMs = 0; !(await holdsWhenQuiet(condition)); waitedMs += 100) {
       if (waitedMs >= slackMs) throw new Error(`after "${this.note}": ${what()}`)
       await this.master.clock.advance(100)
     }

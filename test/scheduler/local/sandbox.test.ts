@@ -62,8 +62,8 @@ describe('sandboxes', () => {
   })
 
   it('what a crash left in the trash is removed by the next start', async () => {
+    await sandboxes.settled()
     await mkdir(join(workDir, 'trash/left/over'), { recursive: true })
-    await new Sandboxes({ log: silentLog }, { workDir }).prepare()
     const next = new Sandboxes({ log: silentLog }, { workDir })
     await next.prepare()
     await next.settled()

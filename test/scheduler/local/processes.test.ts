@@ -18,10 +18,12 @@ import { ports, scalar } from './master-harness.ts'
 import { TestFramework } from './test-framework.ts'
 
 const components = { clock: systemClock, random: systemRandom, log: silentLog }
+/** Nobody takes so long, however busy the machine is. */
+const longGraceMs = 60_000
 const shell = (value: string, more: object = {}): object => ({ shell: true, value, ...more })
 
 describe('embedded master with real processes', function () {
-  this.timeout(30_000)
+  this.timeout(120_000)
   let workDir: string
   let master: LocalMaster | undefined
   let framework: TestFramework
@@ -79,7 +81,7 @@ describe('embedded master with real processes', function () {
     it('is killed with SIGTERM first: what it does about it counts', async () => {
       await framework.launch('t', shell('trap "echo bye; exit 0" TERM; echo ready; while :; do sleep 0.05; done'))
       await framework.until(() => existsSync(join(workDir, 'tasks/t/stdout')) && output('t').includes('ready'), 'ready')
-      await framework.kill('t')
+      await framework.kill('t', longGraceMs)
       expect(await framework.state('t', 'TASK_KILLED')).to.deep.include({ message: 'Command exited with status 0' })
       expect(framework.statesOf('t')).to.deep.equal(['TASK_STARTING', 'TASK_RUNNING', 'TASK_KILLING', 'TASK_KILLED'])
       expect(output('t')).to.equal('ready\nbye\n')
@@ -101,7 +103,7 @@ describe('embedded master with real processes', function () {
     it('a child may use the grace that its parent does not', async () => {
       await framework.launch('t', shell('(trap "sleep 0.3; echo saved; exit 0" TERM; echo ready; while :; do sleep 0.05; done) & wait'))
       await framework.until(() => existsSync(join(workDir, 'tasks/t/stdout')) && output('t').includes('ready'), 'ready')
-      await framework.kill('t', 5000)
+      await framework.kill('t', longGraceMs)
       await framework.state('t', 'TASK_KILLED')
       expect(output('t')).to.equal('ready\nsaved\n')
     })
@@ -284,7 +286,7 @@ describe('embedded master with real processes', function () {
       const offered = framework.offers.flatMap(({ resources: list = [] }) => list)
       expect(offered.some(({ disk }) => disk?.persistence !== undefined), 'the volume is in use').to.equal(false)
 
-      await framework.kill('kept', 5000)
+      await framework.kill('kept', longGraceMs)
       await framework.state('kept', 'TASK_KILLED')
       expect(await startTimeOf(pid)).to.equal(undefined)
       await framework.until(() => framework.offers.flatMap(({ resources: list = [] }) => list).some(({ disk }) => disk?.persistence?.id === 'v1'), 'the volume on offer')

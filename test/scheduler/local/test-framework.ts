@@ -70,7 +70,7 @@ export class TestFramework {
 
   statesOf (id: string): string[] { return this.updates.filter((status) => status.task_id.value === id).map(({ state }) => state) }
 
-  async until (condition: () => boolean, what: string, limitMs = 15_000): Promise<void> {
+  async until (condition: () => boolean, what: string, limitMs = 60_000): Promise<void> {
     const end = performance.now() + limitMs
     while (!condition()) {
       const leftMs = end - performance.now()

@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { hawaii, type PlacementNode } from '../../partitioning/hawaii.ts'
+import { cpuMs } from '../cpu-time.ts'
 import { checkCounts, checkSpread, nodesOf, partitionsOf, placedAs } from './checks.ts'
 import { bestPrimaryDistance, levelFor, naiveShares, usable } from './naive-placement.ts'
 import { trials } from './trials.ts'
@@ -102,12 +103,12 @@ describe('Hawaii', () => {
   it('places 8,192 partitions on 200 nodes in zones of unlike size in well under a second', () => {
     const nodes = nodesOf(200, (at) => [at < 100 ? 'a' : at < 150 ? 'b' : at < 180 ? 'c' : 'd', `rack-${at % 17}`], (at) => 1 + at % 5)
     const input = { nodes, partitions: partitionsOf(8192, 3) }
-    const started = performance.now()
+    const started = cpuMs()
     const outcome = hawaii(input)
     checkCounts(outcome)
     checkCounts(hawaii({ nodes: nodes.slice(3), partitions: placedAs(input, outcome) }))
     // Most moves are chains here: what is heavy changes, and a full zone can be filled only by way of others.
     checkCounts(hawaii({ nodes: nodes.map((node, at) => ({ ...node, weight: 1 + at * 7 % 5 })), partitions: placedAs(input, outcome) }))
-    expect(performance.now() - started).to.be.lessThan(5000)
+    expect(cpuMs() - started).to.be.lessThan(5000)
   })
 })

@@ -2,6 +2,7 @@ import { expect } from 'chai'
 import { FrameworkCore } from '../../../scheduler/framework/core.ts'
 import { loadState } from '../../../scheduler/framework/state.ts'
 import type { CallBody, Resource } from '../../../scheduler/mesos/types.ts'
+import { cpuMs } from '../../cpu-time.ts'
 import { mapOf } from './cluster-map.ts'
 import { Script, afterwards, operationTypes, operationsOf, specOf, tasksOf, types, unreserved } from './script.ts'
 
@@ -140,9 +141,9 @@ describe('framework core: bring-up', () => {
     await script.subscribe()
     await script.send({ type: 'setNodes', nodes: 400 })
     const offers = Array.from({ length: 400 }, (_, index) => script.offer(`a${index}`, unreserved(index % 2 === 0 ? {} : { cpus: 0.1 })))
-    const start = performance.now()
+    const start = cpuMs()
     const calls = await script.offers(...offers)
-    expect(performance.now() - start).to.be.lessThan(3000)
+    expect(cpuMs() - start).to.be.lessThan(3000)
     expect(types(calls).filter((type) => type === 'ACCEPT')).to.have.length(200)
     expect(script.node('node-400')).to.deep.include({ state: 'wanted', reason: 'no offer fits' })
     expect(script.node('node-400').lastEvaluation).to.include({ nodeId: 'node-400' })

@@ -58,7 +58,7 @@ const nodesIn = (shape: string[][]): PlacementNode[] => shape.map((domain, at) =
 describe(`Hawaii, exhaustively: all shapes of domains with up to ${nodesMax} nodes, ${replicasMax} replicas, ${partitionsMax} partitions, and every change of one node`, () => {
   for (let count = 1; count <= nodesMax; count++) {
     it(`${count} nodes: spread, shares and primaries are right, and no way needs fewer moves`, function () {
-      this.timeout(60_000)
+      this.timeout(240_000)
       for (const shape of shapes(count)) {
         const nodes = nodesIn(shape)
         for (let replicas = 1; replicas <= Math.min(replicasMax, count); replicas++) {

@@ -19,6 +19,10 @@ export const isZooKeeperInstalled = missing.length === 0
 /** For the title of a test, so that a skipped one tells why. */
 export const whySkipped = isZooKeeperInstalled ? '' : ` (skipped: ${missing.join(' and ')} of Debian's packages default-jre-headless and zookeeper are not there)`
 
+/** Whoever writes here does not say that it lives: no machine is so slow. A server grants up to 20 ticks. */
+const sessionMs = 60_000
+const tickMs = sessionMs / 20
+
 /** A real ZooKeeper server as a process of its own. */
 export class RealZooKeeper {
   readonly port: number
@@ -32,15 +36,26 @@ export class RealZooKeeper {
   }
 
   static async start (): Promise<RealZooKeeper> {
+    for (;;) {
+      const server = await RealZooKeeper.#startOn(await freePort())
+      if (server !== null) return server
+    }
+  }
+
+  /** null: somebody else has taken the port meanwhile. */
+  static async #startOn (port: number): Promise<RealZooKeeper | null> {
     const directory = mkdtempSync(join(tmpdir(), 'atoll-zookeeper-'))
-    const port = await freePort()
     const child = spawn(java, [
       '-Xmx64m', '-XX:TieredStopAtLevel=1', '-Dzookeeper.admin.enableServer=false', '-cp', jar,
-      'org.apache.zookeeper.server.ZooKeeperServerMain', String(port), directory, '500'
+      'org.apache.zookeeper.server.ZooKeeperServerMain', String(port), directory, String(tickMs)
     ], { stdio: 'ignore' })
     const server = new RealZooKeeper(port, child, directory)
     while (!(await answers(port))) {
-      if (child.exitCode !== null) throw new Error('the ZooKeeper server has ended')
+      if (child.exitCode !== null) {
+        rmSync(directory, { recursive: true, force: true })
+        if (await isTaken(port)) return null
+        throw new Error('the ZooKeeper server has ended')
+      }
       await new Promise((resolve) => { setTimeout(resolve, 50) })
     }
     return server
@@ -66,6 +81,14 @@ async function freePort (): Promise<number> {
   return port
 }
 
+function isTaken (port: number): Promise<boolean> {
+  const server = createServer()
+  return new Promise((resolve) => {
+    server.once('error', () => { resolve(true) })
+    server.listen(port, () => { server.close(() => { resolve(false) }) })
+  })
+}
+
 function answers (port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1')
@@ -73,7 +96,7 @@ function answers (port: number): Promise<boolean> {
       socket.destroy()
       resolve(well)
     }
-    socket.once('connect', () => { socket.write(connectRequest(4000)) })
+    socket.once('connect', () => { socket.write(connectRequest(sessionMs)) })
     // A server that is not quite ready takes the connection and forgets the request.
     socket.setTimeout(500, () => { done(false) })
     socket.once('data', () => { done(true) }).once('error', () => { done(false) }).once('close', () => { done(false) })
@@ -103,7 +126,7 @@ export class ZooKeeperWriter {
   static async connect (port: number): Promise<ZooKeeperWriter> {
     const socket = connect(port, '127.0.0.1')
     const writer = new ZooKeeperWriter(socket)
-    await writer.#ask(connectRequest(4000))
+    await writer.#ask(connectRequest(sessionMs))
     return writer
   }
 

@@ -31,7 +31,8 @@ describe(`a whole cluster under faults (ATOLL_SEED=${firstSeed})`, function () {
     expect(total(({ faults }) => Object.values(faults).reduce((sum, count) => sum + count, 0)) / reports.length).to.be.greaterThan(4)
     expect(total(({ terms, config }) => terms - 1 - config.metadataPartitions)).to.be.greaterThan(reports.length)
     const scheduled = reports.filter(({ config }) => config.scheduled)
-    if (scheduled.length > 3) expect(scheduled.reduce((sum, { launches, config }) => sum + launches - config.nodes, 0), 'nodes launched again').to.be.greaterThan(scheduled.length)
+    // In few of them nothing may end, by chance.
+    if (scheduled.length > 10) expect(scheduled.reduce((sum, { launches, config }) => sum + launches - config.nodes, 0), 'nodes launched again').to.be.greaterThan(scheduled.length)
     // Some volumes have one partition, or even ones.
     if (reports.length > 30) expect(total(({ madeElsewhere }) => madeElsewhere), 'directories in other partitions than their parents').to.be.greaterThan(reports.length / 4)
     expect(total(({ undecided }) => undecided) / reports.length).to.be.lessThan(0.1)

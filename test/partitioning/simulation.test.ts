@@ -145,9 +145,10 @@ describe('simulation', () => {
     expect(svg.match(/<polyline/g)).to.have.length(8)
   })
 
-  it('the command reads a description, and refuses a wrong one with its place', () => {
+  it('the command reads a description, and refuses a wrong one with its place', function () {
+    this.timeout(120_000)
     const atoll = fileURLToPath(new URL('../../cli/atoll.ts', import.meta.url))
-    const run = (input: string, ...words: string[]) => spawnSync(process.execPath, ['--disable-warning=ExperimentalWarning', atoll, 'simulate', '-', ...words], { input, encoding: 'utf8', timeout: 15_000 })
+    const run = (input: string, ...words: string[]) => spawnSync(process.execPath, ['--disable-warning=ExperimentalWarning', atoll, 'simulate', '-', ...words], { input, encoding: 'utf8', timeout: 60_000 })
     const good = run(JSON.stringify(description()), '--json', '--placement', 'tivoli')
     expect(good.status, good.stderr).to.equal(0)
     expect(JSON.parse(good.stdout)).to.have.length(1)

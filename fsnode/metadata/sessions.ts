@@ -173,7 +173,8 @@ export class Sessions {
     this.since += lenienceMs
     const claimsAreDue = now >= this.since + leaseDurationMs
     for (const session of [...this.live.values()]) {
-      session.expiresAt += lenienceMs
+      // No further than if it was heard now: it may have been heard since the process went on.
+      if (lenienceMs > 0) session.expiresAt = Math.min(session.expiresAt + lenienceMs, now + leaseDurationMs)
       if (claimsAreDue && this.unclaimed.has(session.id)) void this.end(session, 'did not claim its leases in time', 0)
       else if (session.expiresAt + courtesyMs <= now) void this.end(session, 'not renewed for long')
       else if (session.expiresAt <= now && !session.overdue && !session.ended) this.keepOverdue(session)

@@ -1,4 +1,5 @@
 import { expect } from 'chai'
+import { leaseDurationMs, sessionScanMs } from '../../fsnode/metadata/constants.ts'
 import { AtollError, codeOf } from '../../fsnode/protocol/errors.ts'
 import { replay } from '../../fuse/mount/replay.ts'
 import { silent } from '../metadata/harness.ts'
@@ -124,6 +125,21 @@ describe('client: outages that are longer than leases', () => {
     cluster.network.heal()
     await a.run(opened.sync())
     expect((await a.run(a.read(opened.ino))).toString()).to.equal('told')
+  })
+
+  it('which gives back no more than a lease to who was heard again before it noticed', async () => {
+    const b = await cluster.client('b')
+    const ino = await b.put('f', 'x')
+    await b.run(b.volume.setattr(ino, { mode: 0o600 }, me))
+    const [node] = cluster.nodes
+    const c = await cluster.client('c')
+    node!.clock.stop()
+    await cluster.clock.advance(10 * leaseDurationMs)
+    node!.clock.goOn()
+    cluster.network.cut('b', node!.name)
+    const started = cluster.clock.now()
+    await c.run(c.volume.setattr(ino, { mode: 0o640 }, me))
+    expect(cluster.clock.now() - started).to.be.at.most(leaseDurationMs + 2 * sessionScanMs)
   })
 
   it('what a session held is nobody else\'s before its end is committed: a leader that is cut off gives nothing of it away', async () => {

@@ -91,6 +91,30 @@ describe('a session that is not renewed in time', () => {
     expect(order).to.deep.equal(['marked: false', 'served'])
   })
 
+  it('that is opened again while commits take longer than its lease is overdue for all leaders or for none', async () => {
+    const { member } = cluster.leader(0)
+    const committed = Promise.withResolvers<void>()
+    const propose = member.propose.bind(member)
+    // Entries are in the log, and are committed late.
+    member.propose = async (command) => {
+      const outcome = await propose(command)
+      await committed.promise
+      return outcome
+    }
+    b.openSession(0).catch(() => {})
+    const renewing = cluster.keepRenewing(a)
+    await cluster.clock.advance(leaseDurationMs + 4 * sessionScanMs)
+    member.propose = propose
+    committed.resolve()
+    await cluster.clock.advance(10)
+    renewing.stop()
+    await b.call('meta.renew', {})
+    expect(isMarked()).to.equal(false)
+    lead(1)
+    await a.call('meta.claim', { shared: [], exclusive: [] })
+    await b.call('meta.claim', { shared: [], exclusive: [ino] })
+  })
+
   it('that is wanted while it comes back is refused, if it ended first', async () => {
     await cutOff()
     cluster.network.heal()

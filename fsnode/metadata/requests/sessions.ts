@@ -15,13 +15,13 @@ export async function open (leader: Leader, { session: id, client, existing }: S
   }
   const known = leader.sessions.get(id)
   await known?.over
-  // From here on it does not become overdue, so that what is proposed is the last word.
   known?.touch(leader.components.clock.now(), peer)
   await leader.propose('open-session', { id, client: String(client).slice(0, clientNameBytesMax), ...(existing === true && { existing }) })
   const session = leader.sessions.add(id)
-  session.overdue = false
   session.touch(leader.components.clock.now(), peer)
   session.attach(peer)
+  // It may have become so after this was proposed: the last word is to be that it is not.
+  if (session.overdue) await leader.sessions.returned(session)
   // For its client it is new, whether or not an earlier leader has opened it already: nothing is held under it.
   if (existing !== true) leader.sessions.claimed(id)
   return { body: term(leader, session) }

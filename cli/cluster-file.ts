@@ -11,7 +11,7 @@ type NodeStatus = FrameworkStatus['nodes'][number]
 /** Keeps the file by which other commands find the cluster; written only when something in it changed. */
 export class ClusterFilePublisher {
   private readonly directory: DataDirectory
-  private readonly settings: ClusterSettings
+  private settings: ClusterSettings
   private readonly embedded: Embedded
   /** Launches of each node before this process. */
   private readonly launchesBefore: Map<string, number>
@@ -26,7 +26,8 @@ export class ClusterFilePublisher {
 
   publish (force: boolean): void {
     const { master, framework } = this.embedded
-    const { clusterId, nodes } = framework.status()
+    const { clusterId, nodes, nodesWanted, goal } = framework.status()
+    if (goal === 'running') this.adopt(nodesWanted)
     const file: ClusterFile = {
       format: 1,
       clusterId,
@@ -40,6 +41,14 @@ export class ClusterFilePublisher {
     if (text === this.written && !force) return
     this.directory.writeCluster(file)
     this.written = text
+  }
+
+  /** It was scaled: the next start has as many. */
+  private adopt (nodesWanted: number): void {
+    const nodes = Math.max(nodesWanted, this.settings.replicas)
+    if (nodes === this.settings.nodes) return
+    this.settings = { ...this.settings, nodes }
+    this.directory.writeScheduler({ process: identify(process.pid)!, settings: this.settings })
   }
 
   private isFailing ({ id, attempts, launches, state, task }: NodeStatus): boolean {

@@ -1,7 +1,8 @@
 import { resolve } from 'node:path'
-import { writeFileSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { directoryTarget, runPhases, sizesFull, sizesQuick } from '../../bench/run-phases.ts'
+import { AtollError } from '../../fsnode/protocol/errors.ts'
 import { printJson, printTable, startProgress } from '../output.ts'
 
 export function benchCommand (program: Command): void {
@@ -10,6 +11,7 @@ export function benchCommand (program: Command): void {
     .option('--quick', 'smaller files: some seconds')
     .option('--json', 'for programs')
     .action(async (dir: string, options: { quick?: boolean, json?: boolean }) => {
+      if (!existsSync(dir)) throw new AtollError('ATOLL_BAD_ARGUMENT', `there is no directory ${resolve(dir)}`, { hint: 'what is mounted: atoll status' })
       const progress = startProgress(options.json)
       const results = await runPhases(directoryTarget(dropKernelCaches), resolve(dir), options.quick === true ? sizesQuick : sizesFull, (phase, { rate, unit }) => {
         progress.step(`${phase}: ${rate.toFixed(0)} ${unit}`)

@@ -11,6 +11,7 @@ import type { DataDirectory, MountRecord } from '../data-directory.ts'
 import { clusterAddresses, clusterOptionText, dataDirectoryOf, isEmbedded, withCluster, withClusterOptions, type ClusterOptions } from '../find-cluster.ts'
 import { print } from '../output.ts'
 import { stopProcess, waitGone } from '../processes.ts'
+import { requireEmpty } from '../start/preflight.ts'
 import { unlessStopped } from '../start/stopping.ts'
 
 export type Driver = 'kernel' | 'fuse-native'
@@ -28,6 +29,7 @@ export function mountCommand (program: Command): void {
       const interrupted = new AbortController()
       for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => { interrupted.abort(new AtollError('ATOLL_INTERRUPTED', 'interrupted: nothing is mounted')) })
       const directory = dataDirectoryOf(options)
+      requireEmpty(resolve(dir))
       const init: MountInit = { volume, path: resolve(dir), nodes: clusterAddresses(options), driver: options.driver }
       const mount = (stopped: AbortSignal): Promise<MountRecord> => mountVolume(directory, init, AbortSignal.any([interrupted.signal, stopped]))
       const record = await (isEmbedded(options) ? unlessStopped(directory, mount) : mount(interrupted.signal))

@@ -36,12 +36,23 @@ export function drainCommand (node: Command): void {
 async function drain (id: string, options: DrainOptions): Promise<void> {
   await withCluster(options, async (cluster) => {
     if (!cluster.map.nodes.some((node) => node.id === id)) throw new AtollError('ATOLL_NO_SUCH_NODE', `there is no node ${id}`, { hint: 'those that exist: atoll node list' })
+    if (options.cancel !== true) await requireRoom(cluster, id)
     await cluster.router.toManager('manager.drain-node', { node: id, drain: options.cancel !== true })
     const report = options.cancel === true || options.detach === true ? await reportOf(cluster, id) : await untilEmpty(cluster, id, options)
     if (options.json === true) printJson(report)
     else if (options.cancel === true) print(`node ${id} is not emptied any more`)
-    else if (report.drained) print(`node ${id} is empty: it can be stopped`)
+    else if (report.drained) print(`node ${id} is empty; to have one node less: atoll scheduler scale ${cluster.map.nodes.length - 1}${clusterOptionText(options)}`)
     else print(`node ${id} is being emptied; watch it: atoll partition plans${clusterOptionText(options)}`)
+  })
+}
+
+/** What the node holds needs other nodes: one for each replica. Throws ATOLL_NOT_ENOUGH_NODES. */
+async function requireRoom ({ map, router }: Cluster, id: string): Promise<void> {
+  const others = map.nodes.filter((node) => node.id !== id && node.state === 'up').length
+  const widest = map.volumes.toSorted((one, other) => other.replicas - one.replicas)[0]
+  if (widest === undefined || widest.replicas <= others || partsOf(await reportOf({ router }, id)) === 0) return
+  throw new AtollError('ATOLL_NOT_ENOUGH_NODES', `volume ${widest.name} has ${widest.replicas} replicas of everything, and ${others} other nodes are up: nobody can take what ${id} holds`, {
+    hint: `add a node first: atoll up --nodes ${map.nodes.length + 1} (or: atoll scheduler scale ${map.nodes.length + 1})`
   })
 }
 
@@ -79,7 +90,7 @@ function text ({ replicas, metadata, manager, bytes }: DrainReport): string {
   return `${replicas} replicas (${formatBytes(bytes)}), ${metadata} metadata members${manager ? ', the manager' : ''}`
 }
 
-async function reportOf ({ router }: Cluster, id: string): Promise<DrainReport> {
+async function reportOf ({ router }: Pick<Cluster, 'router'>, id: string): Promise<DrainReport> {
   const { body: { map } } = await router.toManager('manager.map', { after: 0, waitMs: 0 })
   if (map !== undefined) router.adopt(map)
   const { body: { stored } } = await router.toManager('manager.loads', {})

@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { AtollError, messageOf } from '../../fsnode/protocol/errors.ts'
 import type { Evaluation, FrameworkStatus, Outcome, Plan } from '../../scheduler/framework/index.ts'
+import { dataDirectoryDefault } from '../find-cluster.ts'
 import { print, printJson, printTable } from '../output.ts'
 import { wholeNumber } from './volume.ts'
 
@@ -23,7 +24,7 @@ export function operateCommands (scheduler: Command): void {
   scheduler.parent?.enablePositionalOptions()
   scheduler.enablePositionalOptions()
   const add = (name: string, what: string): Command => scheduler.command(name).description(what)
-    .option('--data <dir>', 'of the scheduler, on its machine')
+    .option('--data <dir>', `of the scheduler, or of a cluster on this machine (default: ${stateDirectoryDefault}, else ${dataDirectoryDefault})`)
     .option('--api <url>', 'of a scheduler on another machine')
     .option('--token-file <path>', 'file with its token')
     .option('--api-ca <path>', 'authority of its certificate')
@@ -39,8 +40,8 @@ export function operateCommands (scheduler: Command): void {
   }
   add('retry <plan> <node>', 'tries a step again at once').action((plan: string, node: string, options: Options) =>
     done(options, 'POST', `/v1/plans/${encodeURIComponent(plan)}/steps/${encodeURIComponent(node)}/retry`))
-  add('scale <nodes>', 'how many nodes there are to be; fewer are drained and verified first').action((nodes: string, options: Options) =>
-    done(options, 'PUT', '/v1/nodes', { count: wholeNumber(nodes) }))
+  add('scale', 'how many nodes there are to be; fewer are drained and verified first').argument('<nodes>', 'at least 1', wholeNumber).action((nodes: number, options: Options) =>
+    done(options, 'PUT', '/v1/nodes', { count: nodes }))
   add('replace <node>', 'moves the data of a node away and ends it, while another one comes').action((node: string, options: Options) =>
     done(options, 'POST', `/v1/nodes/${encodeURIComponent(node)}/replace`))
   add('update', 'restarts nodes one fault domain after another: those that are outdated, or all')
@@ -81,6 +82,7 @@ async function asked<T> (options: Options, method: string, path: string, show: (
 async function done (options: Options, method: string, path: string, body?: unknown): Promise<void> {
   const answer = await ask(options, method, path, body)
   if (options.json === true) printJson(answer)
+  else print(`accepted; what follows: atoll scheduler plan${options.data === undefined ? '' : ` --data ${options.data}`}`)
 }
 
 interface Endpoint { url: string, token: string, ca?: string }
@@ -98,9 +100,9 @@ function endpointOf ({ data, api, tokenFile, apiCa }: Options): Endpoint {
     if (tokenFile === undefined) throw new AtollError('ATOLL_USAGE', '--api needs --token-file', { hint: 'the token is in operator.json of the data directory of the scheduler' })
     return { url: api.replace(/\/+$/, ''), token: read(tokenFile).trim(), ...ca }
   }
-  const directory = resolve(data ?? stateDirectoryDefault)
-  const file = [join(directory, operatorFileName), join(directory, 'scheduler', operatorFileName)].find((each) => existsSync(each))
-  if (file === undefined) throw new AtollError('ATOLL_UNREACHABLE', `no scheduler has been started with ${directory}`, { hint: '--data DIR, or --api URL --token-file PATH' })
+  const directories = data === undefined ? [stateDirectoryDefault, dataDirectoryDefault] : [data]
+  const file = directories.flatMap((each) => [join(each, operatorFileName), join(each, 'scheduler', operatorFileName)]).find((each) => existsSync(each))
+  if (file === undefined) throw new AtollError('ATOLL_UNREACHABLE', `no scheduler has been started with ${directories.map((each) => resolve(each)).join(' or ')}`, { hint: '--data DIR, or --api URL --token-file PATH' })
   const { url, token } = JSON.parse(read(file)) as OperatorFile
   return { url, token, ...ca }
 }

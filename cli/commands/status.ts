@@ -141,7 +141,7 @@ function partitionProblems ({ degraded, unavailable }: StatusReport['partitions'
   const list = (state: string): string => `atoll partition list --state ${state}${clusterOptionText(options)}`
   const problems: Problem[] = []
   if (unavailable > 0) {
-    problems.push({ code: 'ATOLL_PARTITION_UNAVAILABLE', cause: `${unavailable} partitions have no serving majority or replica`, affects: 'files in them wait until a node is back', command: list('unavailable') })
+    problems.push({ code: 'ATOLL_PARTITION_UNAVAILABLE', cause: `no majority or replica serves of ${unavailable} ${unavailable === 1 ? 'partition' : 'partitions'}`, affects: 'files in them wait until a node is back', command: list('unavailable') })
   }
   if (degraded > 0) {
     problems.push({ code: 'ATOLL_PARTITION_DEGRADED', cause: `${degraded} partitions have replicas that are away or catching up`, affects: 'nothing is lost; fewer further failures are survived', command: list('degraded') })

@@ -7,7 +7,7 @@ import { DataDirectory, type ClusterSettings } from '../data-directory.ts'
 import { dataDirectoryDefault } from '../find-cluster.ts'
 import { print, printError, startProgress } from '../output.ts'
 import { bringUp } from '../start/bring-up.ts'
-import { preflight } from '../start/preflight.ts'
+import { preflight, requireFreePorts } from '../start/preflight.ts'
 import { untilStopped } from '../start/stopping.ts'
 import { takeDown } from './down.ts'
 import { readBackup } from './partition-backup.ts'
@@ -46,6 +46,7 @@ async function up (options: UpOptions): Promise<void> {
   preflight(directory, mountPoint)
   const backup = options.restore === undefined ? null : readBackup(options.restore)
   const wasRunning = isAnythingRunning(directory)
+  if (!wasRunning) await requireFreePorts(directory)
   const progress = startProgress()
   let scheduler: ProcessId | null = null
   try {
@@ -81,7 +82,7 @@ function settle (directory: DataDirectory, options: UpOptions): ClusterSettings 
   for (const name of existing === undefined ? [] : ['nodes', 'replicas', 'placement'] as const) {
     if (settings[name] === existing![name] || (name === 'nodes' && settings.nodes > existing!.nodes)) continue
     if (name === 'nodes') {
-      throw new AtollError('ATOLL_SETTINGS_DIFFER', `the cluster in ${directory.path} has ${existing!.nodes} nodes, not ${settings.nodes}`, { hint: `empty a node first, and it can be stopped: atoll node drain NODE --data ${directory.path}` })
+      throw new AtollError('ATOLL_SETTINGS_DIFFER', `the cluster in ${directory.path} has ${existing!.nodes} nodes, not ${settings.nodes}`, { hint: `fewer: start it, then atoll scheduler scale ${settings.nodes} --data ${directory.path}; or, if nothing is in it yet, remove the directory` })
     }
     throw new AtollError('ATOLL_SETTINGS_DIFFER', `the cluster in ${directory.path} was made with ${name} ${existing![name]}, not ${settings[name]}`, { hint: `start it as it is: atoll up --data ${directory.path}; or make another: atoll up --data OTHER` })
   }

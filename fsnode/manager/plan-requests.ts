@@ -108,7 +108,7 @@ export function removeNode ({ map }: ManagerState, { node: id }: RemoveNodeReque
     ...(map.managers.includes(id) || map.managersChange?.hosts.includes(id) === true ? ['the manager'] : [])
   ]
   if (holds.length > 0) throw new AtollError('ATOLL_NODE_IN_USE', `node ${id} holds ${holds.length} replicas and members: ${holds.slice(0, 5).join(', ')}`, { hint: `atoll node drain ${id}` })
-  if (node.state !== 'down') throw new AtollError('ATOLL_NODE_IN_USE', `node ${id} runs`, { hint: 'stop it first' })
+  if (node.state !== 'down') throw new AtollError('ATOLL_NODE_IN_USE', `node ${id} runs`, { hint: 'who has launched it ends it: atoll scheduler scale N' })
   return { base: map.version, removedNodes: [id] }
 }
 

@@ -205,7 +205,11 @@ function isEndangered (input: BalanceInput, { replicas }: DataPartition, wanted:
 function isEvenEnough (partitions: readonly DataPartition[], { shares, placement }: PlacementOutcome): boolean {
   const held = countHeld(partitions)
   const tolerance = placement === 'hawaii' ? unevenHawaiiMax : unevenTivoliMax
-  return shares.every(({ node, replicaShare }) => Math.abs((held.get(node)?.replicas ?? 0) - replicaShare) <= 1 + tolerance * replicaShare)
+  const led = Map.groupBy(partitions, ({ replicas }) => replicas[0]?.node)
+  const isNear = (count: number, share: number): boolean => Math.abs(count - share) <= 1 + tolerance * share
+  return shares.every(({ node, replicaShare, primaryShare }) => isNear(held.get(node)?.replicas ?? 0, replicaShare) &&
+    // Tivoli's leads follow what disks do, whatever was even once.
+    (placement === 'tivoli' || isNear(led.get(node)?.length ?? 0, primaryShare)))
 }
 
 function planSnapshot (input: BalanceInput, targets: readonly PartitionTarget[]): PlanSnapshot {

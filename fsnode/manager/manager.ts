@@ -154,7 +154,9 @@ export class Manager {
       const next: NodeInfo = { ...node, state: node.state === 'down' ? 'down' : drain ? 'draining' : 'up' }
       // Whoever empties a node wants replicas to move.
       const balance = drain && !state.settings.automatic ? { balance: { automatic: true } } : {}
-      return { base: state.map.version, nodes: [next], histories: [{ ...state.history(id), drains: drain === true }], ...balance }
+      // One that stays after all gets back what has left it; for the same nodes all was even before.
+      const even = drain ? [] : state.map.volumes.map((volume): [number, string] => [volume.id, ''])
+      return { base: state.map.version, nodes: [next], histories: [{ ...state.history(id), drains: drain === true }], even, ...balance }
     })
     leadership.planSoon()
   }

@@ -327,6 +327,19 @@ describe('plans of moves', () => {
     await cluster.clock.until(() => cluster.healthy(), 20_000)
   })
 
+  it('a node that is not emptied any more leads its share again, also where nothing could leave it but leads', async () => {
+    await begin({ nodes: 3 })
+    await cluster.createVolume({ dataPartitions: 12 })
+    await cluster.clock.advance(1_000)
+    const leads = (): number => cluster.map.data.filter(({ primary }) => primary === 'node-1').length
+    const before = leads()
+    expect(before).to.equal(4)
+    await ask('manager.drain-node', { node: 'node-1', drain: true })
+    await cluster.clock.until(() => leads() === 0, 60_000, 'others lead')
+    await ask('manager.drain-node', { node: 'node-1', drain: false })
+    await cluster.clock.until(() => leads() === before && cluster.healthy(), 60_000, 'its share')
+  })
+
   it('a backup brings back what the manager has lost: the fullest replica leads, all others are compared, nothing is dropped before', async () => {
     await begin()
     await cluster.createVolume({ dataPartitions: 6 })

@@ -39,7 +39,7 @@ export function mountCommand (program: Command): void {
 
 export function umountCommand (program: Command): void {
   withClusterOptions(program.command('umount <dir>'))
-    .description('unmount; what was written is on the nodes first')
+    .description('unmount; what was written is on the nodes first; programs that still use it have 3 s, then their calls fail')
     .action(async (dir: string, options: ClusterOptions) => {
       const directory = dataDirectoryOf(options)
       const path = resolve(dir)

@@ -124,11 +124,13 @@ export class MetadataSession {
   async call<M extends Method> (
     method: M, body: Omit<Methods[M]['request'], 'partition' | 'session'>, options: SessionCallOptions = {}
   ): Promise<Answer<M>> {
+    const { generation } = this
     // The partition must know what it is asked about.
     if (this.changes?.isEmpty === false) {
       if (!this.isReady) await this.ready()
       await this.changes.drained()
     }
+    if (options.leased === true && generation !== this.generation) throw expiredError(this.partition)
     if (options.mutation !== true) return this.send(method, body, options)
     // What a lease obliges to write back goes ahead: others may wait for it.
     while (options.leased !== true && this.mutationsStarted - this.oldestMutation() >= mutationWindow) {

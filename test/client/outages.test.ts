@@ -162,6 +162,27 @@ describe('client: outages that are longer than leases', () => {
     await a.run(opened.sync())
   })
 
+  it('what was written under a session that has ended is not committed in the next one, behind changes that wait', async () => {
+    const ino = await a.create(dir, 'f', 'before')
+    await a.run(a.volume.syncNames())
+    const opened = await a.run(a.volume.open(ino, { write: true }))
+    const b = await cluster.client('b')
+    await b.run(b.volume.lookup(1, 'top'))
+    for (const { id } of cluster.map.nodes) cluster.network.cut('a', id)
+    await a.create(dir, 'g', 'is on its way')
+    // It is to be committed when the lease time is over.
+    await cluster.clock.advance(4_300)
+    await a.run(opened.write(0, [Buffer.from('of a')]))
+    await cluster.clock.advance(10_000)
+    const written = await b.run(b.volume.open(ino, { write: true }))
+    await b.run(written.write(0, [Buffer.from('of b')]))
+    await b.run(written.sync())
+    cluster.network.heal()
+    expect(await a.code(opened.sync())).to.equal('EIO')
+    await cluster.clock.advance(5_000)
+    expect((await b.run(b.read(ino))).toString()).to.equal('of bre')
+  })
+
   it('what was written is replayed by a later process, if the nodes are away for longer than anybody waits', async () => {
     const { file: opened } = await a.run(a.volume.create(dir, 'f', { mode: 0o644, exclusive: true }, me))
     await a.run(opened.write(0, [pattern(100_000)]))

@@ -19,15 +19,27 @@ const answerLeadMs = 1
 
 /** Keeps the promises that leases are: takes them, gives them up when recalled, expired, or no longer worth their memory. */
 export class Leases implements SessionOwner {
-  onInvalidate: ((invalidation: Invalidation) => Promise<void>) | null = null
+  private listener: ((invalidation: Invalidation) => Promise<void>) | null = null
+  private heard = (): void => {}
+  /** What an earlier process of the session has told is cached above, by whoever has not begun to listen: he is waited for. */
+  private readonly listening: Promise<void> | null
   private readonly context: VolumeContext
   private readonly acquiring = new Map<number, Promise<void>>()
   /** Inodes whose leases are being given back. */
   private readonly releasing = new Map<number, Promise<void>>()
   private evicting: Promise<void> | null = null
 
-  constructor (context: VolumeContext) {
+  /** @param resumed An earlier process may have had leases under the same sessions. */
+  constructor (context: VolumeContext, resumed = false) {
     this.context = context
+    this.listening = resumed ? new Promise((resolve) => { this.heard = resolve }) : null
+  }
+
+  get onInvalidate (): ((invalidation: Invalidation) => Promise<void>) | null { return this.listener }
+
+  set onInvalidate (listener: ((invalidation: Invalidation) => Promise<void>) | null) {
+    this.listener = listener
+    if (listener !== null) this.heard()
   }
 
   /** Waits until no recall and no release of the inode is under way. During a recall that still lets operations go on, gives what they go on with. */
@@ -279,6 +291,7 @@ export class Leases implements SessionOwner {
 
   /** What is on its way there comes first: it would outlive this. */
   private async dropAbove (invalidation: Invalidation): Promise<void> {
+    if (this.listener === null) await this.listening
     const offers = invalidation.what === 'content' ? this.context.offers.settled(invalidation.ino) : null
     if (offers !== null) await offers
     await this.onInvalidate?.(invalidation)
@@ -286,7 +299,7 @@ export class Leases implements SessionOwner {
 
   /** Waits for whoever caches above, but not for ever: what blocks it may be waiting for this recall. */
   private async invalidate (invalidation: Invalidation): Promise<void> {
-    if (this.onInvalidate === null) return
+    if (this.onInvalidate === null && this.listening === null) return
     const { clock, log } = this.context
     const dropped = this.dropAbove(invalidation).catch((error) => {
       log.warn('not invalidated above', { ino: invalidation.ino, code: codeOf(error), message: messageOf(error) })

@@ -85,7 +85,7 @@ export class AtollVolumeClient implements VolumeClient {
     })
     // Each part holds the context and looks the others up in it when it needs them.
     const context = {} as { -readonly [part in keyof VolumeContext]: VolumeContext[part] }
-    const leases = new Leases(context)
+    const leases = new Leases(context, init.session !== undefined)
     const writeBackPatienceMs = journal?.changes === undefined ? outageMsMax : Infinity
     const chunks = new ChunkStore({ router: this.router, clock, random, files, writeBackPatienceMs }, volume)
     this.context = Object.assign(context, {

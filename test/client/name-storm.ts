@@ -106,6 +106,7 @@ class Storm {
     })
     this.stores.set(volume, store)
     await cluster.run(volume.start())
+    volume.onInvalidate = async () => {}
     return volume
   }
 

@@ -60,6 +60,7 @@ export class SimClient {
       try {
         await volume.start()
         if (journal !== null) await replay(volume, journal, this.log)
+        volume.onInvalidate = async () => {}
         return this.process === process ? process : null
       } catch (error) {
         this.log.warn('the client could not start', { process: process.name, code: codeOf(error), error: messageOf(error) })

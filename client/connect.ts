@@ -11,7 +11,7 @@ import type { MountedVolume } from './file-api/types.ts'
 import { systemFiles } from './local-files.ts'
 import type { LocalFiles } from './short-circuit.ts'
 import { silentLog } from './silent-log.ts'
-import type { VolumeClient, WriteJournal } from './types.ts'
+import type { LostSessions, VolumeClient, WriteJournal } from './types.ts'
 import { AtollVolumeClient } from './volume-client.ts'
 
 /** What a client stands on; the machine's own unless given. */
@@ -36,6 +36,8 @@ export interface ConnectInit {
 export interface OpenVolumeOptions {
   /** Of an earlier process that this one takes over from. */
   session?: string
+  /** Of that session. */
+  lost?: LostSessions
   /** Where acknowledged writes survive a crash of this process. */
   journal?: WriteJournal
   /** Bytes of small reads out of sequence that may be cached. @default 64 MiB */
@@ -104,7 +106,7 @@ class ConnectedCluster implements Cluster {
     const known = this.map.nodes.filter((node) => node.state !== 'down').map((node) => ({ host: node.host, port: node.rpcPort }))
     const opened = new AtollVolumeClient(
       { ...this.components, log: options.log ?? this.components.log, journal: options.journal ?? null },
-      { volume, seeds: [...known, ...seeds], session: options.session, blockBytesMax: options.blockBytesMax, client }
+      { volume, seeds: [...known, ...seeds], session: options.session, lost: options.lost, blockBytesMax: options.blockBytesMax, client }
     )
     try {
       await opened.start(patienceMs)

@@ -62,8 +62,9 @@ export class SessionTable {
     if (!(index >= 0 && index < metadataPartitionsMax)) throw posixError('ENOENT', 'no such inode')
     const recovered = this.components.journal?.recoverChanges().filter((change) => change.partition === index) ?? []
     const inherited = this.init.inherited(index)
+    const lost = this.components.lost?.of(index) ?? 0
     const session = new MetadataSession(this.components, {
-      partition: metadataPartitionId(volume.id, index), index, id, client, resumed, inherits: inherited !== null, generation: inherited ?? 0
+      partition: metadataPartitionId(volume.id, index), index, id, client, resumed, inherits: inherited !== null && inherited >= lost, generation: Math.max(inherited ?? 0, lost)
     })
     this.byIndex[index] = session
     if (recovered.length > 0) session.changes!.resume(recovered)

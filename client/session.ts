@@ -8,7 +8,7 @@ import { outageMsMax, type ClusterRouter } from '../fsnode/protocol/router.ts'
 import { attemptsPerLease, claimRetryMs, leaseMarginShare, mutationWindow, renewalsPerLease, sessionsPerRequestMax } from './bounds.ts'
 import { ChangeStream } from './change-stream.ts'
 import { GrantGuard } from './grant-guard.ts'
-import type { ChangeJournal } from './types.ts'
+import type { ChangeJournal, LostSessions } from './types.ts'
 
 /** How long a partition that the cluster map does not know is looked for: it may be new. */
 export const unknownPartitionMsMax = 5_000
@@ -20,6 +20,7 @@ export interface SessionComponents {
   owner: SessionOwner
   /** Null: nothing is told to have happened before the partition has it. */
   journal: ChangeJournal | null
+  lost: LostSessions | null
   /** See VolumeContext. */
   writeBackPatienceMs: number
 }
@@ -370,6 +371,7 @@ export class MetadataSession {
   private lose (generation: number): void {
     if (generation !== this.generation || this.state === 'closed') return
     this.generation++
+    this.components.lost?.note(this.index, this.generation)
     this.id = this.currentId
     this.state = 'new'
     this.term = null

@@ -115,6 +115,15 @@ export interface SetAttributes {
 
 export interface StatFs { blocks: number, blocksFree: number, blocksAvailable: number, files: number, filesFree: number, blockSize: number, nameLengthMax: number }
 
+/**
+ * How many sessions with each metadata partition, by its index, the processes that go by one session's name have lost. Kept where it survives
+ * them: what the last of these sessions did and holds is for the next process to go on with.
+ */
+export interface LostSessions {
+  of (index: number): number
+  note (index: number, lost: number): void
+}
+
 export interface VolumeClient {
   readonly root: number
   readonly chunkSizeBytes: number

@@ -25,7 +25,7 @@ import { ReadAheadBudget } from './reader.ts'
 import { Room } from './room.ts'
 import { SessionTable } from './session-table.ts'
 import type { LocalFiles } from './short-circuit.ts'
-import type { Invalidation, Offer, OpenFile, OperationContext, SetAttributes, StatFs, VolumeClient, WriteJournal } from './types.ts'
+import type { Invalidation, LostSessions, Offer, OpenFile, OperationContext, SetAttributes, StatFs, VolumeClient, WriteJournal } from './types.ts'
 import { UnsyncedChunks } from './unsynced-chunks.ts'
 
 export interface VolumeClientComponents {
@@ -44,6 +44,8 @@ export interface VolumeClientInit {
   seeds: Address[]
   /** Of an earlier process that this one takes over from; left out: a new one. */
   session?: string
+  /** Of that session. */
+  lost?: LostSessions
   /** For people: who this is. */
   client: string
   cache?: InodeCacheInit
@@ -91,7 +93,7 @@ export class AtollVolumeClient implements VolumeClient {
     this.context = Object.assign(context, {
       volume, clock, random, log, journal, writeBackPatienceMs, leases, chunks,
       operations: new OperationNumbers(clock),
-      sessions: new SessionTable({ router: this.router, clock, log, owner: leases, journal: journal?.changes ?? null, writeBackPatienceMs }, {
+      sessions: new SessionTable({ router: this.router, clock, log, owner: leases, journal: journal?.changes ?? null, lost: init.lost ?? null, writeBackPatienceMs }, {
         volume, client, id: init.session ?? random.bytes(sessionIdBytes).toString('hex'), resumed: init.session !== undefined,
         inherited: (index) => this.context.inheritance.generation(index)
       }),

@@ -17,11 +17,11 @@ const blockBytesMin = 64 * 2 ** 20
 const blockBytesMax = 1024 * 2 ** 20
 
 /** The factory module of a mount of a cluster's volume. Rejects with ATOLL_CLUSTER_UNREACHABLE, ATOLL_NO_SUCH_VOLUME. */
-export async function createVolumeClient ({ volume, nodes }: ClusterVolumeOptions, { session, journal }: VolumeContext): Promise<VolumeClient> {
+export async function createVolumeClient ({ volume, nodes }: ClusterVolumeOptions, { session, lost, journal }: VolumeContext): Promise<VolumeClient> {
   const log = createLogger('fuse-client')
   const cluster = await connect({ nodes }, { log })
   try {
-    return await cluster.openVolume(volume, { session, log, blockBytesMax: Math.min(blockBytesMax, Math.max(blockBytesMin, totalmem() * blockMemoryShare)), ...(journal === undefined ? {} : { journal }) })
+    return await cluster.openVolume(volume, { session, lost, log, blockBytesMax: Math.min(blockBytesMax, Math.max(blockBytesMin, totalmem() * blockMemoryShare)), ...(journal === undefined ? {} : { journal }) })
   } finally {
     // The volume has connections of its own.
     cluster.router.close()

@@ -50,6 +50,7 @@ export class HolderProcess {
   private generation = 0
   /** Files of which acknowledged writes are lost, the last ones: see WorkerInit. */
   private readonly lost = new Map<number, number>()
+  private readonly lostSessions = new Map<number, number>()
   private failures = 0
   private startedAtMs = 0
   private restart: Timer | null = null
@@ -117,7 +118,7 @@ export class HolderProcess {
 
   private spawnWorker (): void {
     const { mountPoint, factory, options } = this.init
-    const init: WorkerInit = { mountPoint, factory, options, journal: this.journal, session: this.session, generation: this.generation++, negotiated: this.negotiated, lost: [...this.lost] }
+    const init: WorkerInit = { mountPoint, factory, options, journal: this.journal, session: this.session, lostSessions: [...this.lostSessions], generation: this.generation++, negotiated: this.negotiated, lost: [...this.lost] }
     const entry = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url))
     this.outcome = null
     this.startedAtMs = this.components.clock.now()
@@ -156,6 +157,9 @@ export class HolderProcess {
         break
       case 'lost':
         this.noteLost(message)
+        break
+      case 'session-lost':
+        this.lostSessions.set(message.index, message.lost)
         break
       case 'failed':
         if (!this.mounted && !this.stopping) void this.giveUp(message.failure, true)

@@ -1,4 +1,4 @@
-import type { VolumeClient, WriteJournal } from '../../client/types.ts'
+import type { LostSessions, VolumeClient, WriteJournal } from '../../client/types.ts'
 import type { Negotiated } from '../protocol/init.ts'
 
 /** What a factory module exports: makes the client that a mount serves, in the worker's process. */
@@ -7,6 +7,7 @@ export type CreateVolumeClient = (options: unknown, context: VolumeContext) => P
 export interface VolumeContext {
   /** The same for all workers of one mount: leases and the outcomes of operations belong to it. */
   session: string
+  lost: LostSessions
   /** Absent when the mount does without: then a write is acknowledged when the nodes have it. */
   journal?: WriteJournal
 }
@@ -40,6 +41,8 @@ export interface WorkerInit {
   options: unknown
   journal: string | null
   session: string
+  /** How many sessions the workers have lost: see LostSessions. */
+  lostSessions: Array<[index: number, lost: number]>
   /** Workers that this mount had before. */
   generation: number
   negotiated: Negotiated | null
@@ -60,6 +63,7 @@ export type WorkerMessage =
   | { type: 'serving' }
   /** Acknowledged writes of these files are lost: whoever had them open is to be told, by the next worker if this one cannot any more. */
   | { type: 'lost', inos: number[], generation: number }
+  | { type: 'session-lost', index: number, lost: number }
   | { type: 'failed', failure: Failure }
   /** Its last words: it ends by a signal, which has no exit code. */
   | { type: 'ended', outcome: WorkerOutcome }

@@ -1,4 +1,4 @@
-import type { VolumeClient } from '../../client/types.ts'
+import type { LostSessions, VolumeClient } from '../../client/types.ts'
 import { messageOf, posixError } from '../../fsnode/protocol/errors.ts'
 import type { Clock, Logger } from '../../fsnode/protocol/ports.ts'
 import { BufferPool } from '../device/buffers.ts'
@@ -42,7 +42,12 @@ export class WorkerProcess {
     const { init, components: { log, tellHolder } } = this
     this.journal = init.journal === null ? null : FileJournal.open(init.journal)
     const { createVolumeClient } = await import(init.factory) as { createVolumeClient: CreateVolumeClient }
-    this.client = await createVolumeClient(init.options, { session: init.session, ...(this.journal === null ? {} : { journal: this.journal }) })
+    const lostSessions = new Map(init.lostSessions)
+    const lostOf: LostSessions = {
+      of: (index) => lostSessions.get(index) ?? 0,
+      note: (index, lost) => { tellHolder({ type: 'session-lost', index, lost }) }
+    }
+    this.client = await createVolumeClient(init.options, { session: init.session, lost: lostOf, ...(this.journal === null ? {} : { journal: this.journal }) })
     const lost = await this.replay(this.client)
     this.client.onLost = (ino) => { tellHolder({ type: 'lost', inos: [ino], generation: init.generation + 1 }) }
     const written = new Map((this.journal?.recover() ?? []).flatMap(({ operationId, offset }) => operationId === undefined ? [] : [[operationId, offset] as const]))
